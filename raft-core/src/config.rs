@@ -1,0 +1,112 @@
+//! What can be set.
+
+use core::fmt;
+
+/// The core's settings. [`Config::new`] gives safe ones; [`Config::validate`] is called by every constructor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// T, in ticks: a follower that hears nothing campaigns after a time drawn from [T, 2T); a leader that hears from no
+    /// majority for T steps down. Default 100 (1 s of 10 ms ticks). Too short: needless elections; too long: slow failover.
+    pub election_timeout_ticks: u32,
+    /// How often a leader speaks when it has nothing to say, in ticks. Default 10. At most a third of the election timeout.
+    pub heartbeat_ticks: u32,
+    /// What the drawing of timeouts starts from; mixed with node id and boot, so that one value may serve all nodes.
+    pub seed: u64,
+    /// How many bytes of entries one append or one apply job carries, though always at least one entry. Default 1 MiB.
+    pub batch_bytes_max: usize,
+    /// How many appends may be on their way to a follower unanswered. Default 64.
+    pub inflight_appends_max: usize,
+    /// How many bytes of entries may be on their way to a follower unanswered. Default 8 MiB.
+    pub inflight_bytes_max: usize,
+    /// How many bytes of entries, applied or not, are handed out to apply before an answer. Default 8 MiB.
+    pub apply_bytes_max: usize,
+    /// How many bytes of proposals may wait to be committed; beyond it [`ProposeError::Busy`](crate::ProposeError::Busy).
+    /// Default 64 MiB.
+    pub uncommitted_bytes_max: usize,
+    /// How many bytes of durable, applied entries stay in memory for followers. Default 16 MiB.
+    pub tail_bytes_max: usize,
+    /// How many reads may wait; beyond it [`ReadError::Busy`](crate::ReadError::Busy). Default 65,536.
+    pub reads_max: usize,
+    /// How long a write may be under way before a leader steps down, in ticks. Default 200 (2 s).
+    pub disk_stall_ticks: u32,
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A field that must be at least 1 is 0; its name.
+    Zero(&'static str),
+    /// The election timeout is under three heartbeats: one lost message would depose a leader.
+    ElectionTooShort {
+        /// What was given, in ticks.
+        election_timeout_ticks: u32,
+        /// What was given, in ticks.
+        heartbeat_ticks: u32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(field) => write!(f, "{field} must be at least 1"),
+            Self::ElectionTooShort { election_timeout_ticks, heartbeat_ticks } => write!(
+                f,
+                "an election timeout of {election_timeout_ticks} ticks is under 3 heartbeats of {heartbeat_ticks} ticks; \
+                 raise the election timeout or shorten the heartbeat"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Safe settings, for ticks of about 10 ms.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            election_timeout_ticks: 100,
+            heartbeat_ticks: 10,
+            seed,
+            batch_bytes_max: 1 << 20,
+            inflight_appends_max: 64,
+            inflight_bytes_max: 8 << 20,
+            apply_bytes_max: 8 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            tail_bytes_max: 16 << 20,
+            reads_max: 1 << 16,
+            disk_stall_ticks: 200,
+        }
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// The first field that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (value, name) in [
+            (self.election_timeout_ticks as usize, "election_timeout_ticks"),
+            (self.heartbeat_ticks as usize, "heartbeat_ticks"),
+            (self.batch_bytes_max, "batch_bytes_max"),
+            (self.inflight_appends_max, "inflight_appends_max"),
+            (self.inflight_bytes_max, "inflight_bytes_max"),
+            (self.apply_bytes_max, "apply_bytes_max"),
+            (self.uncommitted_bytes_max, "uncommitted_bytes_max"),
+            (self.tail_bytes_max, "tail_bytes_max"),
+            (self.reads_max, "reads_max"),
+            (self.disk_stall_ticks as usize, "disk_stall_ticks"),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        if u64::from(self.election_timeout_ticks) < 3 * u64::from(self.heartbeat_ticks) {
+            return Err(ConfigError::ElectionTooShort {
+                election_timeout_ticks: self.election_timeout_ticks,
+                heartbeat_ticks: self.heartbeat_ticks,
+            });
+        }
+        Ok(())
+    }
+}

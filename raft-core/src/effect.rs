@@ -1,0 +1,165 @@
+//! What the core asks of its driver.
+
+use alloc::vec::Vec;
+
+
+use crate::entry::Entry;
+use crate::message::Envelope;
+use crate::role::RoleName;
+use crate::types::{Boot, HardState, Index, JobId, LogId, MemberId, NodeId, Term};
+
+/// A proposal's name. Ids of one batch are consecutive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProposalId {
+    /// The life of the node that took it.
+    pub boot: Boot,
+    /// Counted within it.
+    pub number: u64,
+}
+
+/// The names of a batch of proposals: `first`, and the `count - 1` after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposalIds {
+    /// The first one's.
+    pub first: ProposalId,
+    /// How many.
+    pub count: u64,
+}
+
+impl ProposalIds {
+    /// Each of them, in the order of the batch.
+    pub fn iter(&self) -> impl Iterator<Item = ProposalId> + use<> {
+        let first = self.first;
+        (0..self.count).map(move |i| ProposalId { boot: first.boot, number: first.number + i })
+    }
+}
+
+/// A read's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId {
+    /// The life of the node that took it.
+    pub boot: Boot,
+    /// Counted within it.
+    pub number: u64,
+}
+
+/// One thing for the driver to do. Those that name a job or an id want an answer that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "an effect that is dropped is an order that is not carried out"]
+#[non_exhaustive]
+pub enum Effect {
+    /// Send this. It is always safe to send now, in any order, twice, or to lose.
+    Send(Envelope),
+    /// Write this, whole or not at all; answer with [`Raft::persisted`](crate::Raft::persisted).
+    Persist(PersistJob),
+    /// Apply these to the state machine, in order; answer with [`Raft::applied`](crate::Raft::applied).
+    Apply(ApplyJob),
+    /// Read these from the log; answer with [`Raft::fetched`](crate::Raft::fetched).
+    FetchLog(FetchJob),
+    /// The state machine, as it is now, answers this read linearizably (thesis §6.4).
+    ReadReady(ReadId),
+    /// This read must be asked again, of whoever leads now.
+    ReadFailed(ReadId),
+    /// What became of a proposal. Exactly one for each, and before the [`Effect::Apply`] that holds it.
+    Outcome(ProposalId, Outcome),
+    /// Something worth telling a person. Nothing needs to be done.
+    Event(Event),
+}
+
+/// What must become durable, as one unit: all of it, or nothing. Applied in the order of the fields.
+///
+/// Neighbouring jobs may be merged into one write. A job's number covers all jobs before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistJob {
+    /// Its number, one higher than the last job's.
+    pub id: JobId,
+    /// The hard state to store, when it has changed.
+    pub hard_state: Option<HardState>,
+    /// Cut the log: this index and all after it go.
+    pub truncate_from: Option<Index>,
+    /// Append these; the first stands right behind what is left.
+    pub entries: Vec<Entry>,
+}
+
+/// Entries that are committed, and durable here: contiguous, each handed out once in a life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyJob {
+    /// What to apply; no-ops and memberships included, so that the state machine's applied index has no gaps.
+    pub entries: Vec<Entry>,
+}
+
+/// A part of the log that the core no longer holds in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchJob {
+    /// Its number.
+    pub id: FetchId,
+    /// The first entry wanted.
+    pub from: Index,
+    /// The last entry wanted; fewer, but at least one, may be given.
+    pub to: Index,
+    /// Stop after about so many bytes of payload, though never before the first entry.
+    pub bytes_max: usize,
+}
+
+/// The number of a [`FetchJob`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub u64);
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It stands in the log here, for good.
+    Committed(LogId),
+    /// This node led no longer before it knew. It may be committed yet, or never.
+    Unknown,
+}
+
+/// Something worth telling a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// This node's role, term or known leader has changed.
+    RoleChanged {
+        /// The term.
+        term: Term,
+        /// What it is now.
+        role: RoleName,
+        /// Who leads, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// A leader heard from no majority for an election timeout, and stepped down (thesis §6.2).
+    QuorumLost {
+        /// The term that it led.
+        term: Term,
+    },
+    /// The oldest write has been under way for too long; a leader steps down, so that one with a working disk can lead.
+    DiskStalled {
+        /// The oldest job that is not durable.
+        job: JobId,
+    },
+    /// A node returned under an incarnation that the membership does not know: it lost its disk, or has another's. It does not
+    /// count until it is added anew.
+    PeerLostLog {
+        /// The member that stands in the membership.
+        member: MemberId,
+        /// Who spoke in its place.
+        now: MemberId,
+    },
+    /// A peer contradicted the protocol; nothing it said was used.
+    PeerBroken {
+        /// The peer.
+        member: MemberId,
+        /// How.
+        why: crate::error::Rejected,
+    },
+    /// More time passed at once than a heartbeat interval: the process stood still. The rest is not counted towards an election.
+    Paused {
+        /// How many ticks came at once.
+        elapsed_ticks: u32,
+    },
+    /// A new membership is committed.
+    MembershipCommitted {
+        /// Its entry.
+        at: LogId,
+    },
+}

@@ -1,0 +1,186 @@
+//! What can be refused, an enum an operation.
+
+use core::fmt;
+
+use crate::config::ConfigError;
+use crate::membership::MembershipError;
+use crate::types::{Index, JobId, LogId, MemberId, NodeId, Term};
+
+/// Why a new node was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings cannot work.
+    Config(ConfigError),
+    /// The first membership cannot work.
+    Membership(MembershipError),
+    /// The first membership does not hold this node.
+    NotAMember(MemberId),
+}
+
+/// Why a node was not recovered: what the driver read is not what a core ever wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// The settings cannot work.
+    Config(ConfigError),
+    /// The term runs leave a gap, fall, or do not fit the log's bounds, at this index.
+    BadRuns(Index),
+    /// The log holds an entry of a later term than the hard state knows.
+    TermBehindLog {
+        /// The stored term.
+        stored: Term,
+        /// The log's last entry.
+        last: LogId,
+    },
+    /// The commit index, or the applied one, is beyond the log.
+    BeyondLog {
+        /// The index.
+        index: Index,
+        /// The log's last entry.
+        last: LogId,
+    },
+    /// A membership is given for an entry that the log does not have.
+    BadMembership(LogId),
+    /// Neither the log nor its base holds a membership.
+    NoMembership,
+}
+
+/// Why an envelope was not used. A peer can cause every one of these, and none changes any state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// It is for another node, another incarnation, or another cluster.
+    Misdelivered,
+    /// It claims to come from this node.
+    FromSelf,
+    /// Its fields contradict each other: entries that are not contiguous, a term that falls, a number out of range.
+    Malformed,
+    /// The sender claims to lead the term that another node leads.
+    TwoLeadersSameTerm(Term),
+    /// It acknowledges an entry that this leader never had.
+    AckBeyondLog(Index),
+    /// It would overwrite an entry that is committed.
+    CommittedConflict(Index),
+    /// The sender's life is over: a later boot of the same member was heard.
+    StaleBoot,
+}
+
+/// Why a proposal was surely not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// Too many bytes wait to be committed; try again soon.
+    Busy,
+    /// The batch is empty, or has an entry over the limit for one.
+    BadBatch,
+}
+
+/// Why a read was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// Too many reads wait; try again soon.
+    Busy,
+}
+
+/// Why a driver's answer was refused: the driver is broken, and must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// A job of this number was never handed out, or a later one was answered already.
+    UnknownJob(JobId),
+    /// An index was answered as applied that was not handed out, or that is behind an earlier answer.
+    UnknownApply(Index),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Membership(error) => error.fmt(f),
+            Self::NotAMember(member) => write!(f, "the first membership does not hold this node, {member}"),
+        }
+    }
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::BadRuns(index) => write!(f, "the log's terms do not add up at index {index}"),
+            Self::TermBehindLog { stored, last } => {
+                write!(f, "the stored term {stored} is behind the log's last entry {last}")
+            }
+            Self::BeyondLog { index, last } => write!(f, "index {index} is beyond the log's last entry {last}"),
+            Self::BadMembership(at) => write!(f, "a membership is said to stand at {at}, where the log has none"),
+            Self::NoMembership => f.write_str("neither the log nor what it starts from holds a membership"),
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Misdelivered => f.write_str("the envelope is for another node, incarnation or cluster"),
+            Self::FromSelf => f.write_str("the envelope claims to come from this node"),
+            Self::Malformed => f.write_str("the envelope's fields contradict each other"),
+            Self::TwoLeadersSameTerm(term) => write!(f, "two nodes claim to lead term {term}"),
+            Self::AckBeyondLog(index) => write!(f, "an entry that never was is acknowledged: {index}"),
+            Self::CommittedConflict(index) => write!(f, "entry {index} is committed and would be overwritten"),
+            Self::StaleBoot => f.write_str("the sender has been restarted since"),
+        }
+    }
+}
+
+fn not_leader(f: &mut fmt::Formatter<'_>, leader: Option<NodeId>) -> fmt::Result {
+    match leader {
+        Some(node) => write!(f, "this node does not lead; node {node} does"),
+        None => f.write_str("this node does not lead, and knows of no leader"),
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader } => not_leader(f, *leader),
+            Self::Busy => f.write_str("too many bytes wait to be committed; try again soon"),
+            Self::BadBatch => f.write_str("the batch is empty, or one of its entries is too large"),
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader } => not_leader(f, *leader),
+            Self::Busy => f.write_str("too many reads wait; try again soon"),
+        }
+    }
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownJob(job) => write!(f, "job {job} was answered, but is not outstanding"),
+            Self::UnknownApply(index) => write!(f, "index {index} was answered as applied, but was not handed out"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+impl core::error::Error for RecoverError {}
+impl core::error::Error for Rejected {}
+impl core::error::Error for ProposeError {}
+impl core::error::Error for ReadError {}
+impl core::error::Error for AnswerError {}

@@ -1,0 +1,134 @@
+//! What nodes say to each other.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::entry::Entry;
+use crate::types::{Boot, ClusterId, Index, LogId, MemberId, Term};
+
+/// Who sent an envelope: a member in one of its lives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sender {
+    /// The member.
+    pub member: MemberId,
+    /// Its life.
+    pub boot: Boot,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{}", self.member, self.boot)
+    }
+}
+
+/// What a request is known by. An answer repeats it, so that an answer to a former life, an earlier campaign or an earlier
+/// round counts for nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    /// The asker's life.
+    pub boot: Boot,
+    /// Counted within it.
+    pub number: u64,
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.boot, self.number)
+    }
+}
+
+/// A message with its sender, its addressee and its term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Envelope {
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender.
+    pub from: Sender,
+    /// The addressee, incarnation included.
+    pub to: MemberId,
+    /// The sender's current term: durable at the sender before the envelope was let go.
+    pub term: Term,
+    /// What it says.
+    pub message: Message,
+}
+
+/// What a node says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Message {
+    /// Would you vote for me in the term after the envelope's? Changes nothing at the asked (thesis §9.6).
+    PreVoteRequest {
+        /// Which campaign asks.
+        id: RequestId,
+        /// The asker's last entry.
+        last: LogId,
+    },
+    /// The answer to a [`Message::PreVoteRequest`].
+    PreVoteResponse {
+        /// The campaign it answers.
+        id: RequestId,
+        /// Yes or no.
+        granted: bool,
+    },
+    /// Vote for me in the envelope's term (paper §5.2).
+    VoteRequest {
+        /// Which campaign asks.
+        id: RequestId,
+        /// The asker's last entry.
+        last: LogId,
+    },
+    /// The answer to a [`Message::VoteRequest`].
+    VoteResponse {
+        /// The campaign it answers.
+        id: RequestId,
+        /// Yes or no.
+        granted: bool,
+    },
+    /// Entries to append, or with none a probe (paper §5.3).
+    AppendRequest {
+        /// Which of the leader's appends this is.
+        id: RequestId,
+        /// The entry right before the first of these.
+        prev: LogId,
+        /// Contiguous, terms never falling.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// The answer to an [`Message::AppendRequest`].
+    AppendResponse {
+        /// The append it answers.
+        id: RequestId,
+        /// What came of it.
+        result: AppendResult,
+    },
+    /// I lead still; and, for reads, do you think so too? (paper §5.2, thesis §6.4)
+    HeartbeatRequest {
+        /// The round: every heartbeat of one round has the same id.
+        id: RequestId,
+        /// The leader's commit index.
+        commit: Index,
+    },
+    /// The answer to a [`Message::HeartbeatRequest`].
+    HeartbeatResponse {
+        /// The round it answers.
+        id: RequestId,
+        /// Up to where the follower's log is durable and known to be the leader's.
+        matched: Index,
+    },
+}
+
+/// What came of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AppendResult {
+    /// The follower's log is the leader's up to here, durably.
+    Matched(Index),
+    /// The follower does not have `prev`.
+    Conflict {
+        /// The index of the `prev` that was refused.
+        prev: Index,
+        /// The follower's largest entry that may agree: none at or below `prev` has both a higher index and a term that the
+        /// leader's log could have there (paper §5.3, last paragraphs).
+        hint: LogId,
+    },
+}

@@ -1,0 +1,355 @@
+//! What a client may ask of the store and what it answers: plain data, without encodings (those are in `wire`) and
+//! without behaviour (that is in `store`, `node` and `client`).
+
+use bytes::Bytes;
+
+/// The default largest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+/// The default largest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// The store's version counter: raised by one exactly when a command changes at least one key.
+pub type Revision = u64;
+/// A session's number: the log index of the entry that registered it. 0 is none.
+pub type SessionId = u64;
+/// A lease's number. 0 is none.
+pub type LeaseId = u64;
+
+/// A command: what a client wants written, and what the log holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The session it belongs to; 0 only for [`Operation::RegisterSession`] and [`Operation::SetClusterVersion`].
+    pub session: SessionId,
+    /// Its number within the session, from 1. A retry has the number of the first try, and is applied once (thesis §6.3).
+    pub sequence: u64,
+    /// The session's client has the answers of all commands below this number: they may be forgotten.
+    pub first_outstanding: u64,
+    /// On whose behalf; empty until there is access control. The server checks that it is the connection's own.
+    pub principal: Bytes,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// What a command does.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Open a session; the answer is [`CommandReply::Registered`].
+    RegisterSession,
+    /// Close the command's session.
+    EndSession,
+    /// Set a key, if every condition holds.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// The lease it lives by; 0 for none. A lease that does not exist is refused.
+        lease: LeaseId,
+        /// Whether to answer with what stood there before.
+        want_previous: bool,
+        /// What must hold.
+        conditions: Vec<Condition>,
+    },
+    /// Delete keys, if every condition holds.
+    Delete {
+        /// Which.
+        keys: KeyRange,
+        /// Whether to answer with what stood there before.
+        want_previous: bool,
+        /// What must hold.
+        conditions: Vec<Condition>,
+    },
+    /// Let leaders write what this version of the cluster can (a rolling upgrade). Never lowers it.
+    SetClusterVersion(u16),
+}
+
+/// What must hold of one key for a command to do anything.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// There is no such key.
+    Absent {
+        /// The key.
+        key: Bytes,
+    },
+    /// The key was last changed at this revision; 0 says that there is no such key.
+    ModRevision {
+        /// The key.
+        key: Bytes,
+        /// The revision.
+        revision: Revision,
+    },
+    /// The key has this value.
+    Value {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+}
+
+/// Keys, in byte order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyRange {
+    /// One key.
+    Key(Bytes),
+    /// Every key that begins so; empty: all.
+    Prefix(Bytes),
+    /// From the first up to, but without, the second; none: to the end.
+    Range(Bytes, Option<Bytes>),
+}
+
+/// A key and all that is kept with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty where only keys were asked for.
+    pub value: Bytes,
+    /// The revision that created it.
+    pub create_revision: Revision,
+    /// The revision that last changed it.
+    pub mod_revision: Revision,
+    /// How often it was written since it was created: 1 at creation.
+    pub version: u64,
+    /// The lease it lives by; 0 for none.
+    pub lease: LeaseId,
+}
+
+/// What a command answers once it is applied: the same on every replica, and to every retry.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandReply {
+    /// The session is open.
+    Registered {
+        /// Its number.
+        session: SessionId,
+    },
+    /// The session is closed.
+    Ended,
+    /// The key was set.
+    Put {
+        /// The revision of the change.
+        revision: Revision,
+        /// What stood there before, when asked for.
+        previous: Option<KeyValue>,
+    },
+    /// Keys were deleted, or there were none.
+    Deleted {
+        /// How many.
+        count: u64,
+        /// The store's revision after it.
+        revision: Revision,
+        /// What stood there before, when asked for; cut at the reply limit.
+        previous: Vec<KeyValue>,
+    },
+    /// A condition did not hold, and nothing was changed.
+    ConditionFailed {
+        /// What stands at the key of the first condition that did not hold.
+        current: Option<KeyValue>,
+        /// The store's revision.
+        revision: Revision,
+    },
+    /// The cluster's version is now this.
+    ClusterVersion(u16),
+    /// The session has ended or never was: this command was not applied *now*. Whether an earlier try was is not known.
+    SessionExpired,
+    /// The client said that it has this command's answer: it was applied, and the answer is forgotten.
+    Forgotten,
+    /// The command cannot be carried out by this state, and changed nothing.
+    Refused(Refusal),
+}
+
+/// Why an applied command changed nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no such lease.
+    NoSuchLease,
+    /// The session has too many commands under way that its client has not acknowledged.
+    TooManyOutstanding,
+}
+
+/// A question that changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// Which keys.
+    pub keys: KeyRange,
+    /// At most so many; 0: as many as fit the reply limit.
+    pub limit: u64,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Only count.
+    pub count_only: bool,
+    /// From the last key to the first.
+    pub reverse: bool,
+}
+
+/// What a query answers.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct QueryReply {
+    /// The keys found.
+    pub kvs: Vec<KeyValue>,
+    /// How many keys there are in the range, whatever the limit.
+    pub count: u64,
+    /// Whether some were left out for a limit.
+    pub more: bool,
+}
+
+/// A request as it travels.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Write through the log.
+    Write(Command),
+    /// Ask.
+    Read {
+        /// What.
+        query: Query,
+        /// Answer from this node's own state at once, however old, instead of linearizably through the leader.
+        stale: bool,
+        /// Answer only once this index is applied here; 0: no such wish.
+        min_applied: u64,
+    },
+    /// What this node knows of itself and, when it leads, of the others.
+    Status,
+}
+
+/// A node's answer to one request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Where the answer comes from.
+    pub header: Header,
+    /// The answer.
+    pub body: Result<Reply, RequestError>,
+}
+
+/// Stands in every response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Header {
+    /// The cluster; all zero while it is not formed.
+    pub cluster: [u8; 16],
+    /// The answering node.
+    pub node: u64,
+    /// The store's revision there.
+    pub revision: Revision,
+    /// The last applied index there.
+    pub applied: u64,
+    /// The term there.
+    pub term: u64,
+}
+
+/// An answer.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// To [`Request::Write`].
+    Command(CommandReply),
+    /// To [`Request::Read`].
+    Query(QueryReply),
+    /// To [`Request::Status`].
+    Status(NodeStatus),
+}
+
+/// Why a request was not answered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// This node does not lead: surely not applied.
+    #[error("this node does not lead{}", .leader.as_ref().map(|l| format!("; node {} at {} does", l.node, l.address)).unwrap_or_default())]
+    NotLeader {
+        /// Who does.
+        leader: Option<LeaderHint>,
+    },
+    /// Too much is under way here: surely not applied; try again soon.
+    #[error("the node is busy; try again soon")]
+    Busy,
+    /// The cluster is not formed yet: surely not applied.
+    #[error("the cluster is not formed yet: {0}")]
+    NotFormed(String),
+    /// The node lost the lead, or is stopping, while this was under way: it may be applied yet, or never.
+    #[error("the leader changed while the request was under way; it may or may not be applied")]
+    Unknown,
+    /// The read was not answered in time for a change of leader; ask again.
+    #[error("the read could not be confirmed; ask again")]
+    ReadFailed,
+    /// The request breaks a rule that no retry will mend: surely not applied.
+    #[error("{0}")]
+    Invalid(String),
+    /// The key, the value or the whole is over its limit: surely not applied.
+    #[error("{what} is {bytes} bytes; at most {max} are allowed")]
+    TooLarge {
+        /// Of what.
+        what: String,
+        /// How large it is.
+        bytes: u64,
+        /// How large it may be.
+        max: u64,
+    },
+}
+
+/// Where the leader is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaderHint {
+    /// Its node id.
+    pub node: u64,
+    /// Its address.
+    pub address: String,
+}
+
+/// What a node says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its data directory's incarnation.
+    pub incarnation: u64,
+    /// How often it was started.
+    pub boot: u64,
+    /// leader, follower, learner, candidate, or forming.
+    pub role: String,
+    /// Who leads, as far as it knows.
+    pub leader: Option<LeaderHint>,
+    /// The current term.
+    pub term: u64,
+    /// The commit index.
+    pub commit: u64,
+    /// The applied index.
+    pub applied: u64,
+    /// The first index of its log.
+    pub first: u64,
+    /// The last index of its log.
+    pub last: u64,
+    /// Bytes that its log takes on disk.
+    pub disk_bytes: u64,
+    /// How many keys its store holds.
+    pub keys: u64,
+    /// How many syncs of the log since its start.
+    pub syncs: u64,
+    /// The software's version.
+    pub version: String,
+    /// The version of the cluster that is in force.
+    pub cluster_version: u16,
+    /// What is wrong with it, in words; empty: nothing.
+    pub error: String,
+    /// The members, as its membership has them.
+    pub members: Vec<MemberStatus>,
+}
+
+/// What a node knows of a member.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its address.
+    pub address: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// From a leader: up to where its log is known to match; 0 elsewhere.
+    pub matched: u64,
+    /// From a leader: milliseconds since it last answered; none elsewhere, or when it never did.
+    pub silent_ms: Option<u64>,
+}
