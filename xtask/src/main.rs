@@ -1,2 +1,32 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: the development commands. Dispatch only; each verb has a file of its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::ci;
+
+/// Development commands of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Ci(ci::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Ci(arguments) => ci::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `cargo xtask ci`: every check a change has to pass, in the order in which they fail fastest.
+//!
+//! All parts share one target folder, so that what one has compiled the next can use. The parts run one after the
+//! other and stop at the first failure; a table of their times stands at the end in either case.
+
+mod graph;
+mod tidy;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+
+use crate::cargo;
+
+/// Runs the checks: format, order in the tree, dependency graph, lints, documentation, tests, and the process tests
+/// on the built binaries. Stops at the first that fails.
+#[derive(Args)]
+#[command(
+    after_help = "The process tests start real clusters on 127.0.0.1 and need `strace`. Where it is missing they \
+                        skip what needs it, except when the variable CI is set: then they fail."
+)]
+pub struct Arguments {
+    /// Run only this part; may be given more than once
+    #[arg(long, value_name = "PART", value_parser = clap::builder::PossibleValuesParser::new(PARTS.map(|part| part.name)))]
+    only: Vec<String>,
+    /// Print the parts in their order, and run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// One step of the checks.
+struct Part {
+    name: &'static str,
+    what: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const PARTS: [Part; 8] = [
+    Part {
+        name: "fmt",
+        what: "every file is as rustfmt writes it",
+        run: fmt,
+    },
+    Part {
+        name: "tidy",
+        what: "documents, licences, purity of the core, nothing left behind",
+        run: tidy::check,
+    },
+    Part {
+        name: "graph",
+        what: "who depends on whom; no `sim` in what is shipped",
+        run: graph::check,
+    },
+    Part {
+        name: "clippy",
+        what: "no warning, neither as shipped nor with every feature and target",
+        run: clippy,
+    },
+    Part {
+        name: "doc",
+        what: "the documentation builds without a warning",
+        run: doc,
+    },
+    Part {
+        name: "test",
+        what: "unit, golden, property and documentation tests",
+        run: test,
+    },
+    Part {
+        name: "build",
+        what: "the binaries as they are shipped",
+        run: build,
+    },
+    Part {
+        name: "process",
+        what: "real clusters of the built binaries under faults",
+        run: process,
+    },
+];
+
+/// Runs the chosen parts.
+///
+/// # Errors
+/// When a part fails; the message names it and the command to run it alone.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for part in &PARTS {
+            println!("{:<8}  {}", part.name, part.what);
+        }
+        return Ok(());
+    }
+    let chosen = PARTS.iter().filter(|part| {
+        arguments.only.is_empty() || arguments.only.iter().any(|name| name == part.name)
+    });
+    let mut times = Vec::new();
+    let mut failure = None;
+    for part in chosen {
+        println!("── {}: {}", part.name, part.what);
+        let begun = Instant::now();
+        let outcome = (part.run)();
+        times.push((part.name, begun.elapsed(), outcome.is_ok()));
+        if let Err(error) = outcome {
+            failure = Some((part.name, error));
+            break;
+        }
+    }
+    print_table(&times);
+    match failure {
+        None => Ok(()),
+        Some((name, error)) => Err(anyhow!(
+            "part `{name}` failed: {error:#}\nhint: `cargo xtask ci --only {name}` runs it alone"
+        )),
+    }
+}
+
+/// One line a part that ran, and their sum.
+fn print_table(times: &[(&str, Duration, bool)]) {
+    println!();
+    for (name, time, passed) in times {
+        println!(
+            "{name:<8}  {:>7.1} s  {}",
+            time.as_secs_f64(),
+            if *passed { "ok" } else { "FAILED" }
+        );
+    }
+    let total: Duration = times.iter().map(|(_, time, _)| *time).sum();
+    println!("{:<8}  {:>7.1} s", "total", total.as_secs_f64());
+}
+
+/// Runs cargo with its output passed through.
+fn cargo_passes(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let shown = format!("cargo {}", arguments.join(" "));
+    println!("   {shown}");
+    let status = cargo::command(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}
+
+fn fmt() -> Result<()> {
+    cargo_passes(&["fmt", "--all", "--check"], &[])
+}
+
+fn clippy() -> Result<()> {
+    // The first run sees the code as it is shipped: without test code and without the simulated disk, where something
+    // may be unused that only they use.
+    cargo_passes(&["clippy", "--workspace", "--", "-D", "warnings"], &[])?;
+    cargo_passes(
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )
+}
+
+fn doc() -> Result<()> {
+    cargo_passes(
+        &["doc", "--workspace", "--no-deps", "--all-features"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
+}
+
+fn test() -> Result<()> {
+    cargo_passes(&["test", "--workspace", "--exclude", "xtask"], &[])?;
+    cargo_passes(&["test", "--package", "xtask", "--lib", "--bins"], &[])
+}
+
+/// The tests before this left binaries that were built together with test-only features; these are the shipped ones.
+fn build() -> Result<()> {
+    cargo_passes(
+        &["build", "--package", "raft-kv", "--package", "raft-cli"],
+        &[],
+    )
+}
+
+fn process() -> Result<()> {
+    // One test at a time: each starts several processes and has deadlines of its own.
+    cargo_passes(
+        &[
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "*",
+            "--",
+            "--test-threads",
+            "1",
+        ],
+        &[],
+    )
+}
