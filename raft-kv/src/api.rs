@@ -1,6 +1,8 @@
 //! What a client may ask of the store and what it answers: plain data, without encodings (those are in `wire`) and
 //! without behaviour (that is in `store`, `node` and `client`).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// The default largest key, in bytes.
@@ -16,7 +18,7 @@ pub type SessionId = u64;
 pub type LeaseId = u64;
 
 /// A command: what a client wants written, and what the log holds.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
     /// The session it belongs to; 0 only for [`Operation::RegisterSession`] and [`Operation::SetClusterVersion`].
     pub session: SessionId,
@@ -118,7 +120,7 @@ pub struct KeyValue {
 }
 
 /// What a command answers once it is applied: the same on every replica, and to every retry.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CommandReply {
     /// The session is open.
@@ -187,7 +189,7 @@ pub struct Query {
 }
 
 /// What a query answers.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct QueryReply {
     /// The keys found.
     pub kvs: Vec<KeyValue>,
@@ -198,7 +200,7 @@ pub struct QueryReply {
 }
 
 /// A request as it travels.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Request {
     /// Write through the log.
@@ -217,7 +219,7 @@ pub enum Request {
 }
 
 /// A node's answer to one request.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
     /// Where the answer comes from.
     pub header: Header,
@@ -241,7 +243,7 @@ pub struct Header {
 }
 
 /// An answer.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reply {
     /// To [`Request::Write`].
@@ -352,4 +354,81 @@ pub struct MemberStatus {
     pub matched: u64,
     /// From a leader: milliseconds since it last answered; none elsewhere, or when it never did.
     pub silent_ms: Option<u64>,
+}
+
+/// Bytes that are not shown: values do not belong in logs.
+struct Hidden<'a>(&'a Bytes);
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
+
+impl fmt::Debug for Operation {
+    /// Shows keys, but of a value only its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RegisterSession => f.write_str("RegisterSession"),
+            Self::EndSession => f.write_str("EndSession"),
+            Self::Put {
+                key,
+                value,
+                lease,
+                want_previous,
+                conditions,
+            } => f
+                .debug_struct("Put")
+                .field("key", key)
+                .field("value", &Hidden(value))
+                .field("lease", lease)
+                .field("want_previous", want_previous)
+                .field("conditions", conditions)
+                .finish(),
+            Self::Delete {
+                keys,
+                want_previous,
+                conditions,
+            } => f
+                .debug_struct("Delete")
+                .field("keys", keys)
+                .field("want_previous", want_previous)
+                .field("conditions", conditions)
+                .finish(),
+            Self::SetClusterVersion(version) => write!(f, "SetClusterVersion({version})"),
+        }
+    }
+}
+
+impl fmt::Debug for Condition {
+    /// Shows keys, but of a value only its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent { key } => f.debug_struct("Absent").field("key", key).finish(),
+            Self::ModRevision { key, revision } => f
+                .debug_struct("ModRevision")
+                .field("key", key)
+                .field("revision", revision)
+                .finish(),
+            Self::Value { key, value } => f
+                .debug_struct("Value")
+                .field("key", key)
+                .field("value", &Hidden(value))
+                .finish(),
+        }
+    }
+}
+
+impl fmt::Debug for KeyValue {
+    /// Shows the key, but of the value only its length.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyValue")
+            .field("key", &self.key)
+            .field("value", &Hidden(&self.value))
+            .field("create_revision", &self.create_revision)
+            .field("mod_revision", &self.mod_revision)
+            .field("version", &self.version)
+            .field("lease", &self.lease)
+            .finish()
+    }
 }
