@@ -23,6 +23,8 @@ pub struct Config {
     /// How many bytes of proposals may wait to be committed; beyond it [`ProposeError::Busy`](crate::ProposeError::Busy).
     /// Default 64 MiB.
     pub uncommitted_bytes_max: usize,
+    /// The largest command that may be proposed, in bytes. Default 4 MiB. What carries envelopes must carry one such entry.
+    pub command_bytes_max: usize,
     /// How many bytes of durable, applied entries stay in memory for followers. Default 16 MiB.
     pub tail_bytes_max: usize,
     /// How many reads may wait; beyond it [`ReadError::Busy`](crate::ReadError::Busy). Default 65,536.
@@ -50,7 +52,10 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero(field) => write!(f, "{field} must be at least 1"),
-            Self::ElectionTooShort { election_timeout_ticks, heartbeat_ticks } => write!(
+            Self::ElectionTooShort {
+                election_timeout_ticks,
+                heartbeat_ticks,
+            } => write!(
                 f,
                 "an election timeout of {election_timeout_ticks} ticks is under 3 heartbeats of {heartbeat_ticks} ticks; \
                  raise the election timeout or shorten the heartbeat"
@@ -74,6 +79,7 @@ impl Config {
             inflight_bytes_max: 8 << 20,
             apply_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
+            command_bytes_max: 4 << 20,
             tail_bytes_max: 16 << 20,
             reads_max: 1 << 16,
             disk_stall_ticks: 200,
@@ -86,13 +92,17 @@ impl Config {
     /// The first field that cannot work.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (value, name) in [
-            (self.election_timeout_ticks as usize, "election_timeout_ticks"),
+            (
+                self.election_timeout_ticks as usize,
+                "election_timeout_ticks",
+            ),
             (self.heartbeat_ticks as usize, "heartbeat_ticks"),
             (self.batch_bytes_max, "batch_bytes_max"),
             (self.inflight_appends_max, "inflight_appends_max"),
             (self.inflight_bytes_max, "inflight_bytes_max"),
             (self.apply_bytes_max, "apply_bytes_max"),
             (self.uncommitted_bytes_max, "uncommitted_bytes_max"),
+            (self.command_bytes_max, "command_bytes_max"),
             (self.tail_bytes_max, "tail_bytes_max"),
             (self.reads_max, "reads_max"),
             (self.disk_stall_ticks as usize, "disk_stall_ticks"),

@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-
 use crate::entry::Entry;
 use crate::message::Envelope;
 use crate::role::RoleName;
@@ -30,7 +29,10 @@ impl ProposalIds {
     /// Each of them, in the order of the batch.
     pub fn iter(&self) -> impl Iterator<Item = ProposalId> + use<> {
         let first = self.first;
-        (0..self.count).map(move |i| ProposalId { boot: first.boot, number: first.number + i })
+        (0..self.count).map(move |i| ProposalId {
+            boot: first.boot,
+            number: first.number + i,
+        })
     }
 }
 

@@ -109,7 +109,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Membership(error) => error.fmt(f),
-            Self::NotAMember(member) => write!(f, "the first membership does not hold this node, {member}"),
+            Self::NotAMember(member) => {
+                write!(f, "the first membership does not hold this node, {member}")
+            }
         }
     }
 }
@@ -120,11 +122,21 @@ impl fmt::Display for RecoverError {
             Self::Config(error) => error.fmt(f),
             Self::BadRuns(index) => write!(f, "the log's terms do not add up at index {index}"),
             Self::TermBehindLog { stored, last } => {
-                write!(f, "the stored term {stored} is behind the log's last entry {last}")
+                write!(
+                    f,
+                    "the stored term {stored} is behind the log's last entry {last}"
+                )
             }
-            Self::BeyondLog { index, last } => write!(f, "index {index} is beyond the log's last entry {last}"),
-            Self::BadMembership(at) => write!(f, "a membership is said to stand at {at}, where the log has none"),
-            Self::NoMembership => f.write_str("neither the log nor what it starts from holds a membership"),
+            Self::BeyondLog { index, last } => {
+                write!(f, "index {index} is beyond the log's last entry {last}")
+            }
+            Self::BadMembership(at) => write!(
+                f,
+                "a membership is said to stand at {at}, where the log has none"
+            ),
+            Self::NoMembership => {
+                f.write_str("neither the log nor what it starts from holds a membership")
+            }
         }
     }
 }
@@ -132,12 +144,18 @@ impl fmt::Display for RecoverError {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Misdelivered => f.write_str("the envelope is for another node, incarnation or cluster"),
+            Self::Misdelivered => {
+                f.write_str("the envelope is for another node, incarnation or cluster")
+            }
             Self::FromSelf => f.write_str("the envelope claims to come from this node"),
             Self::Malformed => f.write_str("the envelope's fields contradict each other"),
             Self::TwoLeadersSameTerm(term) => write!(f, "two nodes claim to lead term {term}"),
-            Self::AckBeyondLog(index) => write!(f, "an entry that never was is acknowledged: {index}"),
-            Self::CommittedConflict(index) => write!(f, "entry {index} is committed and would be overwritten"),
+            Self::AckBeyondLog(index) => {
+                write!(f, "an entry that never was is acknowledged: {index}")
+            }
+            Self::CommittedConflict(index) => {
+                write!(f, "entry {index} is committed and would be overwritten")
+            }
             Self::StaleBoot => f.write_str("the sender has been restarted since"),
         }
     }
@@ -173,7 +191,10 @@ impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownJob(job) => write!(f, "job {job} was answered, but is not outstanding"),
-            Self::UnknownApply(index) => write!(f, "index {index} was answered as applied, but was not handed out"),
+            Self::UnknownApply(index) => write!(
+                f,
+                "index {index} was answered as applied, but was not handed out"
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-use crate::types::{Incarnation, MemberId, NodeId};
+use crate::types::{Incarnation, Index, LogId, MemberId, NodeId};
 
 /// A member as the membership keeps it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -31,7 +31,6 @@ pub struct Membership {
     outgoing: Vec<NodeId>,
 }
 
-
 /// Why a membership was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,13 +51,23 @@ impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVoter => f.write_str("a membership needs at least one voter"),
-            Self::BadNode(node) => write!(f, "node id {node} is 0 or stands in the membership twice"),
+            Self::BadNode(node) => {
+                write!(f, "node id {node} is 0 or stands in the membership twice")
+            }
             Self::UnknownVoter(node) => write!(f, "voter {node} is not a member"),
             Self::TooMany(count) => {
-                write!(f, "{count} members; at most {} are supported", Membership::MEMBERS_MAX)
+                write!(
+                    f,
+                    "{count} members; at most {} are supported",
+                    Membership::MEMBERS_MAX
+                )
             }
             Self::ContextTooLong(node) => {
-                write!(f, "node {node}'s context is over {} bytes", Membership::CONTEXT_BYTES_MAX)
+                write!(
+                    f,
+                    "node {node}'s context is over {} bytes",
+                    Membership::CONTEXT_BYTES_MAX
+                )
             }
         }
     }
@@ -76,7 +85,9 @@ impl Membership {
     ///
     /// # Errors
     /// When it is empty, too large, or names a node twice or as 0.
-    pub fn of_voters(members: impl IntoIterator<Item = (MemberId, Bytes)>) -> Result<Self, MembershipError> {
+    pub fn of_voters(
+        members: impl IntoIterator<Item = (MemberId, Bytes)>,
+    ) -> Result<Self, MembershipError> {
         let members: Vec<(MemberId, Bytes)> = members.into_iter().collect();
         let voters = members.iter().map(|(id, _)| id.node).collect();
         Self::from_parts(members, voters, Vec::new())
@@ -99,7 +110,10 @@ impl Membership {
             if context.len() > Self::CONTEXT_BYTES_MAX {
                 return Err(MembershipError::ContextTooLong(id.node));
             }
-            let member = Member { incarnation: id.incarnation, context };
+            let member = Member {
+                incarnation: id.incarnation,
+                context,
+            };
             if id.node == NodeId::ZERO || map.insert(id.node, member).is_some() {
                 return Err(MembershipError::BadNode(id.node));
             }
@@ -110,20 +124,32 @@ impl Membership {
         for list in [&mut voters, &mut outgoing] {
             list.sort_unstable();
             if let Some(pair) = list.windows(2).find(|pair| pair.first() == pair.last()) {
-                return Err(MembershipError::BadNode(pair.first().copied().unwrap_or_default()));
+                return Err(MembershipError::BadNode(
+                    pair.first().copied().unwrap_or_default(),
+                ));
             }
             if let Some(&node) = list.iter().find(|node| !map.contains_key(node)) {
                 return Err(MembershipError::UnknownVoter(node));
             }
         }
-        Ok(Self { members: map, voters, outgoing })
+        Ok(Self {
+            members: map,
+            voters,
+            outgoing,
+        })
     }
 
     /// All members, learners included, in the order of their numbers.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, &Bytes)> {
-        self.members
-            .iter()
-            .map(|(&node, member)| (MemberId { node, incarnation: member.incarnation }, &member.context))
+        self.members.iter().map(|(&node, member)| {
+            (
+                MemberId {
+                    node,
+                    incarnation: member.incarnation,
+                },
+                &member.context,
+            )
+        })
     }
 
     /// The member that has this node's number now.
@@ -135,7 +161,8 @@ impl Membership {
     /// Whether this very member, incarnation included, belongs to the configuration.
     #[must_use]
     pub fn contains(&self, id: MemberId) -> bool {
-        self.member(id.node).is_some_and(|member| member.incarnation == id.incarnation)
+        self.member(id.node)
+            .is_some_and(|member| member.incarnation == id.incarnation)
     }
 
     /// Whether this very member votes, in either half.
@@ -159,7 +186,78 @@ impl Membership {
     /// Its size as flow control counts it, in bytes.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        self.members.values().map(|member| member.context.len() + 24).sum::<usize>()
+        self.members
+            .values()
+            .map(|member| member.context.len() + 24)
+            .sum::<usize>()
             + 8 * (self.voters.len() + self.outgoing.len())
+    }
+}
+
+/// The memberships that the log holds: the newest committed one, and those after it, the last of which is in force. One takes
+/// effect as soon as it is appended, and is undone when its entry is cut (thesis §4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MembershipLog {
+    entries: Vec<(LogId, Membership)>,
+    /// What stands in for a membership on a node that has heard of none.
+    none: Membership,
+}
+
+impl MembershipLog {
+    pub(crate) fn new(entries: Vec<(LogId, Membership)>) -> Self {
+        Self {
+            entries,
+            none: Membership::default(),
+        }
+    }
+
+    /// The membership in force.
+    pub(crate) fn current(&self) -> &Membership {
+        self.entries
+            .last()
+            .map_or(&self.none, |(_, membership)| membership)
+    }
+
+    /// The entry that it stands in.
+    pub(crate) fn current_at(&self) -> LogId {
+        self.entries.last().map_or(LogId::ZERO, |&(at, _)| at)
+    }
+
+    pub(crate) fn append(&mut self, at: LogId, membership: Membership) {
+        assert!(
+            at.index > self.current_at().index || self.entries.is_empty(),
+            "a membership at {at} came out of order"
+        );
+        self.entries.push((at, membership));
+    }
+
+    /// The log was cut at `from`.
+    pub(crate) fn truncate(&mut self, from: Index) {
+        self.entries.retain(|&(at, _)| at.index < from);
+    }
+
+    /// Everything up to `commit` is committed now: what was in force before the newest committed one is forgotten. Those that
+    /// became committed by this, `before` being the commit index until now.
+    pub(crate) fn commit(&mut self, before: Index, commit: Index) -> Vec<LogId> {
+        if self
+            .entries
+            .last()
+            .is_none_or(|&(at, _)| at.index <= before)
+        {
+            return Vec::new();
+        }
+        let news = self
+            .entries
+            .iter()
+            .map(|&(at, _)| at)
+            .filter(|at| at.index > before && at.index <= commit)
+            .collect();
+        let committed = self
+            .entries
+            .iter()
+            .filter(|(at, _)| at.index <= commit)
+            .count();
+        self.entries.drain(..committed.saturating_sub(1));
+        news
     }
 }

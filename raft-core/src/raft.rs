@@ -1,92 +1,389 @@
-//! The public face of the core. (Signatures first; the bodies follow.)
+//! One node's Raft: its state, and the public inputs, answers and effects.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::*;
+use crate::apply::ApplyState;
+use crate::config::Config;
+use crate::effect::{Effect, Event, FetchId, ProposalId, ProposalIds, ReadId};
+use crate::entry::{Entry, Payload};
+use crate::error::{AnswerError, ProposeError, ReadError, Rejected};
+use crate::invariants;
+use crate::journal::Journal;
+use crate::log_view::LogView;
+use crate::membership::{Membership, MembershipLog};
+use crate::message::{Envelope, Message, RequestId, Sender};
+use crate::outbox::Outbox;
+use crate::rng::Rng;
+use crate::role::{Leadership, OpenProposal, Role, RoleName};
+use crate::status::{PeerStatus, Status};
+use crate::types::{
+    Boot, HardState, Identity, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term,
+};
 
-/// What a driver read back from its disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// Who this node is; the boot number is this start's.
-    pub identity: Identity,
-    /// The newest hard state.
-    pub hard_state: HardState,
-    /// The entry right before the log's first: [`LogId::ZERO`] when the log begins at 1.
-    pub base: LogId,
-    /// The membership that was in force at `base`, and the entry it stood in; none when the log begins at 1.
-    pub base_membership: Option<(LogId, Membership)>,
-    /// The log's runs of equal terms, ascending: where each begins, and its term.
-    pub runs: Vec<(Index, Term)>,
-    /// The log's last index; `base.index` when it is empty.
-    pub last: Index,
-    /// Every membership in the log, ascending.
-    pub memberships: Vec<(LogId, Membership)>,
-    /// Up to where the state machine that the driver holds has applied: `base.index` for one that starts from its snapshot.
-    pub applied: Index,
+/// One node's Raft. See the [crate's front page](crate) for how to drive it.
+///
+/// It is small and [`Clone`], so that a test can search what it may do exhaustively.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) term: Term,
+    pub(crate) voted_for: Option<MemberId>,
+    pub(crate) commit: Index,
+    pub(crate) log: LogView,
+    pub(crate) memberships: MembershipLog,
+    pub(crate) journal: Journal,
+    /// The newest term and vote that are durable, and those of each job under way that holds some.
+    pub(crate) durable_state: (Term, Option<MemberId>),
+    pub(crate) states_under_way: Vec<(JobId, Term, Option<MemberId>)>,
+    /// The newest commit index that a job held.
+    pub(crate) stored_commit: Index,
+    pub(crate) role: Role,
+    pub(crate) leader: Option<MemberId>,
+    /// Up to where this log is known to be that of the leader of this term.
+    pub(crate) verified: Index,
+    /// Ticks, of which no more than a heartbeat interval counts at a time.
+    pub(crate) now: u64,
+    /// When the leader was last heard.
+    pub(crate) leader_heard_at: u64,
+    /// When to campaign unless a leader is heard.
+    pub(crate) election_at: u64,
+    pub(crate) apply: ApplyState,
+    pub(crate) outbox: Outbox,
+    pub(crate) rng: Rng,
+    /// The last number given to a request, a proposal, a read or a fetch in this boot; never given twice.
+    pub(crate) last_number: u64,
+    /// The latest boot heard of each member.
+    pub(crate) boots: BTreeMap<MemberId, Boot>,
+    /// Incarnations that spoke under a member's number without being it, so that each is told of once.
+    pub(crate) strangers: BTreeMap<NodeId, Incarnation>,
+    /// What the last [`Event::RoleChanged`] said.
+    pub(crate) reported: (Term, RoleName, Option<NodeId>),
 }
 
-/// One node's Raft.
-#[derive(Clone, Debug)]
-pub struct Raft {}
-
 impl Raft {
-    /// Starts a member of a new cluster, on an empty disk: its first job writes `membership` as entry 1@1, the same on every
-    /// initial member. Nothing may be stored yet for this node.
-    pub fn bootstrap(config: Config, identity: Identity, membership: Membership) -> Result<Self, StartError> {
-        let _ = (config, identity, membership);
-        unreachable!()
-    }
-    /// Starts a node from what its disk holds.
-    pub fn recover(config: Config, disk: Recovered) -> Result<Self, RecoverError> {
-        let _ = (config, disk);
-        unreachable!()
-    }
-    /// Time has passed.
+    // ---- inputs ----
+
+    /// Time has passed: `elapsed_ticks` since the last call.
+    ///
+    /// However long that was, at most one heartbeat interval counts towards an election: a process that stood still first listens
+    /// (its driver hands over what waits in its inbox before it ticks).
     pub fn tick(&mut self, elapsed_ticks: u32) {
-        let _ = elapsed_ticks;
+        self.step(|raft| {
+            if elapsed_ticks > raft.config.heartbeat_ticks {
+                raft.outbox
+                    .push(Effect::Event(Event::Paused { elapsed_ticks }));
+            }
+            raft.now += u64::from(elapsed_ticks.min(raft.config.heartbeat_ticks));
+            raft.on_tick();
+        });
     }
-    /// Ticks until a tick would do anything by itself: the driver may sleep so long.
+
+    /// Ticks until a [`Raft::tick`] would do anything by itself; at least 1. A driver may sleep so long when nothing else comes.
     #[must_use]
     pub fn ticks_until_deadline(&self) -> u32 {
-        1
+        let at = match &self.role {
+            Role::Leader(leadership) => leadership.heartbeat_at,
+            _ => self.election_at,
+        };
+        u32::try_from(at.saturating_sub(self.now))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.config.heartbeat_ticks)
     }
-    /// A peer's envelope.
+
+    /// Takes a peer's envelope.
+    ///
+    /// # Errors
+    /// When it is not for this node, contradicts itself or the protocol. Nothing it said was used then; the connection that brought
+    /// it may as well be closed. No envelope, whatever is in it, makes this panic.
     pub fn receive(&mut self, envelope: Envelope) -> Result<(), Rejected> {
-        let _ = envelope;
-        Ok(())
+        self.step(|raft| raft.on_envelope(envelope))
     }
-    /// Appends commands, when this node leads. Exactly one [`Effect::Outcome`] follows for each.
+
+    /// Appends commands to the log, when this node leads. Exactly one [`Effect::Outcome`] follows for each.
+    ///
+    /// # Errors
+    /// Surely nothing was appended: this node does not lead, too much waits to be committed already, or the batch is empty or has a
+    /// command over [`Config::command_bytes_max`].
     pub fn propose(&mut self, batch: Vec<Bytes>) -> Result<ProposalIds, ProposeError> {
-        let _ = batch;
-        Err(ProposeError::Busy)
+        self.step(|raft| {
+            let leader = raft.leader_node();
+            let Role::Leader(leadership) = &mut raft.role else {
+                return Err(ProposeError::NotLeader { leader });
+            };
+            if batch.is_empty()
+                || batch
+                    .iter()
+                    .any(|command| command.len() > raft.config.command_bytes_max)
+            {
+                return Err(ProposeError::BadBatch);
+            }
+            let bytes: usize = batch
+                .iter()
+                .map(|command| command.len() + Entry::OVERHEAD_BYTES)
+                .sum();
+            if leadership.open_bytes > 0
+                && leadership.open_bytes + bytes > raft.config.uncommitted_bytes_max
+            {
+                return Err(ProposeError::Busy);
+            }
+            let first = raft.last_number + 1;
+            let count = batch.len() as u64;
+            raft.last_number += count;
+            raft.journal.log_changed(raft.log.last().index.next());
+            for (number, command) in (first..).zip(batch) {
+                let id = LogId {
+                    index: raft.log.last().index.next(),
+                    term: raft.term,
+                };
+                let entry = Entry {
+                    id,
+                    payload: Payload::Command(command),
+                };
+                let bytes = entry.len_bytes();
+                leadership.open.push_back(OpenProposal {
+                    number,
+                    index: id.index,
+                    bytes,
+                });
+                leadership.open_bytes += bytes;
+                raft.log.append(entry);
+            }
+            Ok(ProposalIds {
+                first: ProposalId {
+                    boot: raft.identity.boot,
+                    number: first,
+                },
+                count,
+            })
+        })
     }
-    /// Asks for a linearizable read. [`Effect::ReadReady`] or [`Effect::ReadFailed`] follows.
+
+    /// Asks for a linearizable read (ReadIndex, thesis §6.4). [`Effect::ReadReady`] or [`Effect::ReadFailed`] follows.
+    ///
+    /// # Errors
+    /// When this node does not lead, or too many reads wait.
     pub fn read(&mut self) -> Result<ReadId, ReadError> {
-        Err(ReadError::Busy)
+        self.step(|raft| {
+            let leader = raft.leader_node();
+            let Role::Leader(leadership) = &mut raft.role else {
+                return Err(ReadError::NotLeader { leader });
+            };
+            if leadership.reads.count() >= raft.config.reads_max {
+                return Err(ReadError::Busy);
+            }
+            raft.last_number += 1;
+            leadership.reads.push(raft.last_number);
+            Ok(ReadId {
+                boot: raft.identity.boot,
+                number: raft.last_number,
+            })
+        })
     }
-    /// Every job up to this one is durable.
+
+    // ---- answers ----
+
+    /// Every job up to `job` is durable. A driver whose disk finishes out of order waits for the ones before.
+    ///
+    /// # Errors
+    /// When no such job is under way: the driver is broken, and nothing was changed.
     pub fn persisted(&mut self, job: JobId) -> Result<(), AnswerError> {
-        let _ = job;
-        Ok(())
+        self.step(|raft| {
+            if !raft.journal.complete(job) {
+                return Err(AnswerError::UnknownJob(job));
+            }
+            raft.on_persisted(job);
+            Ok(())
+        })
     }
-    /// The state machine has applied everything up to here.
+
+    /// The state machine has applied everything up to `index`.
+    ///
+    /// # Errors
+    /// When that was not handed out, or is behind an earlier answer: the driver is broken, and nothing was changed.
     pub fn applied(&mut self, index: Index) -> Result<(), AnswerError> {
-        let _ = index;
-        Ok(())
+        self.step(|raft| {
+            if raft.apply.complete(index) {
+                Ok(())
+            } else {
+                Err(AnswerError::UnknownApply(index))
+            }
+        })
     }
-    /// What the driver read for a [`FetchJob`]; nothing when the entries are not there any more (they were cut since).
+
+    /// What the driver read for a [`FetchJob`](crate::FetchJob): contiguous from its first index. None, when the entries are not
+    /// there any more: they were cut since, and the core does not want them either.
+    ///
+    /// Entries that are not those of the log as it is now are ignored.
     pub fn fetched(&mut self, id: FetchId, entries: Vec<Entry>) {
-        let _ = (id, entries);
+        self.step(|raft| raft.on_fetched(id, entries));
     }
-    /// The next thing to do, if there is any. Call it until it returns none, after every input or batch of inputs: what one
-    /// call can cover (a job, an append, a read round) is gathered from all inputs since.
+
+    // ---- outputs ----
+
+    /// The next thing to do, if there is any.
+    ///
+    /// Call it until it returns none, after every input or, better, every batch of inputs: one job, one append a peer and one
+    /// read round are made of all that came in since. Answers may be given in between.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        None
+        if let Some(effect) = self.outbox.pop() {
+            return Some(effect);
+        }
+        self.step(Self::flush);
+        self.outbox.pop()
     }
+
     /// A picture of this node.
     #[must_use]
     pub fn status(&self) -> Status {
-        unreachable!()
+        let last = self.log.last();
+        let peer = |progress: &crate::progress::Progress| PeerStatus {
+            member: progress.member,
+            matched: progress.matched,
+            next: progress.next,
+            streaming: progress.mode == crate::progress::Mode::Stream,
+            silent_ticks: progress
+                .heard
+                .then(|| self.now.saturating_sub(progress.heard_at)),
+        };
+        Status {
+            identity: self.identity,
+            role: self.role_name(),
+            term: self.term,
+            voted_for: self.voted_for,
+            leader: self.leader_node(),
+            last,
+            durable: self.journal.durable_index(last.index),
+            commit: self.commit,
+            applied: self.apply.applied,
+            membership: self.membership().clone(),
+            membership_at: self.memberships.current_at(),
+            withheld: self.outbox.held_count(),
+            peers: match &self.role {
+                Role::Leader(leadership) => leadership.peers.values().map(peer).collect(),
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    // ---- shared by the parts of the core ----
+
+    /// Runs one input with the safety properties checked around it.
+    fn step<T>(&mut self, input: impl FnOnce(&mut Self) -> T) -> T {
+        let before = invariants::Before::of(self);
+        let output = input(self);
+        self.report_role();
+        invariants::check(&before, self);
+        output
+    }
+
+    pub(crate) fn me(&self) -> MemberId {
+        self.identity.member
+    }
+
+    /// The membership in force: the newest in the log, committed or not (thesis §4.1).
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    pub(crate) fn leader_node(&self) -> Option<NodeId> {
+        self.leader.map(|member| member.node)
+    }
+
+    pub(crate) fn durable_index(&self) -> Index {
+        self.journal.durable_index(self.log.last().index)
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        HardState {
+            term: self.term,
+            voted_for: self.voted_for,
+            commit: self.commit,
+        }
+    }
+
+    pub(crate) fn role_name(&self) -> RoleName {
+        match &self.role {
+            Role::Follower if self.membership().is_voter(self.me()) => RoleName::Follower,
+            Role::Follower => RoleName::Learner,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    pub(crate) fn leadership(&mut self) -> Option<&mut Leadership> {
+        match &mut self.role {
+            Role::Leader(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
+
+    /// A number for a request that no other request of this boot has.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    pub(crate) fn request_id(&self, number: u64) -> RequestId {
+        RequestId {
+            boot: self.identity.boot,
+            number,
+        }
+    }
+
+    /// Says `message` to `to`, in this term, as soon as the term and the vote are durable; and, when it vouches for the log up to
+    /// an index, as soon as that is.
+    ///
+    /// A leader's requests never wait: its term has been durable since its candidacy (thesis §10.2.1).
+    pub(crate) fn send(&mut self, to: MemberId, message: Message, vouches_for: Option<Index>) {
+        let until = self
+            .journal
+            .state_job()
+            .max(vouches_for.and_then(|index| self.journal.job_reaching(index)));
+        let envelope = Envelope {
+            cluster: self.identity.cluster,
+            from: Sender {
+                member: self.me(),
+                boot: self.identity.boot,
+            },
+            to,
+            term: self.term,
+            message,
+        };
+        if until.is_none() {
+            invariants::check_sent(self, &envelope);
+        }
+        self.outbox.send(until, vouches_for, envelope);
+    }
+
+    /// Everything up to `job` is durable: what waited for it may be said, and may count.
+    fn on_persisted(&mut self, job: JobId) {
+        while self
+            .states_under_way
+            .first()
+            .is_some_and(|&(id, ..)| id <= job)
+        {
+            let (_, term, vote) = self.states_under_way.remove(0);
+            self.durable_state = (term, vote);
+        }
+        for envelope in self.outbox.release(job) {
+            invariants::check_sent(self, &envelope);
+            self.outbox.push(Effect::Send(envelope));
+        }
+        self.count_own_vote(job);
+        self.advance_commit();
+    }
+
+    fn report_role(&mut self) {
+        let now = (self.term, self.role_name(), self.leader_node());
+        if now != self.reported {
+            self.reported = now;
+            let (term, role, leader) = now;
+            self.outbox
+                .push(Effect::Event(Event::RoleChanged { term, role, leader }));
+        }
     }
 }

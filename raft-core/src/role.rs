@@ -1,13 +1,19 @@
-//! Roles.
+//! What a node is at the moment, and what it keeps only while it is that.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use crate::progress::Progress;
+use crate::read_index::Reads;
+use crate::types::{Index, JobId, NodeId};
 
 /// A role's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoleName {
-    /// Follows, or waits for a leader.
+    /// Follows a leader, or waits for one.
     Follower,
-    /// A follower that does not vote.
+    /// As a follower, but has no vote.
     Learner,
-    /// Asks whether it would win (thesis §9.6).
+    /// Asks whether it would win, before it disturbs anyone (thesis §9.6).
     PreCandidate,
     /// Asks for votes.
     Candidate,
@@ -27,4 +33,48 @@ impl RoleName {
             Self::Leader => "leader",
         }
     }
+}
+
+/// The role with its own data.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    Follower,
+    PreCandidate(Campaign),
+    Candidate(Campaign),
+    Leader(Leadership),
+}
+
+/// A round of asking for votes, or for pre-votes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Campaign {
+    /// What its requests and their answers are known by.
+    pub(crate) number: u64,
+    /// Who has said what.
+    pub(crate) answers: BTreeMap<NodeId, bool>,
+    /// The job that holds the candidate's vote for itself; it counts once that is durable. None: nothing to wait for.
+    pub(crate) own_vote_job: Option<JobId>,
+}
+
+/// What a leader keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leadership {
+    /// Every other member's progress.
+    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    /// The index of the no-op that began the term: once it is committed, everything before it is (paper §5.4.2, §8).
+    pub(crate) term_start: Index,
+    /// When the next heartbeat is due.
+    pub(crate) heartbeat_at: u64,
+    /// Proposals whose outcome is open, in log order.
+    pub(crate) open: VecDeque<OpenProposal>,
+    /// What they weigh together.
+    pub(crate) open_bytes: usize,
+    pub(crate) reads: Reads,
+}
+
+/// A proposal that was appended and is not known to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OpenProposal {
+    pub(crate) number: u64,
+    pub(crate) index: Index,
+    pub(crate) bytes: usize,
 }

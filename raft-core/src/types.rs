@@ -143,12 +143,18 @@ pub struct LogId {
 
 impl LogId {
     /// The place before the first entry.
-    pub const ZERO: Self = Self { index: Index::ZERO, term: Term::ZERO };
+    pub const ZERO: Self = Self {
+        index: Index::ZERO,
+        term: Term::ZERO,
+    };
 
     /// An id of its parts.
     #[must_use]
     pub const fn new(index: u64, term: u64) -> Self {
-        Self { index: Index(index), term: Term(term) }
+        Self {
+            index: Index(index),
+            term: Term(term),
+        }
     }
 }
 

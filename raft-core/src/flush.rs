@@ -1,0 +1,51 @@
+//! What is made when the driver drains the effects: one job, one append a peer, one read round, for all inputs since.
+
+use crate::effect::{Effect, PersistJob};
+use crate::raft::Raft;
+
+impl Raft {
+    /// Makes everything that can be made now. Entries go to the peers before they go to the own disk, so that all disks work at
+    /// once (thesis §10.2.1).
+    pub(crate) fn flush(&mut self) {
+        self.flush_replication();
+        self.flush_job();
+        self.flush_apply();
+        let trim_to = self.apply.handed.min(self.durable_index());
+        self.log.trim(trim_to, self.config.tail_bytes_max);
+    }
+
+    fn flush_job(&mut self) {
+        let last = self.log.last().index;
+        let Some(sealed) = self.journal.seal(last, self.now) else {
+            return;
+        };
+        if sealed.state {
+            self.states_under_way
+                .push((sealed.id, self.term, self.voted_for));
+        }
+        let entries = match sealed.from {
+            Some(from) if from <= last => {
+                let entries = self.log.slice(from, last, usize::MAX);
+                entries.expect("what is not durable is kept in memory")
+            }
+            _ => alloc::vec::Vec::new(),
+        };
+        assert!(
+            sealed
+                .from
+                .is_none_or(|from| from.0 + entries.len() as u64 == last.0 + 1),
+            "a job has a gap"
+        );
+        // The commit index rides along: it is only a hint, and not worth a write of its own.
+        let hard_state =
+            (sealed.state || self.commit > self.stored_commit).then(|| self.hard_state());
+        self.stored_commit = self.commit;
+        let job = PersistJob {
+            id: sealed.id,
+            hard_state,
+            truncate_from: sealed.truncate_from,
+            entries,
+        };
+        self.outbox.push(Effect::Persist(job));
+    }
+}

@@ -1,0 +1,135 @@
+//! The follower's side of replication (paper §5.3).
+
+use alloc::vec::Vec;
+
+use crate::effect::{Effect, Event};
+use crate::entry::{Entry, Payload};
+use crate::error::Rejected;
+use crate::message::{AppendResult, Message, RequestId};
+use crate::raft::Raft;
+use crate::types::{Index, LogId, MemberId};
+
+impl Raft {
+    /// An append of this term's leader. Only entries that truly differ are cut, so that an old or repeated append changes nothing
+    /// (F-P7), and never committed ones.
+    pub(crate) fn on_append_request(
+        &mut self,
+        from: MemberId,
+        id: RequestId,
+        prev: LogId,
+        entries: Vec<Entry>,
+        commit: Index,
+    ) -> Result<(), Rejected> {
+        // What a snapshot covers is committed, and so agrees.
+        let prev_agrees = prev.index < self.log.base().index || self.log.contains(prev);
+        if !prev_agrees {
+            if prev.index <= self.commit {
+                return self.committed_conflict(from, prev.index);
+            }
+            let hint = self.log.last_at_or_below(prev.index, prev.term);
+            let result = AppendResult::Conflict {
+                prev: prev.index,
+                hint,
+            };
+            self.send(from, Message::AppendResponse { id, result }, None);
+            return Ok(());
+        }
+        let base = self.log.base();
+        if entries
+            .iter()
+            .any(|entry| entry.id.index == base.index && entry.id != base)
+        {
+            return self.committed_conflict(from, base.index);
+        }
+        let verified = entries.last().map_or(prev.index, |last| last.id.index);
+        let mut news = entries
+            .into_iter()
+            .skip_while(|entry| entry.id.index <= base.index || self.log.contains(entry.id));
+        if let Some(first) = news.next() {
+            if first.id.index <= self.commit {
+                return self.committed_conflict(from, first.id.index);
+            }
+            let rest: Vec<Entry> = news.collect();
+            if first.id.index <= self.log.last().index {
+                self.truncate(first.id.index);
+            }
+            self.append(first);
+            rest.into_iter().for_each(|entry| self.append(entry));
+        }
+        self.verified = self.verified.max(verified);
+        self.commit_to(commit.min(self.verified));
+        let matched = verified.max(self.commit);
+        self.send(
+            from,
+            Message::AppendResponse {
+                id,
+                result: AppendResult::Matched(matched),
+            },
+            Some(matched),
+        );
+        Ok(())
+    }
+
+    /// A heartbeat of this term's leader. It commits no further than this log is known to be the leader's (F-P8, S-C32).
+    pub(crate) fn on_heartbeat_request(&mut self, from: MemberId, id: RequestId, commit: Index) {
+        self.commit_to(commit.min(self.verified));
+        let matched = self.verified.min(self.durable_index());
+        self.send(
+            from,
+            Message::HeartbeatResponse { id, matched },
+            Some(matched),
+        );
+    }
+
+    /// Someone wants what is committed here to be something else. Nothing is changed (S-C16).
+    fn committed_conflict(&mut self, from: MemberId, index: Index) -> Result<(), Rejected> {
+        let why = Rejected::CommittedConflict(index);
+        self.outbox
+            .push(Effect::Event(Event::PeerBroken { member: from, why }));
+        Err(why)
+    }
+
+    /// Cuts the log, and what was in force or about to be said because of the part that goes.
+    fn truncate(&mut self, from: Index) {
+        assert!(
+            from > self.commit,
+            "entry {from} is committed (up to {}) and cannot be cut",
+            self.commit
+        );
+        assert!(
+            self.leadership().is_none(),
+            "a leader never cuts its own log (paper §5.3)"
+        );
+        self.log.truncate(from);
+        self.memberships.truncate(from);
+        self.outbox.drop_vouching(from);
+        self.journal.log_changed(from);
+        self.verified = self.verified.min(from.previous());
+    }
+
+    /// Appends an entry, as leader or as follower; a membership is in force from here on (thesis §4.1).
+    pub(crate) fn append(&mut self, entry: Entry) {
+        self.journal.log_changed(entry.id.index);
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.append(entry.id, membership.clone());
+        }
+        self.log.append(entry);
+    }
+
+    /// Everything up to `commit` is committed.
+    pub(crate) fn commit_to(&mut self, commit: Index) {
+        if commit <= self.commit {
+            return;
+        }
+        let last = self.log.last().index;
+        assert!(
+            commit <= last,
+            "{commit} cannot be committed in a log that ends at {last}"
+        );
+        for at in self.memberships.commit(self.commit, commit) {
+            self.outbox
+                .push(Effect::Event(Event::MembershipCommitted { at }));
+        }
+        self.commit = commit;
+    }
+}

@@ -1,0 +1,157 @@
+//! The safety properties (paper fig. 3, thesis fig. 3.2), as far as one node can see them, checked around every input, in release
+//! too. A broken one is a bug of this crate, and nothing it would do next could be trusted: it panics.
+
+use crate::message::{AppendResult, Envelope, Message};
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{Index, LogId, MemberId, Term};
+
+/// What the state was before an input.
+pub(crate) struct Before {
+    term: Term,
+    voted_for: Option<MemberId>,
+    commit: Index,
+    applied: Index,
+    last: LogId,
+    led: bool,
+}
+
+impl Before {
+    pub(crate) fn of(raft: &Raft) -> Self {
+        Self {
+            term: raft.term,
+            voted_for: raft.voted_for,
+            commit: raft.commit,
+            applied: raft.apply.applied,
+            last: raft.log.last(),
+            led: matches!(raft.role, Role::Leader(_)),
+        }
+    }
+}
+
+/// Checks one input's step. Everything here costs O(1) in the log, and O(peers).
+pub(crate) fn check(before: &Before, raft: &Raft) {
+    let last = raft.log.last();
+    assert!(
+        raft.term >= before.term,
+        "the term fell from {} to {}",
+        before.term,
+        raft.term
+    );
+    assert!(
+        raft.commit >= before.commit,
+        "the commit index fell from {} to {}",
+        before.commit,
+        raft.commit
+    );
+    assert!(
+        raft.apply.applied >= before.applied,
+        "the applied index fell"
+    );
+    assert!(
+        last.term <= raft.term,
+        "the log holds {last}, beyond term {}",
+        raft.term
+    );
+    assert!(
+        raft.apply.applied <= raft.apply.handed,
+        "more was applied than handed out"
+    );
+    assert!(
+        raft.apply.handed <= raft.commit,
+        "{} was handed out, only {} is committed",
+        raft.apply.handed,
+        raft.commit
+    );
+    assert!(
+        raft.commit <= last.index,
+        "{} is committed in a log that ends at {last}",
+        raft.commit
+    );
+    assert!(
+        raft.verified <= last.index,
+        "{} is verified in a log that ends at {last}",
+        raft.verified
+    );
+    if raft.term == before.term {
+        let kept = before.voted_for.is_none() || raft.voted_for == before.voted_for;
+        assert!(
+            kept,
+            "two votes in term {}: {:?} and {:?}",
+            raft.term, before.voted_for, raft.voted_for
+        );
+    }
+    match &raft.role {
+        Role::Leader(leadership) => {
+            assert!(
+                raft.voted_for == Some(raft.me()),
+                "a leader voted for itself"
+            );
+            assert!(
+                raft.durable_state == (raft.term, raft.voted_for),
+                "a leader's term and vote are durable"
+            );
+            assert!(raft.leader == Some(raft.me()), "a leader knows who leads");
+            if before.led && before.term == raft.term {
+                // Leader Append-Only.
+                assert!(
+                    raft.log.contains(before.last),
+                    "a leader overwrote {} of its own log",
+                    before.last
+                );
+            }
+            for peer in leadership.peers.values() {
+                assert!(
+                    peer.matched < peer.next,
+                    "{}: matched {} and next {}",
+                    peer.member,
+                    peer.matched,
+                    peer.next
+                );
+                assert!(
+                    peer.matched <= last.index,
+                    "{} is said to have {} of a log that ends at {last}",
+                    peer.member,
+                    peer.matched
+                );
+            }
+        }
+        Role::Candidate(_) => assert!(
+            raft.voted_for == Some(raft.me()),
+            "a candidate voted for itself"
+        ),
+        Role::Follower | Role::PreCandidate(_) => {
+            assert!(raft.leader != Some(raft.me()), "only a leader leads")
+        }
+    }
+}
+
+/// Checks, where an envelope is let go, that the disk holds what it says.
+pub(crate) fn check_sent(raft: &Raft, envelope: &Envelope) {
+    let (term, vote) = raft.durable_state;
+    assert!(
+        envelope.term <= term,
+        "an envelope of term {} leaves, only {term} is durable",
+        envelope.term
+    );
+    match &envelope.message {
+        Message::VoteResponse { granted: true, .. } => {
+            assert!(
+                (term, vote) == (envelope.term, Some(envelope.to)),
+                "a vote leaves before it is durable"
+            );
+        }
+        Message::AppendResponse {
+            result: AppendResult::Matched(index),
+            ..
+        }
+        | Message::HeartbeatResponse { matched: index, .. } => {
+            assert!(
+                *index <= raft.durable_index(),
+                "{index} is acknowledged, only {} is durable",
+                raft.durable_index()
+            );
+        }
+        _ => {}
+    }
+}

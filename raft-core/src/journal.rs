@@ -1,0 +1,190 @@
+//! What is on its way to the disk, and what therefore may not be said yet.
+//!
+//! A change of the hard state or of the log goes into the *open* job, which is sealed and handed out when the driver drains
+//! the effects. Guards: nothing counts as durable while any job that wrote or cut it is under way, so that the answer to an old
+//! write never counts for a rewritten index.
+
+use alloc::collections::VecDeque;
+
+use crate::types::{Index, JobId};
+
+/// A job that was handed out and not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    id: JobId,
+    /// It holds a new term or vote.
+    state: bool,
+    /// The lowest index that it writes or cuts.
+    from: Option<Index>,
+    /// When it was handed out.
+    issued_at: u64,
+}
+
+/// The jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Journal {
+    pending: VecDeque<Pending>,
+    /// The number of the newest job that was handed out.
+    issued: JobId,
+    open_state: bool,
+    open_from: Option<Index>,
+    /// The log's last index once every job that was handed out is done.
+    issued_last: Index,
+}
+
+/// What the open job was to hold.
+pub(crate) struct Sealed {
+    pub(crate) id: JobId,
+    pub(crate) state: bool,
+    pub(crate) truncate_from: Option<Index>,
+    /// Where the job's entries begin.
+    pub(crate) from: Option<Index>,
+}
+
+impl Journal {
+    /// Nothing under way, and a log that ends at `last`.
+    pub(crate) fn new(last: Index) -> Self {
+        Self {
+            pending: VecDeque::new(),
+            issued: JobId::ZERO,
+            open_state: false,
+            open_from: None,
+            issued_last: last,
+        }
+    }
+
+    /// The term or the vote has changed.
+    pub(crate) fn state_changed(&mut self) {
+        self.open_state = true;
+    }
+
+    /// The log was written, or cut, at `index` and behind.
+    pub(crate) fn log_changed(&mut self, index: Index) {
+        self.open_from = Some(self.open_from.map_or(index, |from| from.min(index)));
+    }
+
+    fn open_id(&self) -> JobId {
+        self.issued.next()
+    }
+
+    /// Seals the open job, if it holds anything, at a time when the log ends at `last`.
+    pub(crate) fn seal(&mut self, last: Index, now: u64) -> Option<Sealed> {
+        if !self.open_state && self.open_from.is_none() {
+            return None;
+        }
+        let (state, from) = (core::mem::take(&mut self.open_state), self.open_from.take());
+        self.issued = self.issued.next();
+        self.pending.push_back(Pending {
+            id: self.issued,
+            state,
+            from,
+            issued_at: now,
+        });
+        let truncate_from = from.filter(|&from| from <= self.issued_last);
+        if from.is_some() {
+            self.issued_last = last;
+        }
+        Some(Sealed {
+            id: self.issued,
+            state,
+            truncate_from,
+            from,
+        })
+    }
+
+    /// Takes the answer that all jobs up to `id` are durable; whether there was such a job under way.
+    pub(crate) fn complete(&mut self, id: JobId) -> bool {
+        if self.pending.front().is_none_or(|oldest| id < oldest.id) || id > self.issued {
+            return false;
+        }
+        while self.pending.front().is_some_and(|oldest| oldest.id <= id) {
+            self.pending.pop_front();
+        }
+        true
+    }
+
+    /// The newest job, open or under way, that holds a term or a vote.
+    pub(crate) fn state_job(&self) -> Option<JobId> {
+        if self.open_state {
+            return Some(self.open_id());
+        }
+        self.pending
+            .iter()
+            .rev()
+            .find(|job| job.state)
+            .map(|job| job.id)
+    }
+
+    /// The newest job, open or under way, that writes or cuts `index` or anything before it.
+    pub(crate) fn job_reaching(&self, index: Index) -> Option<JobId> {
+        if self.open_from.is_some_and(|from| from <= index) {
+            return Some(self.open_id());
+        }
+        self.pending
+            .iter()
+            .rev()
+            .find(|job| job.from.is_some_and(|from| from <= index))
+            .map(|job| job.id)
+    }
+
+    /// Up to where a log that ends at `last` is durable.
+    pub(crate) fn durable_index(&self, last: Index) -> Index {
+        let lowest = self
+            .pending
+            .iter()
+            .filter_map(|job| job.from)
+            .chain(self.open_from)
+            .min();
+        lowest.map_or(last, |from| from.previous().min(last))
+    }
+
+    /// The oldest job under way, and when it was handed out.
+    pub(crate) fn oldest(&self) -> Option<(JobId, u64)> {
+        self.pending.front().map(|job| (job.id, job.issued_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-F3, S-F4: an old write's answer does not count for an index that was written again.
+    #[test]
+    fn rewritten_index_waits_for_the_newer_job() {
+        let mut journal = Journal::new(Index(11));
+        journal.log_changed(Index(12));
+        assert_eq!(journal.seal(Index(12), 0).unwrap().truncate_from, None);
+        journal.log_changed(Index(12));
+        assert_eq!(
+            journal.seal(Index(12), 0).unwrap().truncate_from,
+            Some(Index(12))
+        );
+        assert_eq!(journal.durable_index(Index(12)), Index(11));
+        assert!(journal.complete(JobId(1)));
+        assert_eq!(
+            journal.durable_index(Index(12)),
+            Index(11),
+            "job 2 wrote 12 again"
+        );
+        assert_eq!(journal.job_reaching(Index(12)), Some(JobId(2)));
+        assert!(journal.complete(JobId(2)));
+        assert_eq!(journal.durable_index(Index(12)), Index(12));
+        assert!(!journal.complete(JobId(2)), "answered already");
+        assert!(!journal.complete(JobId(3)), "never handed out");
+    }
+
+    /// S-F5: a cut inside the open job, below what was handed out, is a cut on disk.
+    #[test]
+    fn cut_in_the_open_job() {
+        let mut journal = Journal::new(Index(5));
+        journal.log_changed(Index(6));
+        journal.log_changed(Index(4));
+        journal.log_changed(Index(4));
+        let sealed = journal.seal(Index(7), 0).unwrap();
+        assert_eq!(
+            (sealed.truncate_from, sealed.from),
+            (Some(Index(4)), Some(Index(4)))
+        );
+        assert!(journal.seal(Index(7), 0).is_none());
+    }
+}

@@ -1,0 +1,313 @@
+//! What the core knows of the log without reading a disk: for all of it the runs of equal terms, enough for every consistency
+//! check and conflict hint; for its end, a bounded tail, the entries themselves.
+//!
+//! Guards: entries are contiguous and their terms never fall.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::entry::Entry;
+use crate::types::{Index, LogId, Term};
+
+/// The log as the core sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogView {
+    /// The entry before the first.
+    base: LogId,
+    last: Index,
+    /// Where each run of equal terms begins; ascending in both. Covers (base, last].
+    runs: Vec<(Index, Term)>,
+    /// The newest entries, up to `last`, contiguous.
+    tail: VecDeque<Entry>,
+    tail_bytes: usize,
+}
+
+impl LogView {
+    /// An empty log behind `base`.
+    pub(crate) fn empty(base: LogId) -> Self {
+        Self {
+            base,
+            last: base.index,
+            runs: Vec::new(),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+        }
+    }
+
+    /// A log as it was found on disk; the index at which the runs do not add up, when they do not.
+    pub(crate) fn from_runs(
+        base: LogId,
+        runs: Vec<(Index, Term)>,
+        last: Index,
+    ) -> Result<Self, Index> {
+        if last < base.index {
+            return Err(last);
+        }
+        let mut before = (base.index, base.term);
+        for (position, &(first, term)) in runs.iter().enumerate() {
+            let contiguous = if position == 0 {
+                first == base.index.next()
+            } else {
+                first > before.0
+            };
+            let rises = if position == 0 {
+                term >= before.1
+            } else {
+                term > before.1
+            };
+            if !contiguous || !rises || first > last {
+                return Err(first);
+            }
+            before = (first, term);
+        }
+        if runs.is_empty() && last != base.index {
+            return Err(last);
+        }
+        Ok(Self {
+            base,
+            last,
+            runs,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+        })
+    }
+
+    pub(crate) fn base(&self) -> LogId {
+        self.base
+    }
+
+    pub(crate) fn last(&self) -> LogId {
+        let term = self.runs.last().map_or(self.base.term, |&(_, term)| term);
+        LogId {
+            index: self.last,
+            term,
+        }
+    }
+
+    /// The term of the entry at `index`; none before the base and beyond the end.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        if index < self.base.index || index > self.last {
+            return None;
+        }
+        let position = self.runs.partition_point(|&(first, _)| first <= index);
+        self.runs
+            .get(position.checked_sub(1)?)
+            .map(|&(_, term)| term)
+    }
+
+    /// Whether this very entry is in the log, or is its base.
+    pub(crate) fn contains(&self, id: LogId) -> bool {
+        self.term_at(id.index) == Some(id.term)
+    }
+
+    /// The last entry at or below `index` whose term is at most `term`: what a conflict is answered with, and where the leader
+    /// looks next (paper §5.3, last paragraphs). At the latest, the base.
+    pub(crate) fn last_at_or_below(&self, index: Index, term: Term) -> LogId {
+        let index = index.min(self.last);
+        let position = self
+            .runs
+            .partition_point(|&(first, run)| first <= index && run <= term);
+        let Some(&(_, run_term)) = position.checked_sub(1).and_then(|at| self.runs.get(at)) else {
+            return self.base;
+        };
+        let run_end = self
+            .runs
+            .get(position)
+            .map_or(self.last, |&(next, _)| next.previous());
+        LogId {
+            index: run_end.min(index),
+            term: run_term,
+        }
+    }
+
+    /// Appends right behind the end.
+    pub(crate) fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert!(
+            entry.id.index == last.index.next(),
+            "an entry {} was to follow {last}",
+            entry.id
+        );
+        assert!(
+            entry.id.term >= last.term,
+            "terms fall from {last} to {}",
+            entry.id
+        );
+        if self
+            .runs
+            .last()
+            .is_none_or(|&(_, term)| term != entry.id.term)
+        {
+            self.runs.push((entry.id.index, entry.id.term));
+        }
+        self.last = entry.id.index;
+        self.tail_bytes += entry.len_bytes();
+        self.tail.push_back(entry);
+    }
+
+    /// Cuts off `from` and all after it.
+    pub(crate) fn truncate(&mut self, from: Index) {
+        assert!(
+            from > self.base.index,
+            "a cut at {from} reaches into what a snapshot covers"
+        );
+        while self.tail.back().is_some_and(|entry| entry.id.index >= from) {
+            self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.len_bytes());
+        }
+        while self.runs.last().is_some_and(|&(first, _)| first >= from) {
+            self.runs.pop();
+        }
+        self.last = self.last.min(from.previous());
+    }
+
+    /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one; none when they are no longer in memory,
+    /// or `from` is beyond `to`.
+    pub(crate) fn slice(&self, from: Index, to: Index, bytes_max: usize) -> Option<Vec<Entry>> {
+        let first = self.tail.front()?.id.index;
+        let skip = usize::try_from(from.0.checked_sub(first.0)?).ok()?;
+        let mut bytes = 0;
+        let entries: Vec<Entry> = self
+            .tail
+            .range(skip.min(self.tail.len())..)
+            .take_while(|entry| {
+                bytes += entry.len_bytes();
+                entry.id.index <= to && (bytes <= bytes_max || entry.id.index == from)
+            })
+            .cloned()
+            .collect();
+        (!entries.is_empty()).then_some(entries)
+    }
+
+    /// Lets go of the oldest entries in memory, none above `up_to`, until the rest fits in `bytes_max`.
+    pub(crate) fn trim(&mut self, up_to: Index, bytes_max: usize) {
+        while self.tail_bytes > bytes_max
+            && self
+                .tail
+                .front()
+                .is_some_and(|entry| entry.id.index <= up_to)
+        {
+            self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.len_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Payload;
+    use alloc::vec;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn log(terms: &[u64]) -> LogView {
+        let mut log = LogView::empty(LogId::ZERO);
+        for (i, &term) in terms.iter().enumerate() {
+            log.append(Entry {
+                id: LogId::new(i as u64 + 1, term),
+                payload: Payload::Command(Bytes::from_static(b"x")),
+            });
+        }
+        log
+    }
+
+    /// S-C25, without its compacted base.
+    #[test]
+    fn conflict_search() {
+        let log = log(&[3, 3, 4, 4, 4]);
+        for (index, term, expected) in [
+            (5, 9, (5, 4)),
+            (5, 4, (5, 4)),
+            (5, 3, (2, 3)),
+            (5, 2, (0, 0)),
+            (9, 9, (5, 4)),
+            (1, 3, (1, 3)),
+        ] {
+            assert_eq!(
+                log.last_at_or_below(Index(index), Term(term)),
+                LogId::new(expected.0, expected.1)
+            );
+        }
+    }
+
+    #[test]
+    fn runs_that_do_not_add_up_are_refused() {
+        let base = LogId::new(10, 3);
+        let run = |first, term| (Index(first), Term(term));
+        let good = LogView::from_runs(base, vec![run(11, 3), run(13, 5)], Index(14)).unwrap();
+        assert_eq!(good.last(), LogId::new(14, 5));
+        assert_eq!(good.term_at(Index(12)), Some(Term(3)));
+        assert_eq!(good.term_at(Index(10)), Some(Term(3)));
+        assert_eq!(good.term_at(Index(9)), None);
+        for (runs, last) in [
+            (vec![run(12, 3)], 14),
+            (vec![run(11, 2)], 14),
+            (vec![run(11, 3), run(13, 3)], 14),
+            (vec![run(11, 3), run(11, 4)], 14),
+            (vec![run(11, 3), run(15, 4)], 14),
+            (vec![], 14),
+            (vec![], 9),
+        ] {
+            assert!(LogView::from_runs(base, runs, Index(last)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_tail_is_bounded_by_bytes_and_keeps_what_it_must() {
+        let mut log = log(&[1; 10]);
+        let each = 1 + Entry::OVERHEAD_BYTES;
+        log.trim(Index(4), 2 * each);
+        assert_eq!(
+            log.slice(Index(4), Index(10), usize::MAX),
+            None,
+            "gone from memory"
+        );
+        assert_eq!(
+            log.slice(Index(5), Index(10), usize::MAX).unwrap().len(),
+            6,
+            "5 and later had to stay"
+        );
+        assert_eq!(
+            log.slice(Index(5), Index(10), 1).unwrap().len(),
+            1,
+            "an oversized entry goes alone"
+        );
+        assert_eq!(log.slice(Index(5), Index(6), usize::MAX).unwrap().len(), 2);
+        assert_eq!(log.slice(Index(11), Index(11), usize::MAX), None);
+        assert_eq!(
+            log.term_at(Index(1)),
+            Some(Term(1)),
+            "terms are known of all of it"
+        );
+    }
+
+    proptest! {
+        /// F-P5, F-P17: against a plain list of terms.
+        #[test]
+        fn as_a_plain_list(
+            mut terms in prop::collection::vec(1u64..5, 0..12),
+            cut in 1u64..14, index in 0u64..14, term in 0u64..6, more in prop::collection::vec(5u64..7, 0..3),
+        ) {
+            terms.sort_unstable();
+            let mut view = log(&terms);
+            view.truncate(Index(cut));
+            terms.truncate(cut as usize - 1);
+            let mut more = more;
+            more.sort_unstable();
+            for term in more {
+                terms.push(term);
+                view.append(Entry { id: LogId::new(terms.len() as u64, term), payload: Payload::Noop });
+            }
+            prop_assert_eq!(view.last(), LogId::new(terms.len() as u64, terms.last().copied().unwrap_or(0)));
+            for i in 0..16u64 {
+                let expected = if i == 0 { Some(0) } else { terms.get(i as usize - 1).copied() };
+                prop_assert_eq!(view.term_at(Index(i)), expected.map(Term));
+            }
+            let best = (1..=terms.len() as u64).rev().find(|&i| i <= index && terms[i as usize - 1] <= term);
+            let expected = best.map_or(LogId::ZERO, |i| LogId::new(i, terms[i as usize - 1]));
+            prop_assert_eq!(view.last_at_or_below(Index(index), Term(term)), expected);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What goes out: effects that are ready, and envelopes that wait for the disk.
+//!
+//! Guards: no envelope leaves before what it says, and the term that it is stamped with, is durable.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::effect::Effect;
+use crate::message::Envelope;
+use crate::types::{Index, JobId};
+
+/// An envelope that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    until: JobId,
+    /// The highest index that it vouches for.
+    vouches_for: Option<Index>,
+    envelope: Envelope,
+}
+
+/// Effects and envelopes on their way to the driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outbox {
+    ready: VecDeque<Effect>,
+    held: VecDeque<Held>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.ready.push_back(effect);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Effect> {
+        self.ready.pop_front()
+    }
+
+    /// Sends an envelope once every job up to `until` is durable: at once, when there is none to wait for.
+    pub(crate) fn send(
+        &mut self,
+        until: Option<JobId>,
+        vouches_for: Option<Index>,
+        envelope: Envelope,
+    ) {
+        match until {
+            Some(until) => self.held.push_back(Held {
+                until,
+                vouches_for,
+                envelope,
+            }),
+            None => self.ready.push_back(Effect::Send(envelope)),
+        }
+    }
+
+    /// Every job up to `id` is durable: takes out what waited for nothing more.
+    pub(crate) fn release(&mut self, id: JobId) -> Vec<Envelope> {
+        let (go, stay) = core::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.until <= id);
+        self.held = stay;
+        let go: VecDeque<Held> = go;
+        go.into_iter().map(|held| held.envelope).collect()
+    }
+
+    /// The term has changed: what was to be said in the old one is not said any more. Messages may be lost, so this may be.
+    pub(crate) fn drop_held(&mut self) {
+        self.held.clear();
+    }
+
+    /// The log was cut at `from`: what vouches for that index or a later one is not said any more.
+    pub(crate) fn drop_vouching(&mut self, from: Index) {
+        self.held
+            .retain(|held| held.vouches_for.is_none_or(|index| index < from));
+    }
+
+    /// How many envelopes wait for the disk.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+}

@@ -1,0 +1,241 @@
+//! What a leader knows of one peer, and what it may send it next.
+//!
+//! Guards: `matched < next`; `matched` never falls; what is under way is bounded by count and by bytes.
+
+use alloc::collections::VecDeque;
+
+use crate::config::Config;
+use crate::types::{Index, LogId, MemberId};
+
+/// One append under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InFlight {
+    number: u64,
+    last: Index,
+    bytes: usize,
+    sent_at: u64,
+}
+
+/// A probe under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProbeSent {
+    number: u64,
+    sent_at: u64,
+}
+
+/// How the leader sends to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Looking for where the logs agree: one append at a time.
+    Probe(Option<ProbeSent>),
+    /// They agree up to `next`: appends follow each other without waiting.
+    Stream,
+}
+
+/// One peer's progress.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    pub(crate) member: MemberId,
+    pub(crate) matched: Index,
+    pub(crate) next: Index,
+    pub(crate) mode: Mode,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    /// When it last answered; at first, when the leader began to count.
+    pub(crate) heard_at: u64,
+    /// Whether it has answered at all in this term.
+    pub(crate) heard: bool,
+    /// The newest heartbeat round that it has answered.
+    pub(crate) round: u64,
+    /// Whether a fetch from the log is under way for it, or when the next may be tried.
+    pub(crate) fetching: bool,
+    pub(crate) fetch_not_before: u64,
+}
+
+impl Progress {
+    /// A peer of which nothing is known but that it may have what the leader has (paper fig. 2, nextIndex).
+    pub(crate) fn new(member: MemberId, last: Index, now: u64) -> Self {
+        Self {
+            member,
+            matched: Index::ZERO,
+            next: last.next(),
+            mode: Mode::Probe(None),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            heard_at: now,
+            heard: false,
+            round: 0,
+            fetching: false,
+            fetch_not_before: 0,
+        }
+    }
+
+    /// It spoke, in this term.
+    pub(crate) fn note_heard(&mut self, now: u64) {
+        self.heard_at = now;
+        self.heard = true;
+    }
+
+    /// Whether an append may be sent now that would begin at `next`.
+    pub(crate) fn may_send(&self, config: &Config) -> bool {
+        match self.mode {
+            Mode::Probe(under_way) => under_way.is_none(),
+            Mode::Stream => {
+                self.in_flight.len() < config.inflight_appends_max
+                    && self.in_flight_bytes < config.inflight_bytes_max
+            }
+        }
+    }
+
+    /// An append with this number was sent; it ends at `last`.
+    pub(crate) fn note_sent(&mut self, number: u64, last: Index, bytes: usize, now: u64) {
+        match &mut self.mode {
+            Mode::Probe(under_way) => {
+                *under_way = Some(ProbeSent {
+                    number,
+                    sent_at: now,
+                })
+            }
+            Mode::Stream => {
+                assert!(
+                    last >= self.next,
+                    "a stream goes on at {}, not at {last}",
+                    self.next
+                );
+                self.in_flight.push_back(InFlight {
+                    number,
+                    last,
+                    bytes,
+                    sent_at: now,
+                });
+                self.in_flight_bytes += bytes;
+                self.next = last.next();
+            }
+        }
+    }
+
+    /// The peer's log is known to be the leader's up to `index`. Whether that is news.
+    pub(crate) fn note_matched(&mut self, index: Index) -> bool {
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|oldest| oldest.last <= index)
+        {
+            self.in_flight_bytes -= self.in_flight.pop_front().map_or(0, |oldest| oldest.bytes);
+        }
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(self.matched.next());
+        news
+    }
+
+    /// The logs agree: entries may follow each other from now on.
+    pub(crate) fn become_streaming(&mut self) {
+        if self.mode != Mode::Stream {
+            self.mode = Mode::Stream;
+            self.next = self.matched.next();
+        }
+    }
+
+    /// Something was lost, or the logs differ: look again, from `next`, which is never put at or below what matched.
+    pub(crate) fn become_probing(&mut self, next: Index) {
+        self.mode = Mode::Probe(None);
+        self.next = next.max(self.matched.next());
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    /// Whether an answer to the append `number` still says something: it is under way, and was not overtaken.
+    pub(crate) fn is_under_way(&self, number: u64) -> bool {
+        match self.mode {
+            Mode::Probe(under_way) => under_way.is_some_and(|probe| probe.number == number),
+            Mode::Stream => self.in_flight.iter().any(|append| append.number == number),
+        }
+    }
+
+    /// Where to look next when the peer refused `prev` and named `hint`, given the leader's own last entry that may agree with
+    /// the hint.
+    pub(crate) fn next_after_conflict(&self, refused: Index, agreed: LogId) -> Index {
+        // An honest peer's hint lies below what it refused; another's must not send the leader forwards.
+        agreed
+            .index
+            .min(refused.previous())
+            .next()
+            .max(self.matched.next())
+    }
+
+    /// A heartbeat was answered at `now`. A probe that has gone unanswered for a heartbeat interval is taken for lost, and so is
+    /// a stream whose oldest append has waited for three.
+    pub(crate) fn note_heartbeat_answered(&mut self, now: u64, heartbeat_ticks: u64) {
+        let waited = |sent_at: u64, patience: u64| now.saturating_sub(sent_at) >= patience;
+        match self.mode {
+            Mode::Probe(Some(probe)) if waited(probe.sent_at, heartbeat_ticks) => {
+                self.mode = Mode::Probe(None)
+            }
+            Mode::Probe(_) => {}
+            Mode::Stream => {
+                if self
+                    .in_flight
+                    .front()
+                    .is_some_and(|oldest| waited(oldest.sent_at, 3 * heartbeat_ticks))
+                {
+                    self.become_probing(self.matched.next());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Incarnation, NodeId};
+
+    fn progress() -> Progress {
+        let mut progress = Progress::new(
+            MemberId {
+                node: NodeId(2),
+                incarnation: Incarnation(2),
+            },
+            Index(2),
+            0,
+        );
+        progress.become_streaming();
+        progress
+    }
+
+    /// S-C26, S-C27, F-P9: match and next never fall, whatever comes in whatever order.
+    #[test]
+    fn late_answers_move_nothing_back() {
+        let mut p = progress();
+        assert!(p.note_matched(Index(5)));
+        assert!(!p.note_matched(Index(3)));
+        assert_eq!((p.matched, p.next), (Index(5), Index(6)));
+        p.become_probing(Index(2));
+        assert_eq!(p.next, Index(6));
+        assert_eq!(p.next_after_conflict(Index(4), LogId::new(3, 1)), Index(6));
+        assert_eq!(
+            p.next_after_conflict(Index(9), LogId::new(20, 1)),
+            Index(9),
+            "a hint never leads forwards"
+        );
+    }
+
+    /// S-C46: windows by count and by bytes, freed by one answer that covers several.
+    #[test]
+    fn windows() {
+        let mut config = Config::new(0);
+        config.inflight_appends_max = 2;
+        config.inflight_bytes_max = 100;
+        let mut p = progress();
+        p.note_sent(1, Index(2), 10, 0);
+        assert!(p.may_send(&config));
+        p.note_sent(2, Index(3), 10, 0);
+        assert!(!p.may_send(&config), "two are under way");
+        p.note_matched(Index(3));
+        assert!(p.may_send(&config));
+        p.note_sent(3, Index(4), 100, 0);
+        assert!(!p.may_send(&config), "100 bytes are under way");
+        assert!(p.is_under_way(3) && !p.is_under_way(2));
+    }
+}

@@ -1,0 +1,140 @@
+//! What a majority is: the only place that counts one. In a joint configuration a decision needs a majority of each half
+//! (paper §6).
+
+use alloc::vec::Vec;
+
+use crate::membership::Membership;
+use crate::types::NodeId;
+
+/// How a vote stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tally {
+    /// A quorum has said yes.
+    Won,
+    /// A quorum can no longer say yes.
+    Lost,
+    /// Neither yet.
+    Open,
+}
+
+/// The highest value that a quorum has reached: the commit index when asked of match indexes, the latest confirmed round when
+/// asked of rounds.
+pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
+    let half = |voters: &[NodeId]| {
+        let mut values: Vec<u64> = voters.iter().map(|&node| value(node)).collect();
+        values.sort_unstable();
+        // Of 2k + 1 values the middle one is reached by k + 1; of 2k the lower middle one is.
+        values.get(voters.len().saturating_sub(1) / 2).copied()
+    };
+    let new = half(membership.voters()).unwrap_or(0);
+    half(membership.outgoing()).map_or(new, |old| old.min(new))
+}
+
+/// How a vote stands, given who has answered what.
+pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<bool>) -> Tally {
+    let half = |voters: &[NodeId]| {
+        let needed = voters.len() / 2 + 1;
+        let yes = voters
+            .iter()
+            .filter(|&&node| answer(node) == Some(true))
+            .count();
+        let no = voters
+            .iter()
+            .filter(|&&node| answer(node) == Some(false))
+            .count();
+        if yes >= needed {
+            Tally::Won
+        } else if voters.len() - no < needed {
+            Tally::Lost
+        } else {
+            Tally::Open
+        }
+    };
+    let new = half(membership.voters());
+    if membership.outgoing().is_empty() {
+        return new;
+    }
+    match (new, half(membership.outgoing())) {
+        (Tally::Won, Tally::Won) => Tally::Won,
+        (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,
+        _ => Tally::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Incarnation, MemberId};
+    use alloc::vec;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn membership(voters: &[u64], outgoing: &[u64]) -> Membership {
+        let mut all: Vec<u64> = voters.iter().chain(outgoing).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        Membership::from_parts(
+            all.iter()
+                .map(|&n| {
+                    (
+                        MemberId {
+                            node: NodeId(n),
+                            incarnation: Incarnation(n),
+                        },
+                        Bytes::new(),
+                    )
+                })
+                .collect(),
+            voters.iter().map(|&n| NodeId(n)).collect(),
+            outgoing.iter().map(|&n| NodeId(n)).collect(),
+        )
+        .unwrap()
+    }
+
+    /// S-C10, S-B49: joint decisions need both halves.
+    #[test]
+    fn joint_halves() {
+        let joint = membership(&[1, 2, 3], &[4, 5]);
+        let acked = |values: [u64; 5]| reached(&joint, |node| values[node.0 as usize - 1]);
+        assert_eq!(acked([100, 101, 99, 100, 100]), 100);
+        assert_eq!(
+            acked([100, 101, 99, 0, 100]),
+            0,
+            "one half has acknowledged nothing"
+        );
+        assert_eq!(acked([100, 101, 99, 50, 70]), 50);
+
+        let joint = membership(&[1, 2], &[3, 4]);
+        let votes = |answers: [Option<bool>; 4]| tally(&joint, |node| answers[node.0 as usize - 1]);
+        let (y, n, o) = (Some(true), Some(false), None);
+        assert_eq!(votes([y, y, y, y]), Tally::Won);
+        assert_eq!(votes([y, y, y, n]), Tally::Lost);
+        assert_eq!(votes([y, y, o, o]), Tally::Open);
+        assert_eq!(votes([y, n, o, o]), Tally::Lost);
+    }
+
+    proptest! {
+        /// F-P6: against the definition, counted dumbly.
+        #[test]
+        fn as_counted_by_hand(
+            values in prop::collection::vec(0u64..6, 7),
+            answers in prop::collection::vec(prop::option::of(any::<bool>()), 7),
+            voters in prop::sample::subsequence(vec![1u64, 2, 3, 4, 5, 6, 7], 1..=7),
+            outgoing in prop::sample::subsequence(vec![1u64, 2, 3, 4, 5, 6, 7], 0..=7),
+        ) {
+            let config = membership(&voters, &outgoing);
+            let halves: Vec<&Vec<u64>> = [&voters, &outgoing].into_iter().filter(|h| !h.is_empty()).collect();
+            let of = |n: u64| n as usize - 1;
+
+            let is_reached = |v: u64| halves.iter().all(|half| 2 * half.iter().filter(|&&n| values[of(n)] >= v).count() > half.len());
+            let best = (0..6).rev().find(|&v| is_reached(v)).unwrap_or(0);
+            prop_assert_eq!(reached(&config, |node| values[of(node.0)]), best);
+
+            let won = |open_counts: bool| halves.iter().all(|half| {
+                2 * half.iter().filter(|&&n| answers[of(n)].unwrap_or(open_counts)).count() > half.len()
+            });
+            let expected = if won(false) { Tally::Won } else if won(true) { Tally::Open } else { Tally::Lost };
+            prop_assert_eq!(tally(&config, |node| answers[of(node.0)]), expected);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Linearizable reads without writing to the log: ReadIndex (thesis §6.4).
+//!
+//! A read notes the commit index, and waits until a quorum has answered a heartbeat round that began after the read came in,
+//! and until the noted index is applied. Reads that come in while a round is under way share the next one. Guards: a round is
+//! never reused, so that no answer to an older one confirms a newer read.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::types::Index;
+
+/// The reads of one leadership.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reads {
+    /// Came in since the last round began.
+    waiting: Vec<u64>,
+    /// The round under way.
+    round: Option<Round>,
+    /// Confirmed, and waiting until the index is applied; ascending.
+    confirmed: VecDeque<(Index, Vec<u64>)>,
+    count: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Round {
+    number: u64,
+    index: Index,
+    reads: Vec<u64>,
+}
+
+impl Reads {
+    /// How many reads wait for anything.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Takes a read in.
+    pub(crate) fn push(&mut self, read: u64) {
+        self.waiting.push(read);
+        self.count += 1;
+    }
+
+    /// Whether a round should begin: someone waits, and none is under way.
+    pub(crate) fn wants_round(&self) -> bool {
+        self.round.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Begins the round `number` for all that wait, at a commit index that is this leader's own (it has committed an entry of its
+    /// term).
+    pub(crate) fn begin(&mut self, number: u64, commit: Index) {
+        assert!(self.round.is_none(), "a read round is under way");
+        self.round = Some(Round {
+            number,
+            index: commit,
+            reads: core::mem::take(&mut self.waiting),
+        });
+    }
+
+    /// A quorum has answered the round `number`.
+    pub(crate) fn confirm(&mut self, number: u64) {
+        if let Some(round) = self.round.take_if(|round| round.number <= number) {
+            self.confirmed.push_back((round.index, round.reads));
+        }
+    }
+
+    /// The next reads that may be answered, with everything up to `applied` applied.
+    pub(crate) fn take_ready(&mut self, applied: Index) -> Option<Vec<u64>> {
+        let (_, reads) = self
+            .confirmed
+            .pop_front_if(|(index, _)| *index <= applied)?;
+        self.count -= reads.len();
+        Some(reads)
+    }
+
+    /// Every read that was not answered.
+    pub(crate) fn into_unanswered(self) -> Vec<u64> {
+        let confirmed = self.confirmed.into_iter().flat_map(|(_, reads)| reads);
+        confirmed
+            .chain(self.round.into_iter().flat_map(|round| round.reads))
+            .chain(self.waiting)
+            .collect()
+    }
+}

@@ -1,0 +1,315 @@
+//! The leader's side of replication (paper §5.3), the commit rule (§5.4.2), and CheckQuorum (thesis §6.2).
+
+use alloc::vec::Vec;
+
+use crate::apply::Purpose;
+use crate::effect::{Effect, Event, Outcome, ProposalId, ReadId};
+use crate::entry::Entry;
+use crate::error::Rejected;
+use crate::message::{AppendResult, Message, RequestId};
+use crate::progress::Mode;
+use crate::quorum;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{Index, LogId, MemberId, NodeId};
+
+impl Raft {
+    pub(crate) fn on_leader_tick(&mut self) {
+        if let Some((job, issued_at)) = self.journal.oldest() {
+            if self.now - issued_at >= u64::from(self.config.disk_stall_ticks) {
+                // Someone whose disk works is to lead (F-P16).
+                self.outbox.push(Effect::Event(Event::DiskStalled { job }));
+                self.become_follower(self.term, None);
+                return;
+            }
+        }
+        let now = self.now;
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        // CheckQuorum: the latest time by which a quorum, this node included, had answered.
+        let heard_at = |node: NodeId| {
+            leadership
+                .peers
+                .get(&node)
+                .map_or(now, |peer| peer.heard_at)
+        };
+        if now - quorum::reached(self.membership(), heard_at)
+            >= u64::from(self.config.election_timeout_ticks)
+        {
+            self.outbox
+                .push(Effect::Event(Event::QuorumLost { term: self.term }));
+            self.become_follower(self.term, None);
+        } else if now >= leadership.heartbeat_at {
+            self.send_heartbeats();
+        }
+    }
+
+    /// Begins a heartbeat round, and with it a read round if reads wait for one.
+    fn send_heartbeats(&mut self) {
+        let number = self.next_number();
+        let heartbeat_at = self.now + u64::from(self.config.heartbeat_ticks);
+        let commit = self.commit;
+        let Some(leadership) = self.leadership() else {
+            return;
+        };
+        leadership.heartbeat_at = heartbeat_at;
+        if leadership.reads.wants_round() && commit >= leadership.term_start {
+            leadership.reads.begin(number, commit);
+        }
+        let peers: Vec<MemberId> = leadership.peers.values().map(|peer| peer.member).collect();
+        for peer in peers {
+            let message = Message::HeartbeatRequest {
+                id: self.request_id(number),
+                commit,
+            };
+            self.send(peer, message, None);
+        }
+    }
+
+    pub(crate) fn on_heartbeat_response(
+        &mut self,
+        from: MemberId,
+        id: RequestId,
+        matched: Index,
+    ) -> Result<(), Rejected> {
+        self.check_acknowledged(from, matched)?;
+        let (now, heartbeat) = (self.now, u64::from(self.config.heartbeat_ticks));
+        let Some(peer) = self
+            .leadership()
+            .and_then(|leadership| leadership.peers.get_mut(&from.node))
+        else {
+            return Ok(());
+        };
+        peer.note_heard(now);
+        peer.round = peer.round.max(id.number);
+        let news = peer.note_matched(matched);
+        peer.note_heartbeat_answered(now, heartbeat);
+        if news {
+            self.advance_commit();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_append_response(
+        &mut self,
+        from: MemberId,
+        id: RequestId,
+        result: AppendResult,
+    ) -> Result<(), Rejected> {
+        if let AppendResult::Matched(index) = result {
+            self.check_acknowledged(from, index)?;
+        }
+        let now = self.now;
+        let Role::Leader(leadership) = &mut self.role else {
+            return Ok(());
+        };
+        let Some(peer) = leadership.peers.get_mut(&from.node) else {
+            return Ok(());
+        };
+        peer.note_heard(now);
+        match result {
+            AppendResult::Matched(index) => {
+                let was_probe = peer.is_under_way(id.number) && peer.mode != Mode::Stream;
+                let news = peer.note_matched(index);
+                if was_probe {
+                    peer.become_streaming();
+                }
+                if news {
+                    self.advance_commit();
+                }
+            }
+            // A refusal of something that is known to match, or that is not under way any more, is old.
+            AppendResult::Conflict { prev, hint }
+                if prev > peer.matched && peer.is_under_way(id.number) =>
+            {
+                let agreed = self.log.last_at_or_below(hint.index, hint.term);
+                let next = peer.next_after_conflict(prev, agreed);
+                peer.become_probing(next);
+            }
+            AppendResult::Conflict { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Refuses an acknowledgement of what this leader never had (S-K7).
+    fn check_acknowledged(&mut self, from: MemberId, index: Index) -> Result<(), Rejected> {
+        if matches!(self.role, Role::Leader(_)) && index > self.log.last().index {
+            let why = Rejected::AckBeyondLog(index);
+            self.outbox
+                .push(Effect::Event(Event::PeerBroken { member: from, why }));
+            return Err(why);
+        }
+        Ok(())
+    }
+
+    /// Commits what a quorum has durably, this node included: but only up to an entry of the own term, and with it all before.
+    /// Counting copies of older entries would commit what a later leader may overwrite (paper §5.4.2, fig. 8).
+    pub(crate) fn advance_commit(&mut self) {
+        let own = self.durable_index();
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let me = self.me().node;
+        let matched = |node: NodeId| match leadership.peers.get(&node) {
+            Some(peer) => peer.matched.0,
+            None if node == me => own.0,
+            None => 0,
+        };
+        let reached = Index(quorum::reached(self.membership(), matched));
+        if reached > self.commit && self.log.term_at(reached) == Some(self.term) {
+            self.commit_to(reached);
+            self.tell_outcomes();
+        }
+    }
+
+    fn tell_outcomes(&mut self) {
+        let (boot, commit) = (self.identity.boot, self.commit);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        while let Some(proposal) = leadership
+            .open
+            .pop_front_if(|proposal| proposal.index <= commit)
+        {
+            leadership.open_bytes -= proposal.bytes;
+            let at = LogId {
+                index: proposal.index,
+                term: self.term,
+            };
+            self.outbox.push(Effect::Outcome(
+                ProposalId {
+                    boot,
+                    number: proposal.number,
+                },
+                Outcome::Committed(at),
+            ));
+        }
+    }
+
+    // ---- what is sent when the driver drains the effects ----
+
+    /// Sends every peer what it may have now.
+    pub(crate) fn flush_replication(&mut self) {
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let wants_round = leadership.reads.wants_round() && self.commit >= leadership.term_start;
+        let nodes: Vec<NodeId> = leadership.peers.keys().copied().collect();
+        for node in nodes {
+            while self.send_next(node) {}
+        }
+        if wants_round {
+            self.send_heartbeats();
+        }
+        self.answer_reads();
+    }
+
+    /// Confirms the rounds that a quorum has answered, and answers the reads whose index is applied.
+    fn answer_reads(&mut self) {
+        let me = self.me().node;
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
+        let answered = |node: NodeId| match leadership.peers.get(&node) {
+            Some(peer) => peer.round,
+            None if node == me => u64::MAX,
+            None => 0,
+        };
+        let confirmed = quorum::reached(self.membership(), answered);
+        let (boot, applied) = (self.identity.boot, self.apply.applied);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        leadership.reads.confirm(confirmed);
+        while let Some(reads) = leadership.reads.take_ready(applied) {
+            for number in reads {
+                self.outbox.push(Effect::ReadReady(ReadId { boot, number }));
+            }
+        }
+    }
+
+    /// Sends one append to a peer, if there is reason and room for one. Whether another may follow.
+    fn send_next(&mut self, node: NodeId) -> bool {
+        let last = self.log.last().index;
+        let Role::Leader(leadership) = &self.role else {
+            return false;
+        };
+        let Some(peer) = leadership.peers.get(&node) else {
+            return false;
+        };
+        let probing = peer.mode != Mode::Stream;
+        if !peer.may_send(&self.config) || peer.fetching || (!probing && peer.next > last) {
+            return false;
+        }
+        let next = peer.next;
+        let entries = match self.log.slice(next, last, self.config.batch_bytes_max) {
+            Some(entries) => entries,
+            // A probe asks where the logs agree; it does not need the entries for that.
+            None if probing => Vec::new(),
+            None => {
+                if self.now >= peer.fetch_not_before {
+                    self.with_peer(node, |peer| peer.fetching = true);
+                    self.fetch(Purpose::Peer(node), next, last);
+                }
+                return false;
+            }
+        };
+        self.send_append(node, next, entries);
+        !probing
+    }
+
+    /// Sends `entries`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach.
+    fn send_append(&mut self, node: NodeId, next: Index, entries: Vec<Entry>) {
+        let Some(term) = self.log.term_at(next.previous()) else {
+            return;
+        };
+        let prev = LogId {
+            index: next.previous(),
+            term,
+        };
+        let number = self.next_number();
+        let last = entries.last().map_or(prev.index, |entry| entry.id.index);
+        let bytes = entries.iter().map(Entry::len_bytes).sum();
+        let now = self.now;
+        let Some(member) = self.with_peer(node, |peer| {
+            peer.note_sent(number, last, bytes, now);
+            peer.member
+        }) else {
+            return;
+        };
+        let message = Message::AppendRequest {
+            id: self.request_id(number),
+            prev,
+            entries,
+            commit: self.commit,
+        };
+        self.send(member, message, None);
+    }
+
+    /// Entries for a peer came from the log.
+    pub(crate) fn on_fetched_for_peer(
+        &mut self,
+        node: NodeId,
+        from: Index,
+        entries: Vec<Entry>,
+        retry_at: u64,
+    ) {
+        let wanted = self.with_peer(node, |peer| {
+            peer.fetching = false;
+            peer.fetch_not_before = retry_at;
+            peer.mode == Mode::Stream && peer.next == from
+        });
+        if wanted == Some(true) && !entries.is_empty() {
+            self.send_append(node, from, entries);
+        }
+    }
+
+    fn with_peer<T>(
+        &mut self,
+        node: NodeId,
+        act: impl FnOnce(&mut crate::progress::Progress) -> T,
+    ) -> Option<T> {
+        self.leadership()?.peers.get_mut(&node).map(act)
+    }
+}

@@ -1,0 +1,172 @@
+//! How a node begins: as a founding member of a new cluster, or from what its disk holds.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::apply::ApplyState;
+use crate::config::Config;
+use crate::entry::{Entry, Payload};
+use crate::error::{RecoverError, StartError};
+use crate::journal::Journal;
+use crate::log_view::LogView;
+use crate::membership::{Membership, MembershipLog};
+use crate::outbox::Outbox;
+use crate::raft::Raft;
+use crate::rng::Rng;
+use crate::role::{Role, RoleName};
+use crate::types::{HardState, Identity, Index, LogId, Term};
+
+/// What a driver read back from its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Who this node is; the boot number is this start's.
+    pub identity: Identity,
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// The entry right before the log's first: [`LogId::ZERO`] when the log begins at 1.
+    pub base: LogId,
+    /// The membership that was in force at `base`, and the entry it stood in; none when the log begins at 1 and holds one.
+    pub base_membership: Option<(LogId, Membership)>,
+    /// The log's runs of equal terms, ascending: where each begins, and its term.
+    pub runs: Vec<(Index, Term)>,
+    /// The log's last index; `base.index` when it is empty.
+    pub last: Index,
+    /// Every membership in the log, ascending.
+    pub memberships: Vec<(LogId, Membership)>,
+    /// Up to where the state machine that the driver holds has applied: `base.index` for one that starts from there.
+    pub applied: Index,
+}
+
+impl Raft {
+    /// The log id of the first membership, which every founding member writes for itself.
+    pub const FOUNDING: LogId = LogId::new(1, 1);
+
+    /// Starts a founding member of a new cluster, on an empty disk. Its first job writes `membership` as entry 1@1: the same on
+    /// every founding member, so that they all start from one log. Nothing is granted or asked before that is durable.
+    ///
+    /// # Errors
+    /// When the settings or the membership cannot work, or the membership does not hold this node.
+    pub fn bootstrap(
+        config: Config,
+        identity: Identity,
+        membership: Membership,
+    ) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        if membership.voters().is_empty() {
+            return Err(StartError::Membership(
+                crate::membership::MembershipError::NoVoter,
+            ));
+        }
+        if !membership.contains(identity.member) {
+            return Err(StartError::NotAMember(identity.member));
+        }
+        let mut raft = Self::start(
+            config,
+            identity,
+            HardState::default(),
+            LogView::empty(LogId::ZERO),
+            Vec::new(),
+            Index::ZERO,
+        );
+        raft.term = Self::FOUNDING.term;
+        raft.journal.state_changed();
+        raft.append(Entry {
+            id: Self::FOUNDING,
+            payload: Payload::Membership(membership),
+        });
+        raft.reported = (raft.term, raft.role_name(), None);
+        Ok(raft)
+    }
+
+    /// Starts a node from what its disk holds.
+    ///
+    /// # Errors
+    /// When the settings cannot work, or what was read is not what a core ever wrote.
+    pub fn recover(config: Config, disk: Recovered) -> Result<Self, RecoverError> {
+        config.validate().map_err(RecoverError::Config)?;
+        let log =
+            LogView::from_runs(disk.base, disk.runs, disk.last).map_err(RecoverError::BadRuns)?;
+        let last = log.last();
+        if last.term > disk.hard_state.term {
+            return Err(RecoverError::TermBehindLog {
+                stored: disk.hard_state.term,
+                last,
+            });
+        }
+        for index in [disk.hard_state.commit, disk.applied] {
+            if index > last.index {
+                return Err(RecoverError::BeyondLog { index, last });
+            }
+        }
+        let mut memberships: Vec<(LogId, Membership)> = disk.base_membership.into_iter().collect();
+        for (at, membership) in disk.memberships {
+            let in_order = memberships
+                .last()
+                .is_none_or(|(before, _)| before.index < at.index);
+            if !in_order || at.index <= disk.base.index || !log.contains(at) {
+                return Err(RecoverError::BadMembership(at));
+            }
+            memberships.push((at, membership));
+        }
+        if memberships.is_empty() {
+            return Err(RecoverError::NoMembership);
+        }
+        Ok(Self::start(
+            config,
+            disk.identity,
+            disk.hard_state,
+            log,
+            memberships,
+            disk.applied,
+        ))
+    }
+
+    fn start(
+        config: Config,
+        identity: Identity,
+        hard_state: HardState,
+        log: LogView,
+        memberships: Vec<(LogId, Membership)>,
+        applied: Index,
+    ) -> Self {
+        // What the base covers is committed, and so is what was applied.
+        let commit = hard_state.commit.max(log.base().index).max(applied);
+        let seed = [
+            config.seed,
+            identity.member.node.0,
+            identity.member.incarnation.0,
+            identity.boot.0,
+        ];
+        let mut raft = Self {
+            term: hard_state.term,
+            voted_for: hard_state.voted_for,
+            commit,
+            journal: Journal::new(log.last().index),
+            durable_state: (hard_state.term, hard_state.voted_for),
+            states_under_way: vec![],
+            stored_commit: hard_state.commit,
+            memberships: MembershipLog::new(memberships),
+            role: Role::Follower,
+            leader: None,
+            verified: commit,
+            now: 0,
+            leader_heard_at: 0,
+            election_at: 0,
+            apply: ApplyState::new(applied),
+            outbox: Outbox::default(),
+            rng: Rng::new(&seed),
+            last_number: 0,
+            boots: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            reported: (hard_state.term, RoleName::Follower, None),
+            log,
+            config,
+            identity,
+        };
+        raft.memberships.commit(Index::ZERO, commit);
+        raft.reported.1 = raft.role_name();
+        raft.draw_election_timeout();
+        raft
+    }
+}

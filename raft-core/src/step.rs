@@ -1,0 +1,229 @@
+//! All dispatch: what a tick and an envelope mean, by term (paper §5.1) and by role.
+
+use crate::effect::{Effect, Event};
+use crate::error::Rejected;
+use crate::message::{AppendResult, Envelope, Message};
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{ClusterId, Index, LogId, MemberId, Term};
+
+/// Terms and indexes beyond this are taken for nonsense: no cluster reaches them by counting, and nothing overflows below.
+const NUMBER_MAX: u64 = 1 << 62;
+
+impl Raft {
+    pub(crate) fn on_tick(&mut self) {
+        match &self.role {
+            Role::Leader(_) => self.on_leader_tick(),
+            _ if self.now >= self.election_at => self.on_election_timeout(),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn on_envelope(&mut self, envelope: Envelope) -> Result<(), Rejected> {
+        self.check_delivery(&envelope)?;
+        check_form(&envelope)?;
+        self.check_boot(&envelope)?;
+        self.note_stranger(envelope.from.member);
+
+        let (from, term) = (envelope.from.member, envelope.term);
+        match envelope.message {
+            Message::PreVoteRequest { id, last } => self.on_pre_vote_request(from, term, id, last),
+            Message::VoteRequest { id, last } => self.on_vote_request(from, term, id, last),
+            Message::AppendRequest {
+                id,
+                prev,
+                entries,
+                commit,
+            } => {
+                if term < self.term {
+                    let result = AppendResult::Conflict {
+                        prev: prev.index,
+                        hint: LogId::ZERO,
+                    };
+                    self.send(from, Message::AppendResponse { id, result }, None);
+                    return Ok(());
+                }
+                self.follow(from, term)?;
+                self.on_append_request(from, id, prev, entries, commit)?;
+            }
+            Message::HeartbeatRequest { id, commit } => {
+                if term < self.term {
+                    self.send(
+                        from,
+                        Message::HeartbeatResponse {
+                            id,
+                            matched: Index::ZERO,
+                        },
+                        None,
+                    );
+                    return Ok(());
+                }
+                self.follow(from, term)?;
+                self.on_heartbeat_request(from, id, commit);
+            }
+            response => return self.on_response(from, term, response),
+        }
+        Ok(())
+    }
+
+    /// An answer. It counts only from a member of the configuration in force, to a request of this very boot.
+    fn on_response(
+        &mut self,
+        from: MemberId,
+        term: Term,
+        response: Message,
+    ) -> Result<(), Rejected> {
+        let id = match &response {
+            Message::PreVoteResponse { id, .. }
+            | Message::VoteResponse { id, .. }
+            | Message::AppendResponse { id, .. }
+            | Message::HeartbeatResponse { id, .. } => *id,
+            _ => return Err(Rejected::Malformed),
+        };
+        if id.boot == self.identity.boot && id.number > self.last_number {
+            return Err(Rejected::Malformed);
+        }
+        if id.boot != self.identity.boot || !self.membership().contains(from) {
+            return Ok(());
+        }
+        if term > self.term {
+            // Whoever answers from a later term: what was asked is over (paper §5.1).
+            self.become_follower(term, None);
+            return Ok(());
+        }
+        match response {
+            // A voter of an earlier term answers a pre-vote in that term: it has no reason to raise it.
+            Message::PreVoteResponse { id, granted } => {
+                self.on_pre_vote_response(from, id, granted)
+            }
+            _ if term < self.term => {}
+            Message::VoteResponse { id, granted } => self.on_vote_response(from, id, granted),
+            Message::AppendResponse { id, result } => {
+                return self.on_append_response(from, id, result);
+            }
+            Message::HeartbeatResponse { id, matched } => {
+                return self.on_heartbeat_response(from, id, matched);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the sender for the leader of `term`, which is not behind this node's.
+    fn follow(&mut self, from: MemberId, term: Term) -> Result<(), Rejected> {
+        if term == self.term {
+            let other = match self.role {
+                Role::Leader(_) => Some(self.me()),
+                _ => self.leader,
+            };
+            if other.is_some_and(|leader| leader != from) {
+                let why = Rejected::TwoLeadersSameTerm(term);
+                self.outbox
+                    .push(Effect::Event(Event::PeerBroken { member: from, why }));
+                return Err(why);
+            }
+        }
+        if term > self.term || self.leader != Some(from) {
+            self.become_follower(term, Some(from));
+        }
+        self.leader_heard_at = self.now;
+        self.draw_election_timeout();
+        Ok(())
+    }
+
+    /// Whether the envelope is for this member of this cluster (F-N3, S-K2).
+    fn check_delivery(&self, envelope: &Envelope) -> Result<(), Rejected> {
+        if envelope.cluster != self.identity.cluster
+            || envelope.cluster == ClusterId::UNKNOWN
+            || envelope.to != self.me()
+        {
+            return Err(Rejected::Misdelivered);
+        }
+        if envelope.from.member.node == self.me().node {
+            return Err(Rejected::FromSelf);
+        }
+        Ok(())
+    }
+
+    /// Refuses a life that is over: its disk was copied, or rolled back, or its messages are old.
+    fn check_boot(&mut self, envelope: &Envelope) -> Result<(), Rejected> {
+        let from = envelope.from;
+        // Only members are remembered, so that strangers cannot fill the memory.
+        if !self.membership().contains(from.member) {
+            return Ok(());
+        }
+        let latest = self.boots.entry(from.member).or_insert(from.boot);
+        if from.boot < *latest {
+            return Err(Rejected::StaleBoot);
+        }
+        *latest = from.boot;
+        if self.boots.len() > crate::membership::Membership::MEMBERS_MAX {
+            let membership = self.memberships.current();
+            self.boots.retain(|&member, _| membership.contains(member));
+        }
+        Ok(())
+    }
+
+    /// Tells of a node that speaks under a member's number without being that member (S-K1, F-M8).
+    fn note_stranger(&mut self, from: MemberId) {
+        let Some(member) = self.membership().member(from.node) else {
+            return;
+        };
+        let member = MemberId {
+            node: from.node,
+            incarnation: member.incarnation,
+        };
+        if member != from
+            && self.strangers.insert(from.node, from.incarnation) != Some(from.incarnation)
+        {
+            self.outbox
+                .push(Effect::Event(Event::PeerLostLog { member, now: from }));
+        }
+    }
+}
+
+/// Whether an envelope's fields go together (F-P20, S-K6): nothing behind this needs to doubt them.
+fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
+    let sane_id = |id: LogId| {
+        id.index.0 < NUMBER_MAX && id.term <= envelope.term && (id.index.0 == 0) == (id.term.0 == 0)
+    };
+    let sane_index = |index: Index| index.0 < NUMBER_MAX;
+    let good = envelope.term.0 < NUMBER_MAX
+        && match &envelope.message {
+            Message::PreVoteRequest { last, .. } | Message::VoteRequest { last, .. } => {
+                sane_id(*last)
+            }
+            Message::AppendRequest {
+                prev,
+                entries,
+                commit,
+                ..
+            } => {
+                let mut before = *prev;
+                sane_id(*prev)
+                    && sane_index(*commit)
+                    && entries.iter().all(|entry| {
+                        let follows =
+                            entry.id.index.0 == before.index.0 + 1 && entry.id.term >= before.term;
+                        before = entry.id;
+                        follows && sane_id(entry.id)
+                    })
+            }
+            Message::HeartbeatRequest { commit, .. } => sane_index(*commit),
+            Message::HeartbeatResponse { matched, .. } => sane_index(*matched),
+            Message::AppendResponse {
+                result: AppendResult::Matched(index),
+                ..
+            } => sane_index(*index),
+            Message::AppendResponse {
+                result: AppendResult::Conflict { prev, hint },
+                ..
+            } => sane_index(*prev) && sane_id(*hint),
+            Message::PreVoteResponse { .. } | Message::VoteResponse { .. } => true,
+        };
+    if good {
+        Ok(())
+    } else {
+        Err(Rejected::Malformed)
+    }
+}
