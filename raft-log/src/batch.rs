@@ -1,0 +1,154 @@
+//! What is written: borrowed records, gathered into one atomic batch.
+
+use bytes::Bytes;
+
+use crate::error::InvalidBatch;
+use crate::format::{Content, RecordType, record_bytes};
+use crate::options::METADATA_BYTES_MAX;
+
+/// One record, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its place: one more than the record before; the first is 1.
+    pub index: u64,
+    /// At least 1, and never lower than that of the record before. A log without terms writes 1 everywhere.
+    pub term: u64,
+    /// The caller's; [`Recovery::marked`](crate::Recovery::marked) lists those that are not 0.
+    pub kind: u8,
+    /// The content: up to [`Options::record_bytes_max`](crate::Options::record_bytes_max) bytes.
+    pub payload: &'a [u8],
+}
+
+/// One record as it is read, or given to a [`Writer`](crate::writer::Writer).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// See [`Record::index`].
+    pub index: u64,
+    /// See [`Record::term`].
+    pub term: u64,
+    /// See [`Record::kind`].
+    pub kind: u8,
+    /// See [`Record::payload`].
+    pub payload: Bytes,
+}
+
+impl OwnedRecord {
+    /// The same record, borrowed.
+    #[must_use]
+    pub fn as_record(&self) -> Record<'_> {
+        Record {
+            index: self.index,
+            term: self.term,
+            kind: self.kind,
+            payload: &self.payload,
+        }
+    }
+}
+
+/// What becomes durable together or not at all, in the order of the calls. Borrows all payloads.
+#[derive(Clone, Debug, Default)]
+pub struct Batch<'a> {
+    ops: Vec<Content<'a>>,
+    bytes: u64,
+    records: u64,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Batch::default()
+    }
+
+    /// Replaces the metadata blob: at most [`METADATA_BYTES_MAX`] bytes.
+    pub fn metadata(&mut self, metadata: &'a [u8]) -> &mut Self {
+        self.push(Content {
+            record_type: RecordType::Metadata,
+            kind: 0,
+            index: 0,
+            term: 0,
+            payload: metadata,
+        })
+    }
+
+    /// Cuts all records from `index` on. `index` lies between the first index and one behind the last (which cuts
+    /// nothing).
+    pub fn truncate_from(&mut self, index: u64) -> &mut Self {
+        self.push(Content::plain(RecordType::Truncate, index, 0))
+    }
+
+    /// Appends a record.
+    pub fn append(&mut self, record: Record<'a>) -> &mut Self {
+        let Record {
+            index,
+            term,
+            kind,
+            payload,
+        } = record;
+        self.records += 1;
+        self.push(Content {
+            record_type: RecordType::Entry,
+            kind,
+            index,
+            term,
+            payload,
+        })
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// The number of records to append.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The bytes it will occupy in the log, headers included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn of(content: Content<'a>) -> Self {
+        let mut batch = Batch::default();
+        batch.push(content);
+        batch
+    }
+
+    fn push(&mut self, content: Content<'a>) -> &mut Self {
+        self.bytes += record_bytes(content.payload.len());
+        self.ops.push(content);
+        self
+    }
+
+    pub(crate) fn ops(&self) -> &[Content<'a>] {
+        &self.ops
+    }
+
+    /// Checks sizes; the order is checked against the log.
+    pub(crate) fn check_sizes(
+        &self,
+        record_bytes_max: u32,
+        batch_bytes_max: u64,
+    ) -> Result<(), InvalidBatch> {
+        let check = |bytes: u64, max: u64| {
+            if bytes > max {
+                Err(InvalidBatch::TooLarge { bytes, max })
+            } else {
+                Ok(())
+            }
+        };
+        for op in &self.ops {
+            let max = match op.record_type {
+                RecordType::Metadata => METADATA_BYTES_MAX as u64,
+                _ => u64::from(record_bytes_max),
+            };
+            check(op.payload.len() as u64, max)?;
+        }
+        check(self.bytes, batch_bytes_max)
+    }
+}

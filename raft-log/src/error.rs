@@ -1,0 +1,291 @@
+//! One error enum per operation. Every message says what happened, where, and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::options::OptionsError;
+use crate::position::Position;
+
+/// Why a log could not be opened. Nothing was changed on the disk, unless it is [`OpenError::Io`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another [`Log`](crate::Log) in this one, holds the directory.
+    #[error("{} is in use by another process; stop it, or choose another directory", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Acknowledged content is damaged or gone.
+    #[error("{}: damaged at byte {offset}{at}: {what}; do not use this log: restore the directory, or give this node a \
+             new directory and identity", file.display(), at = AtIndex(*index))]
+    Corrupt {
+        /// The damaged (or missing) file.
+        file: PathBuf,
+        /// Where in the file the damage begins.
+        offset: u64,
+        /// The first index that cannot be trusted any more, if that is known.
+        index: Option<u64>,
+        /// What is wrong.
+        what: Damage,
+    },
+    /// The directory belongs to a log with another identity.
+    #[error("{} belongs to another log (its identity is {}, not {}); point to the right directory", dir.display(),
+            Hex(stored), Hex(given))]
+    ForeignIdentity {
+        /// The directory.
+        dir: PathBuf,
+        /// The identity in the superblock.
+        stored: Vec<u8>,
+        /// The identity in the options.
+        given: Vec<u8>,
+    },
+    /// A file was written by a version of this crate that is not known here.
+    #[error("{}: format version {found}, and this build knows versions up to {known}; use a newer build", file.display())]
+    UnknownVersion {
+        /// The file.
+        file: PathBuf,
+        /// The version it states.
+        found: u32,
+        /// The newest version this build reads.
+        known: u32,
+    },
+    /// The directory holds something, but no log.
+    #[error("{} holds no log, but other files such as {found:?}; choose an empty directory", dir.display())]
+    NotALog {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files found there.
+        found: String,
+    },
+    /// An option is out of its range.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The operating system refused an operation.
+    #[error(transparent)]
+    Io(#[from] Failure),
+}
+
+impl OpenError {
+    pub(crate) fn corrupt(file: &Path, offset: u64, index: Option<u64>, what: Damage) -> Self {
+        OpenError::Corrupt {
+            file: file.to_path_buf(),
+            offset,
+            index,
+            what,
+        }
+    }
+}
+
+/// What is wrong with a damaged log.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Segments exist, the superblock does not.
+    #[error("the superblock is missing, though segments are there")]
+    SuperblockMissing,
+    /// Neither copy of the superblock verifies.
+    #[error("no copy of the superblock verifies")]
+    SuperblockUnreadable,
+    /// The superblock is older than the segments: it was restored, swapped, or written by a disk that lied.
+    #[error("the superblock is older than the segments beside it")]
+    SuperblockOld,
+    /// A segment that was in use is gone.
+    #[error("the segment is missing")]
+    SegmentMissing,
+    /// A segment's header does not verify.
+    #[error("the header of the segment does not verify")]
+    SegmentHeader,
+    /// A segment of another log, or another segment of this one, stands in its place.
+    #[error("the file belongs to another log or another place in this one")]
+    SegmentForeign,
+    /// A segment has not the size it was made with.
+    #[error("the file has {found} bytes and was made with {expected}")]
+    SegmentLength {
+        /// The size in its header.
+        expected: u64,
+        /// The size found.
+        found: u64,
+    },
+    /// The checkpoint at the head of a segment does not verify or does not continue the segment before.
+    #[error(
+        "the checkpoint of the segment does not verify or does not continue the segment before"
+    )]
+    Checkpoint,
+    /// A record below the durable watermark does not verify.
+    #[error("a record does not verify, though everything before {durable} was durable")]
+    Record {
+        /// Everything before this place was durable.
+        durable: Position,
+    },
+    /// A record verifies but cannot stand where it stands.
+    #[error("a record verifies but is out of order")]
+    Order,
+    /// Entries that were never purged are gone.
+    #[error("entries {from} to {to} are missing")]
+    EntriesMissing {
+        /// The first missing index.
+        from: u64,
+        /// The last missing index.
+        to: u64,
+    },
+}
+
+/// An operation on a file that failed.
+#[derive(Debug, Error)]
+#[error("{}: cannot {operation}: {source}", file.display())]
+pub struct Failure {
+    /// What was tried, as a verb phrase ("sync the segment").
+    pub operation: &'static str,
+    /// The file or directory.
+    pub file: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(operation: &'static str, file: &Path, source: io::Error) -> Self {
+        Failure {
+            operation,
+            file: file.to_path_buf(),
+            source,
+        }
+    }
+
+    /// Whether there was no room, which is a state of the disk and not a fault of it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// Why a batch is not in the log.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// This operation failed. Whether the batch is on the disk is unknown, and the log is poisoned.
+    #[error(
+        "{0}; the log is closed for good: end the process, and recover by opening the log anew"
+    )]
+    Failed(Arc<Failure>),
+    /// An earlier operation failed; nothing was tried.
+    #[error(
+        "the log is closed for good since an earlier failure: {0}; end the process, and recover by opening the log anew"
+    )]
+    Poisoned(Arc<Failure>),
+    /// No room for the next segment. Nothing was written; the log stays usable: make room and try again.
+    #[error("no space for the next segment in {}; nothing was written: free space, then try again", dir.display())]
+    Full {
+        /// The log's directory.
+        dir: PathBuf,
+    },
+    /// The batch cannot stand in this log. Nothing was written; the log stays usable.
+    #[error("the batch was refused and nothing was written: {0}")]
+    Invalid(#[from] InvalidBatch),
+}
+
+/// What is wrong with a batch: always a mistake of the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidBatch {
+    /// A record does not continue the log.
+    #[error("record {found} does not follow record {last}")]
+    Gap {
+        /// The last index before it.
+        last: u64,
+        /// Its index.
+        found: u64,
+    },
+    /// A record's term is lower than that of the record before, or zero.
+    #[error(
+        "record {index} has term {found}, and the record before has term {last}; terms begin at 1 and never fall"
+    )]
+    Term {
+        /// The record's index.
+        index: u64,
+        /// The term of the record before.
+        last: u64,
+        /// Its term.
+        found: u64,
+    },
+    /// A truncation or purge outside the log.
+    #[error("index {index} is outside what can be cut: {first} to {last}")]
+    Range {
+        /// The index given.
+        index: u64,
+        /// The lowest allowed.
+        first: u64,
+        /// The highest allowed.
+        last: u64,
+    },
+    /// A payload, metadata blob or whole batch is too large.
+    #[error("{bytes} bytes are more than the limit of {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+}
+
+/// Why records could not be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The record was purged: a snapshot must stand in for it.
+    #[error("record {index} was purged; the log begins at {first}")]
+    Purged {
+        /// The index asked for.
+        index: u64,
+        /// The first index there is.
+        first: u64,
+    },
+    /// The record was never written, is not durable yet, or was truncated.
+    #[error("record {index} is beyond the end of the log at {last}")]
+    BeyondEnd {
+        /// The index asked for.
+        index: u64,
+        /// The last durable index.
+        last: u64,
+    },
+    /// A durable record does not verify any more.
+    #[error("{}: record {index} does not verify near byte {offset}; the disk has damaged the log: stop this node and \
+             give it a new directory", file.display())]
+    Corrupt {
+        /// The segment.
+        file: PathBuf,
+        /// Where the record stands.
+        offset: u64,
+        /// The record's index.
+        index: u64,
+    },
+    /// The operating system refused the read.
+    #[error(transparent)]
+    Io(#[from] Failure),
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+struct AtIndex(Option<u64>);
+
+impl std::fmt::Display for AtIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(index) => write!(f, ", from index {index} on"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! The bytes of segments: header, record header, checkpoint. `docs/log-format.md` has the tables; golden tests hold both
+//! to them. Nothing here touches a file.
+//!
+//! All numbers are little-endian. Decoding trusts nothing: what does not verify is `None`.
+
+use crate::position::Position;
+
+/// The newest version of segments and superblock that this build writes and reads.
+pub(crate) const VERSION: u32 = 1;
+/// The first record of a segment stands here: the header has a sector of its own.
+pub(crate) const HEADER_BYTES: u32 = 512;
+pub(crate) const RECORD_HEADER_BYTES: usize = 48;
+pub(crate) const CHECKPOINT_FIXED_BYTES: usize = 80;
+const SEGMENT_MAGIC: &[u8; 8] = b"RLOG-SEG";
+const FLAG_END: u8 = 1;
+
+/// `len` rounded up to the alignment of records.
+pub(crate) fn aligned(len: u64) -> u64 {
+    len.next_multiple_of(8)
+}
+
+/// What a record with `payload` bytes occupies.
+pub(crate) fn record_bytes(payload: usize) -> u64 {
+    aligned(RECORD_HEADER_BYTES as u64 + payload as u64)
+}
+
+/// Reads fixed-width fields; `None` past the end.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn bytes(self, at: usize, len: usize) -> Option<&'a [u8]> {
+        self.0.get(at..at.checked_add(len)?)
+    }
+    pub(crate) fn u8(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+    pub(crate) fn u32(self, at: usize) -> Option<u32> {
+        Some(u32::from_le_bytes(self.bytes(at, 4)?.try_into().ok()?))
+    }
+    pub(crate) fn u64(self, at: usize) -> Option<u64> {
+        Some(u64::from_le_bytes(self.bytes(at, 8)?.try_into().ok()?))
+    }
+}
+
+/// The CRC of a 512-byte block whose own CRC stands at bytes 12..16. That place, the magic and the version never move, so
+/// that an unknown version can be told from damage.
+pub(crate) fn block_crc(block: &[u8]) -> Option<u32> {
+    Some(crc32c::crc32c_append(
+        crc32c::crc32c(block.get(..12)?),
+        block.get(16..512)?,
+    ))
+}
+
+/// What the first sector of a segment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u64,
+    /// The boot in which the file was made: two files that ever had one number differ in it.
+    pub(crate) epoch: u64,
+    pub(crate) size: u32,
+    pub(crate) payload_max: u32,
+    pub(crate) identity_crc: u32,
+}
+
+/// Why a header block is not one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BadBlock {
+    Damaged,
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(HEADER_BYTES as usize);
+        block.extend_from_slice(SEGMENT_MAGIC);
+        block.extend_from_slice(&VERSION.to_le_bytes());
+        block.extend_from_slice(&[0; 4]);
+        block.extend_from_slice(&self.number.to_le_bytes());
+        block.extend_from_slice(&self.epoch.to_le_bytes());
+        block.extend_from_slice(&self.size.to_le_bytes());
+        block.extend_from_slice(&self.payload_max.to_le_bytes());
+        block.extend_from_slice(&self.identity_crc.to_le_bytes());
+        block.resize(HEADER_BYTES as usize, 0);
+        seal_block(&mut block);
+        block
+    }
+
+    pub(crate) fn decode(block: &[u8]) -> Result<SegmentHeader, BadBlock> {
+        let fields = checked_block(block, SEGMENT_MAGIC)?;
+        let decode = || {
+            Some(SegmentHeader {
+                number: fields.u64(16)?,
+                epoch: fields.u64(24)?,
+                size: fields.u32(32)?,
+                payload_max: fields.u32(36)?,
+                identity_crc: fields.u32(40)?,
+            })
+        };
+        decode().ok_or(BadBlock::Damaged)
+    }
+
+    /// The value that starts every CRC in this segment.
+    pub(crate) fn salt(&self, identity: &[u8]) -> u32 {
+        let crc = crc32c::crc32c_append(identity_crc(identity), &self.number.to_le_bytes());
+        crc32c::crc32c_append(crc, &self.epoch.to_le_bytes())
+    }
+}
+
+pub(crate) fn identity_crc(identity: &[u8]) -> u32 {
+    // An identity has at most 256 bytes, so its length fits.
+    crc32c::crc32c_append(
+        crc32c::crc32c(&(identity.len() as u32).to_le_bytes()),
+        identity,
+    )
+}
+
+/// Writes the CRC of a 512-byte block into its place.
+pub(crate) fn seal_block(block: &mut [u8]) {
+    if let Some(crc) = block_crc(block)
+        && let Some(place) = block.get_mut(12..16)
+    {
+        place.copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Verifies magic, CRC and version of a 512-byte block.
+pub(crate) fn checked_block<'a>(block: &'a [u8], magic: &[u8; 8]) -> Result<Fields<'a>, BadBlock> {
+    let fields = Fields(block);
+    let crc = block_crc(block).ok_or(BadBlock::Damaged)?;
+    if fields.bytes(0, 8) != Some(magic.as_slice()) || fields.u32(12) != Some(crc) {
+        return Err(BadBlock::Damaged);
+    }
+    match fields.u32(8) {
+        Some(VERSION) => Ok(fields),
+        Some(other) => Err(BadBlock::Version(other)),
+        None => Err(BadBlock::Damaged),
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RecordType {
+    Entry = 1,
+    Metadata = 2,
+    /// `index` is the first one cut.
+    Truncate = 3,
+    Checkpoint = 4,
+    /// `index` is the boot number.
+    Boot = 5,
+    /// `index` and `term` are those of the last entry purged.
+    Purge = 6,
+    /// Says nothing but its watermark.
+    Watermark = 7,
+}
+
+impl RecordType {
+    fn decode(byte: u8) -> Option<RecordType> {
+        Some(match byte {
+            1 => RecordType::Entry,
+            2 => RecordType::Metadata,
+            3 => RecordType::Truncate,
+            4 => RecordType::Checkpoint,
+            5 => RecordType::Boot,
+            6 => RecordType::Purge,
+            7 => RecordType::Watermark,
+            _ => return None,
+        })
+    }
+}
+
+/// The 48 bytes before a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) crc: u32,
+    pub(crate) body_crc: u32,
+    pub(crate) length: u32,
+    /// The CRC of the record before this one.
+    pub(crate) chain: u32,
+    pub(crate) record_type: RecordType,
+    pub(crate) kind: u8,
+    pub(crate) end: bool,
+    pub(crate) watermark: Position,
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+}
+
+/// The start value of the CRCs of a record at `offset` of a segment with this salt.
+pub(crate) fn record_seed(salt: u32, offset: u32) -> u32 {
+    crc32c::crc32c_append(salt, &offset.to_le_bytes())
+}
+
+impl RecordHeader {
+    /// Decodes what verifies by itself; the body is not looked at.
+    pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<RecordHeader> {
+        let fields = Fields(bytes);
+        // The cheap tests first: recovery tries every eighth byte behind a damage.
+        let record_type = RecordType::decode(fields.u8(16)?)?;
+        let flags = fields.u8(18)?;
+        let crc = fields.u32(0)?;
+        if flags & !FLAG_END != 0
+            || fields.u8(19)? != 0
+            || crc32c::crc32c_append(seed, fields.bytes(4, RECORD_HEADER_BYTES - 4)?) != crc
+        {
+            return None;
+        }
+        Some(RecordHeader {
+            crc,
+            body_crc: fields.u32(4)?,
+            length: fields.u32(8)?,
+            chain: fields.u32(12)?,
+            record_type,
+            kind: fields.u8(17)?,
+            end: flags & FLAG_END != 0,
+            watermark: Position {
+                offset: fields.u32(20)?,
+                segment: fields.u64(24)?,
+            },
+            index: fields.u64(32)?,
+            term: fields.u64(40)?,
+        })
+    }
+
+    /// Bytes from this record to the next.
+    pub(crate) fn span(&self) -> u64 {
+        record_bytes(self.length as usize)
+    }
+}
+
+/// What a record says, before it has a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content<'a> {
+    pub(crate) record_type: RecordType,
+    pub(crate) kind: u8,
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Content<'_> {
+    pub(crate) fn plain(record_type: RecordType, index: u64, term: u64) -> Self {
+        Content {
+            record_type,
+            kind: 0,
+            index,
+            term,
+            payload: &[],
+        }
+    }
+}
+
+/// Lays records one behind another into a buffer that goes to one place of one segment in one write.
+pub(crate) struct Encoder<'a> {
+    pub(crate) buf: &'a mut Vec<u8>,
+    pub(crate) salt: u32,
+    /// The place of the buffer's first byte.
+    pub(crate) start: Position,
+    /// The watermark all these records carry: all before it is durable when they are written.
+    pub(crate) watermark: Position,
+    pub(crate) chain: u32,
+}
+
+impl Encoder<'_> {
+    /// Appends one record. `last` sets the mark that makes the batch count.
+    pub(crate) fn push(&mut self, content: &Content<'_>, last: bool) {
+        let at = self.buf.len();
+        // Whoever calls has checked that the batch fits into a segment, whose offsets are 32 bits wide.
+        let seed = record_seed(self.salt, self.start.offset + at as u32);
+        let mut header = [0u8; RECORD_HEADER_BYTES];
+        let mut put = |place: usize, bytes: &[u8]| {
+            if let Some(target) = header.get_mut(place..place + bytes.len()) {
+                target.copy_from_slice(bytes);
+            }
+        };
+        put(
+            4,
+            &crc32c::crc32c_append(seed, content.payload).to_le_bytes(),
+        );
+        put(8, &(content.payload.len() as u32).to_le_bytes());
+        put(12, &self.chain.to_le_bytes());
+        put(
+            16,
+            &[
+                content.record_type as u8,
+                content.kind,
+                if last { FLAG_END } else { 0 },
+                0,
+            ],
+        );
+        put(20, &self.watermark.offset.to_le_bytes());
+        put(24, &self.watermark.segment.to_le_bytes());
+        put(32, &content.index.to_le_bytes());
+        put(40, &content.term.to_le_bytes());
+        let (crc_place, covered) = header.split_at_mut(4);
+        self.chain = crc32c::crc32c_append(seed, covered);
+        crc_place.copy_from_slice(&self.chain.to_le_bytes());
+        self.buf.extend_from_slice(&header);
+        self.buf.extend_from_slice(content.payload);
+        self.buf.resize(aligned(self.buf.len() as u64) as usize, 0);
+    }
+}
+
+/// The state at the head of a segment: with it, no earlier segment is needed to know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Index and term of the last entry purged; zeros if none.
+    pub(crate) base: (u64, u64),
+    /// Index and term of the last entry.
+    pub(crate) last: (u64, u64),
+    /// Index and term a snapshot stands for: room for a later version, zeros now.
+    pub(crate) snapshot: (u64, u64),
+    pub(crate) boot: u64,
+    pub(crate) metadata: Option<Vec<u8>>,
+}
+
+impl Checkpoint {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let metadata = self.metadata.as_deref().unwrap_or_default();
+        let mut bytes = Vec::with_capacity(CHECKPOINT_FIXED_BYTES + metadata.len());
+        for (index, term) in [self.base, self.last, self.snapshot] {
+            bytes.extend_from_slice(&index.to_le_bytes());
+            bytes.extend_from_slice(&term.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[0; 16]);
+        bytes.extend_from_slice(&self.boot.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(self.metadata.is_some()).to_le_bytes());
+        bytes.extend_from_slice(&(metadata.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(metadata);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let fields = Fields(bytes);
+        let metadata = bytes.get(CHECKPOINT_FIXED_BYTES..)?;
+        if fields.u32(76)? as usize != metadata.len() {
+            return None;
+        }
+        let metadata = match fields.u32(72)? {
+            0 if metadata.is_empty() => None,
+            1 => Some(metadata.to_vec()),
+            _ => return None,
+        };
+        let pair = |at| Some((fields.u64(at)?, fields.u64(at + 8)?));
+        Some(Checkpoint {
+            base: pair(0)?,
+            last: pair(16)?,
+            snapshot: pair(32)?,
+            boot: fields.u64(64)?,
+            metadata,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            number: 7,
+            epoch: 3,
+            size: 4096,
+            payload_max: 1024,
+            identity_crc: identity_crc(b"me"),
+        }
+    }
+
+    /// F-L22: the bytes of version 1, as they stand in `docs/log-format.md`.
+    #[test]
+    fn golden_segment_header() {
+        let block = header().encode();
+        assert_eq!(block.len(), 512);
+        assert_eq!(hex(&block[..48]), GOLDEN_SEGMENT_HEADER);
+        assert!(block[44..].iter().all(|&byte| byte == 0));
+        assert_eq!(SegmentHeader::decode(&block), Ok(header()));
+    }
+
+    const GOLDEN_SEGMENT_HEADER: &str = "524c4f472d53454701000000d38920580700000000000000030000000000000000100000000400002244319800000000";
+
+    #[test]
+    fn golden_batch() {
+        let header = header();
+        let mut buf = Vec::new();
+        let start = Position {
+            segment: 7,
+            offset: 512,
+        };
+        let mut encoder = Encoder {
+            buf: &mut buf,
+            salt: header.salt(b"me"),
+            start,
+            watermark: start,
+            chain: 0xaabb_ccdd,
+        };
+        let content = Content {
+            record_type: RecordType::Entry,
+            kind: 9,
+            index: 5,
+            term: 2,
+            payload: b"hello",
+        };
+        encoder.push(
+            &Content {
+                record_type: RecordType::Metadata,
+                kind: 0,
+                index: 0,
+                term: 0,
+                payload: b"vote",
+            },
+            false,
+        );
+        encoder.push(&content, true);
+        assert_eq!(hex(&buf), GOLDEN_BATCH.concat());
+
+        let seed = record_seed(header.salt(b"me"), 512);
+        let first = RecordHeader::decode(&buf, seed).unwrap();
+        assert!(!first.end && first.chain == 0xaabb_ccdd && first.span() == 56);
+        let seed = record_seed(header.salt(b"me"), 512 + 56);
+        let second = RecordHeader::decode(&buf[56..], seed).unwrap();
+        assert!(
+            second.end
+                && second.chain == first.crc
+                && (second.index, second.term, second.kind) == (5, 2, 9)
+        );
+        assert_eq!(second.body_crc, crc32c::crc32c_append(seed, b"hello"));
+    }
+
+    const GOLDEN_BATCH: [&str; 4] = [
+        "f3ea0ea4c11b284704000000ddccbbaa0200000000020000070000000000000000000000000000000000000000000000",
+        "766f746500000000",
+        "005bd74b7064222e05000000f3ea0ea40109010000020000070000000000000005000000000000000200000000000000",
+        "68656c6c6f000000",
+    ];
+
+    #[test]
+    fn golden_checkpoint() {
+        let checkpoint = Checkpoint {
+            base: (1, 2),
+            last: (3, 4),
+            snapshot: (0, 0),
+            boot: 5,
+            metadata: Some(b"vote".to_vec()),
+        };
+        let bytes = checkpoint.encode();
+        assert_eq!(hex(&bytes), GOLDEN_CHECKPOINT);
+        assert_eq!(Checkpoint::decode(&bytes), Some(checkpoint));
+        for len in 0..bytes.len() {
+            assert_eq!(Checkpoint::decode(&bytes[..len]), None);
+        }
+    }
+
+    const GOLDEN_CHECKPOINT: &str = "01000000000000000200000000000000030000000000000004000000000000000000000000000000\
+        0000000000000000000000000000000000000000000000000500000000000000010000000400000\
+        0766f7465";
+
+    /// F-L6: a record does not verify anywhere but in its place, under another identity, or in another life of the file.
+    #[test]
+    fn a_record_verifies_in_its_place_only() {
+        let mut buf = Vec::new();
+        let start = Position {
+            segment: 7,
+            offset: 512,
+        };
+        let salt = header().salt(b"me");
+        Encoder {
+            buf: &mut buf,
+            salt,
+            start,
+            watermark: start,
+            chain: 0,
+        }
+        .push(&Content::plain(RecordType::Watermark, 0, 0), true);
+        assert!(RecordHeader::decode(&buf, record_seed(salt, 512)).is_some());
+        let strangers = [
+            record_seed(salt, 520),
+            record_seed(header().salt(b"you"), 512),
+            record_seed(
+                SegmentHeader {
+                    number: 8,
+                    ..header()
+                }
+                .salt(b"me"),
+                512,
+            ),
+            record_seed(
+                SegmentHeader {
+                    epoch: 4,
+                    ..header()
+                }
+                .salt(b"me"),
+                512,
+            ),
+        ];
+        for seed in strangers {
+            assert_eq!(RecordHeader::decode(&buf, seed), None);
+        }
+        for bit in 0..buf.len() * 8 {
+            let mut bad = buf.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                RecordHeader::decode(&bad, record_seed(salt, 512)),
+                None,
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let mut block = header().encode();
+        block[8] = 2;
+        assert_eq!(SegmentHeader::decode(&block), Err(BadBlock::Damaged));
+        seal_block(&mut block);
+        assert_eq!(SegmentHeader::decode(&block), Err(BadBlock::Version(2)));
+    }
+}

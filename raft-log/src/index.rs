@@ -1,0 +1,273 @@
+//! Where the records are, in bounded memory: runs of equal terms, and one point for every [`POINT_BYTES`] of log.
+//!
+//! Changes are staged first and applied when the batch that makes them is durable (or, in recovery, complete): so memory
+//! never runs ahead of the disk.
+
+use std::collections::VecDeque;
+
+use crate::error::InvalidBatch;
+use crate::format::{Content, RecordType};
+
+/// The distance of points within a segment: what a read may have to skip before its first record.
+pub(crate) const POINT_BYTES: u32 = 32 * 1024;
+
+/// The entries from `index` to the next point's stand one behind another from here on, other records between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) index: u64,
+    pub(crate) segment: u64,
+    pub(crate) offset: u32,
+}
+
+/// The state of the log's content.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    /// Index and term of the entry before the first. The term is 0 if it is not known yet (in recovery only).
+    pub(crate) base: (u64, u64),
+    pub(crate) last: u64,
+    /// First index and term of each run of equal terms.
+    pub(crate) runs: VecDeque<(u64, u64)>,
+    pub(crate) points: VecDeque<Point>,
+    /// Entries whose kind is not 0: filled in recovery, and only there.
+    pub(crate) marked: Vec<(u64, u8)>,
+    /// Set between a truncation and the next entry: what stands behind the newest entry on the disk is not its successor,
+    /// so the next one needs a point.
+    pub(crate) broken: bool,
+}
+
+impl Index {
+    pub(crate) fn first(&self) -> u64 {
+        self.base.0 + 1
+    }
+
+    /// The term of an entry, the one before the first included.
+    pub(crate) fn term(&self, index: u64) -> Option<u64> {
+        if index == self.base.0 {
+            return Some(self.base.1);
+        }
+        if index < self.base.0 || index > self.last {
+            return None;
+        }
+        let run = self.runs.partition_point(|&(first, _)| first <= index);
+        Some(self.runs.get(run.checked_sub(1)?)?.1)
+    }
+
+    /// The position in `points` of the one that covers an index.
+    pub(crate) fn point_of(&self, index: u64) -> Option<usize> {
+        self.points
+            .partition_point(|point| point.index <= index)
+            .checked_sub(1)
+    }
+
+    pub(crate) fn apply(&mut self, staged: Staged, segment: u64, start: u32) {
+        if staged.keep_to < self.last {
+            let keep = staged.keep_to;
+            self.runs
+                .truncate(self.runs.partition_point(|&(first, _)| first <= keep));
+            self.points
+                .truncate(self.points.partition_point(|point| point.index <= keep));
+            self.marked
+                .truncate(self.marked.partition_point(|&(index, _)| index <= keep));
+        }
+        if staged.base.0 != self.base.0 || self.base.1 == 0 {
+            self.base = staged.base;
+        }
+        self.last = staged.last;
+        self.broken = staged.broken;
+        self.runs.extend(staged.runs);
+        self.marked.extend(staged.marked);
+        for (nth, mut point) in staged.points.into_iter().enumerate() {
+            point.segment = segment;
+            point.offset += start;
+            let near =
+                |last: &Point| last.segment == segment && point.offset - last.offset < POINT_BYTES;
+            if nth == 0 && staged.continues && self.points.back().is_some_and(near) {
+                continue;
+            }
+            self.points.push_back(point);
+        }
+        if let Some(base) = staged.purge {
+            self.purge(base);
+        }
+    }
+
+    fn purge(&mut self, base: (u64, u64)) {
+        if base.0 < self.base.0 {
+            return;
+        }
+        self.base = base;
+        let term = self
+            .runs
+            .iter()
+            .take_while(|&&(first, _)| first <= base.0 + 1)
+            .last()
+            .map(|run| run.1);
+        self.runs.retain(|&(first, _)| first > base.0 + 1);
+        if let Some(term) = term
+            && base.0 < self.last
+        {
+            self.runs.push_front((base.0 + 1, term));
+        }
+        self.marked.retain(|&(index, _)| index > base.0);
+        if base.0 >= self.last {
+            self.points.clear();
+        }
+        // The first point stays while it covers the first index, though it begins below.
+        while self
+            .points
+            .get(1)
+            .is_some_and(|next| next.index <= base.0 + 1)
+        {
+            self.points.pop_front();
+        }
+    }
+}
+
+/// What a batch will change.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged {
+    base: (u64, u64),
+    last: u64,
+    last_term: u64,
+    /// Entries of the index up to here survive the batch.
+    keep_to: u64,
+    /// Whether the first new entry directly follows the newest one of the index on the disk.
+    continues: bool,
+    runs: Vec<(u64, u64)>,
+    points: Vec<Point>,
+    marked: Vec<(u64, u8)>,
+    /// As [`Index::broken`].
+    broken: bool,
+    purge: Option<(u64, u64)>,
+    /// Recovery alone: cutting below the base is no mistake, since those entries may be purged by a later record.
+    relaxed: bool,
+}
+
+impl Staged {
+    pub(crate) fn new(index: &Index, relaxed: bool) -> Staged {
+        Staged {
+            base: index.base,
+            last: index.last,
+            last_term: index.term(index.last).unwrap_or(0),
+            keep_to: index.last,
+            continues: !index.broken,
+            runs: Vec::new(),
+            points: Vec::new(),
+            marked: Vec::new(),
+            broken: index.broken,
+            purge: None,
+            relaxed,
+        }
+    }
+
+    /// Takes in one record that stands at `offset` bytes (from wherever the caller counts).
+    pub(crate) fn record(
+        &mut self,
+        index: &Index,
+        content: &Content<'_>,
+        offset: u32,
+    ) -> Result<(), InvalidBatch> {
+        match content.record_type {
+            RecordType::Entry => self.append(content, offset),
+            RecordType::Truncate => self.truncate(index, content.index),
+            RecordType::Purge => self.stage_purge((content.index, content.term)),
+            RecordType::Metadata
+            | RecordType::Checkpoint
+            | RecordType::Boot
+            | RecordType::Watermark => Ok(()),
+        }
+    }
+
+    /// Lets the new last index be seen before the batch is applied.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn append(&mut self, content: &Content<'_>, offset: u32) -> Result<(), InvalidBatch> {
+        let Content {
+            index, term, kind, ..
+        } = *content;
+        if Some(index) != self.last.checked_add(1) {
+            return Err(InvalidBatch::Gap {
+                last: self.last,
+                found: index,
+            });
+        }
+        if term < self.last_term || term == 0 {
+            return Err(InvalidBatch::Term {
+                index,
+                last: self.last_term,
+                found: term,
+            });
+        }
+        if term != self.last_term || self.last == self.base.0 {
+            self.runs.push((index, term));
+        }
+        let far = self
+            .points
+            .last()
+            .is_none_or(|point| offset - point.offset >= POINT_BYTES);
+        if far || self.broken {
+            self.points.push(Point {
+                index,
+                segment: 0,
+                offset,
+            });
+            self.broken = false;
+        }
+        if kind != 0 && self.relaxed {
+            self.marked.push((index, kind));
+        }
+        self.last = index;
+        self.last_term = term;
+        Ok(())
+    }
+
+    fn truncate(&mut self, index: &Index, from: u64) -> Result<(), InvalidBatch> {
+        let lowest = if self.relaxed { 1 } else { self.base.0 + 1 };
+        let highest = self.last.saturating_add(1);
+        if !(lowest..=highest).contains(&from) {
+            return Err(InvalidBatch::Range {
+                index: from,
+                first: lowest,
+                last: highest,
+            });
+        }
+        if from == highest {
+            return Ok(());
+        }
+        let keep = from - 1;
+        if keep < self.base.0 {
+            self.base = (keep, 0);
+        }
+        self.runs.retain(|&(first, _)| first <= keep);
+        self.points.retain(|point| point.index <= keep);
+        self.marked.retain(|&(marked, _)| marked <= keep);
+        if keep < self.keep_to {
+            self.keep_to = keep;
+        }
+        if self.points.is_empty() {
+            self.continues = false;
+        }
+        self.last = keep;
+        self.last_term = match self.runs.last() {
+            Some(&(_, term)) => term,
+            None if keep == self.base.0 => self.base.1,
+            None => index.term(keep).unwrap_or(0),
+        };
+        self.broken = true;
+        Ok(())
+    }
+
+    fn stage_purge(&mut self, base: (u64, u64)) -> Result<(), InvalidBatch> {
+        if base.0 > self.last {
+            return Err(InvalidBatch::Range {
+                index: base.0,
+                first: self.base.0,
+                last: self.last,
+            });
+        }
+        self.purge = Some(base);
+        Ok(())
+    }
+}

@@ -1,0 +1,464 @@
+//! The log: one writer, one commit at a time, one sync a commit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::batch::Batch;
+use crate::error::{Failure, InvalidBatch, WriteError};
+use crate::files::{FileHandle, Files, OsFiles};
+use crate::format::{
+    CHECKPOINT_FIXED_BYTES, Checkpoint, Content, Encoder, HEADER_BYTES, RecordType, record_bytes,
+};
+use crate::index::Staged;
+use crate::options::{Options, SEGMENT_BYTES_MAX};
+use crate::position::Position;
+use crate::prepare::{Preparer, Space};
+use crate::reader::Reader;
+use crate::segment::{Segment, segment_name};
+use crate::shared::{Counters, Shared};
+use crate::superblock::Superblock;
+
+/// The write buffer keeps at most this much between two commits.
+const BUFFER_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// A write-ahead log in a directory of its own.
+///
+/// It belongs to one owner, who calls [`Log::commit`]; [`Log::reader`] gives any number of readers.
+pub struct Log<F: Files = OsFiles> {
+    // The order matters: the preparer ends before the directory's lock goes.
+    pub(crate) preparer: Preparer<F>,
+    pub(crate) files: F,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) superblock: Superblock<F>,
+    pub(crate) shared: Arc<Shared<F>>,
+    pub(crate) active: Arc<Segment<F>>,
+    /// The end of the durable log, and the CRC of the last record before it.
+    pub(crate) end: Position,
+    pub(crate) chain: u32,
+    /// Whether a later record, or the superblock, says that all of it is durable.
+    pub(crate) settled: bool,
+    pub(crate) metadata: Option<Vec<u8>>,
+    pub(crate) buf: Vec<u8>,
+    pub(crate) poison: Option<Arc<Failure>>,
+    pub(crate) _lock: F::Lock,
+}
+
+impl<F: Files> std::fmt::Debug for Log<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("dir", &self.dir)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Files> Log<F> {
+    /// Makes a batch durable: all of it or, after a crash or an error, all or nothing. One write and one sync; three syncs
+    /// when a new segment begins. An empty batch does nothing.
+    ///
+    /// # Errors
+    /// After [`WriteError::Invalid`] and [`WriteError::Full`] nothing was written, and the log goes on.
+    /// After [`WriteError::Failed`] it is unknown whether the batch is on the disk: nothing more can be written, and every
+    /// later call answers [`WriteError::Poisoned`]. No sync is ever tried again: the operating system may have dropped
+    /// what it failed to write, and would answer "done".
+    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
+        self.check_poison()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.check_sizes(self.options.record_bytes_max, SEGMENT_BYTES_MAX / 2)?;
+        let staged = self.stage(batch)?;
+        self.make_room(batch)?;
+        let start = self.end.offset;
+        self.encode_and_write(batch)?;
+
+        // Durable. From here on nothing can fail.
+        if let Some(newest) = batch
+            .ops()
+            .iter()
+            .rev()
+            .find(|op| op.record_type == RecordType::Metadata)
+        {
+            self.metadata = Some(newest.payload.to_vec());
+        }
+        let segment = self.active.header.number;
+        self.shared.view_mut().index.apply(staged, segment, start);
+        let tally = &self.shared.tally;
+        tally.commits.fetch_add(1, Ordering::Relaxed);
+        tally.records.fetch_add(batch.records(), Ordering::Relaxed);
+        tally.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes down that all that was committed is durable, if nothing says so yet. One small write and a sync.
+    ///
+    /// Every batch says so of the batches before it; for the last one nobody does until the next. Until then, damage to
+    /// that last batch cannot be told from a write torn by a crash. A caller that falls idle calls this (the
+    /// [`Writer`](crate::writer::Writer) does).
+    ///
+    /// # Errors
+    /// As [`Log::commit`].
+    pub fn settle(&mut self) -> Result<(), WriteError> {
+        if self.settled {
+            return self.check_poison();
+        }
+        self.commit(&Batch::of(Content::plain(RecordType::Watermark, 0, 0)))?;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Forgets all records up to `up_to`, which must not be beyond the last one, and removes the segments that hold
+    /// nothing else. The first index is then `up_to + 1`, also after the next opening.
+    ///
+    /// The caller must have made durable what replaces the records. Below the first index it does nothing.
+    ///
+    /// # Errors
+    /// As [`Log::commit`]; [`InvalidBatch::Range`] if `up_to` is beyond the end.
+    pub fn purge(&mut self, up_to: u64) -> Result<(), WriteError> {
+        self.check_poison()?;
+        let (first, last, term) = {
+            let view = self.shared.view();
+            (view.index.first(), view.index.last, view.index.term(up_to))
+        };
+        if up_to < first {
+            return Ok(());
+        }
+        let term = term.ok_or(InvalidBatch::Range {
+            index: up_to,
+            first,
+            last,
+        })?;
+        self.commit(&Batch::of(Content::plain(RecordType::Purge, up_to, term)))?;
+        self.remove_segments()
+    }
+
+    /// A handle for reading.
+    #[must_use]
+    pub fn reader(&self) -> Reader<F> {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Ends the log cleanly: its end stands in the superblock, so that at the next opening any loss at all is noticed.
+    /// Dropping a log without this is safe too, and like a crash.
+    ///
+    /// # Errors
+    /// As [`Log::commit`].
+    pub fn close(mut self) -> Result<(), WriteError> {
+        self.check_poison()?;
+        let end = self.end;
+        // Twice, so that both copies say it and one may be lost.
+        for _ in 0..2 {
+            let written = self.superblock.write(|facts| facts.watermark = end);
+            self.latch(written)?;
+        }
+        Ok(())
+    }
+
+    /// The first index there is; one more than [`Log::last_index`] if the log is empty.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.shared.view().index.first()
+    }
+
+    /// The last index; one less than [`Log::first_index`] if the log is empty.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.shared.view().index.last
+    }
+
+    /// The term of a record, also of the one before the first; `None` outside the log.
+    #[must_use]
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.shared.view().index.term(index)
+    }
+
+    /// The number of this opening: higher than that of every opening before, whatever crashed.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.superblock.facts.boot
+    }
+
+    /// The newest metadata blob.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&[u8]> {
+        self.metadata.as_deref()
+    }
+
+    /// Whether a later record says that all that was committed is durable; see [`Log::settle`].
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whether there is room for the next segment, as far as is known without waiting. [`Space::Full`] comes long before
+    /// [`WriteError::Full`]: the present segment still takes what fits.
+    pub fn space(&mut self) -> Space {
+        self.preparer.space()
+    }
+
+    /// Tries anew to make the next segment ready, if there was no room for it; for when room may have been made.
+    pub fn retry_space(&mut self) {
+        if self.poison.is_none() && self.preparer.space() == Space::Full {
+            self.preparer.order(self.active.header.number + 1);
+        }
+    }
+
+    /// Figures since the log was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.counters()
+    }
+
+    fn check_poison(&self) -> Result<(), WriteError> {
+        match &self.poison {
+            Some(failure) => Err(WriteError::Poisoned(Arc::clone(failure))),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers the first failure for good.
+    fn latch<T>(&mut self, result: Result<T, Failure>) -> Result<T, WriteError> {
+        result.map_err(|failure| {
+            tracing::error!(%failure, "the log is closed for good");
+            let failure = Arc::new(failure);
+            self.poison = Some(Arc::clone(&failure));
+            WriteError::Failed(failure)
+        })
+    }
+
+    /// Checks the order of all ops and works out what they change, with offsets counted from the batch's first byte.
+    fn stage(&self, batch: &Batch<'_>) -> Result<Staged, InvalidBatch> {
+        let view = self.shared.view();
+        let mut staged = Staged::new(&view.index, false);
+        let mut offset = 0;
+        for op in batch.ops() {
+            staged.record(&view.index, op, offset)?;
+            offset += record_bytes(op.payload.len()) as u32;
+        }
+        Ok(staged)
+    }
+
+    /// Switches to the next segment if the batch does not fit into this one.
+    ///
+    /// The last part of a segment is a reserve: on a full disk, batches without entries (votes, truncations, purges) may
+    /// still use it, so that a node can take part in an election, and free space.
+    fn make_room(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
+        let size = u64::from(self.active.header.size);
+        let end = u64::from(self.end.offset) + batch.bytes();
+        if end <= size - reserve_bytes(size) {
+            return Ok(());
+        }
+        match self.rotate(batch.bytes()) {
+            Err(WriteError::Full { .. }) if batch.records() == 0 && end <= size => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Begins the next segment: checkpoint first, durably, and only then the superblock says that the segment counts.
+    /// A crash in between leaves a file that the next opening throws away.
+    fn rotate(&mut self, batch_bytes: u64) -> Result<(), WriteError> {
+        let number = self.active.header.number + 1;
+        let metadata_bytes = self.metadata.as_ref().map_or(0, Vec::len);
+        let checkpoint_bytes = record_bytes(CHECKPOINT_FIXED_BYTES + metadata_bytes);
+        let segment = match self.preparer.take(
+            number,
+            u64::from(HEADER_BYTES) + checkpoint_bytes + batch_bytes,
+        ) {
+            Ok(segment) => Arc::new(segment),
+            Err(failure) if failure.is_full() => {
+                return Err(WriteError::Full {
+                    dir: self.dir.clone(),
+                });
+            }
+            Err(failure) => return self.latch(Err(failure)),
+        };
+        self.activate(segment)
+    }
+
+    /// Writes the checkpoint and puts the segment into use.
+    fn activate(&mut self, segment: Arc<Segment<F>>) -> Result<(), WriteError> {
+        let number = segment.header.number;
+        let (end, chain) = (self.end, self.chain);
+        let body = {
+            let view = self.shared.view();
+            let index = &view.index;
+            let last = (index.last, index.term(index.last).unwrap_or(0));
+            let (boot, metadata) = (self.boot(), self.metadata.clone());
+            Checkpoint {
+                base: index.base,
+                last,
+                snapshot: (0, 0),
+                boot,
+                metadata,
+            }
+            .encode()
+        };
+        let written = write_checkpoint(&segment, &body, end, chain);
+        let (end, chain) = self.latch(written)?;
+        let written = self.superblock.write(|facts| facts.segment_last = number);
+        self.latch(written)?;
+        self.shared.tally.syncs.fetch_add(2, Ordering::Relaxed);
+        self.shared.tally.rotations.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .view_mut()
+            .segments
+            .insert(number, Arc::clone(&segment));
+        self.active = segment;
+        self.end = end;
+        self.chain = chain;
+        self.preparer.order(number + 1);
+        Ok(())
+    }
+
+    /// The one write and the one sync.
+    ///
+    /// All payloads are copied into one buffer, the large ones too: the copy costs a few percent of the CRC and a
+    /// thousandth of the sync, and in return a batch is a single write at a single place, which is what tearing is reasoned
+    /// (and simulated) about.
+    fn encode_and_write(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
+        self.buf.clear();
+        let (salt, start) = (self.active.salt, self.end);
+        let mut encoder = Encoder {
+            buf: &mut self.buf,
+            salt,
+            start,
+            watermark: start,
+            chain: self.chain,
+        };
+        let (last, others) = batch
+            .ops()
+            .split_last()
+            .unwrap_or_else(|| unreachable!("the batch is not empty"));
+        for op in others {
+            encoder.push(op, false);
+        }
+        encoder.push(last, true);
+        let chain = encoder.chain;
+        assert_eq!(
+            self.buf.len() as u64,
+            batch.bytes(),
+            "a batch occupies what was reckoned"
+        );
+
+        let file = &self.active.file;
+        let written = file.write_all_at(&self.buf, start.offset.into());
+        let written =
+            written.map_err(|source| Failure::new("write the segment", &self.active.path, source));
+        self.latch(written)?;
+        let synced = self.active.file.sync_data();
+        let synced =
+            synced.map_err(|source| Failure::new("sync the segment", &self.active.path, source));
+        self.latch(synced)?;
+        self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
+
+        self.end.offset += self.buf.len() as u32;
+        self.chain = chain;
+        self.settled = false;
+        if self.buf.capacity() > BUFFER_KEPT_BYTES {
+            self.buf = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Removes segments that hold no live entry. The superblock forgets them first, so that a crash in between leaves
+    /// files too many and never one too few.
+    fn remove_segments(&mut self) -> Result<(), WriteError> {
+        let old = self.superblock.facts.segment_first;
+        let new = {
+            let view = self.shared.view();
+            view.index
+                .points
+                .front()
+                .map_or(self.active.header.number, |point| point.segment)
+        };
+        if new <= old {
+            return Ok(());
+        }
+        let written = self.superblock.write(|facts| facts.segment_first = new);
+        self.latch(written)?;
+        self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
+        let removed = remove_range(&self.files, &self.dir, old..new);
+        self.latch(removed)?;
+        let kept = self.shared.view_mut().segments.split_off(&new);
+        // The handles are closed outside the lock: closing the last one may free the file's space.
+        let gone = std::mem::replace(&mut self.shared.view_mut().segments, kept);
+        drop(gone);
+        Ok(())
+    }
+}
+
+/// The part of a segment that is kept for batches without entries.
+fn reserve_bytes(size: u64) -> u64 {
+    (size / 8).min(64 * 1024)
+}
+
+/// Writes the record at the head of a segment, durably; answers what follows it: position and chain.
+pub(crate) fn write_checkpoint<F: Files>(
+    segment: &Segment<F>,
+    body: &[u8],
+    watermark: Position,
+    chain: u32,
+) -> Result<(Position, u32), Failure> {
+    let mut buf = Vec::new();
+    let start = Position {
+        segment: segment.header.number,
+        offset: HEADER_BYTES,
+    };
+    let mut encoder = Encoder {
+        buf: &mut buf,
+        salt: segment.salt,
+        start,
+        watermark,
+        chain,
+    };
+    encoder.push(
+        &Content {
+            record_type: RecordType::Checkpoint,
+            kind: 0,
+            index: 0,
+            term: 0,
+            payload: body,
+        },
+        true,
+    );
+    let chain = encoder.chain;
+    segment
+        .file
+        .write_all_at(&buf, HEADER_BYTES.into())
+        .and_then(|()| segment.file.sync_data())
+        .map_err(|source| {
+            Failure::new("write the checkpoint of the segment", &segment.path, source)
+        })?;
+    Ok((
+        Position {
+            offset: HEADER_BYTES + buf.len() as u32,
+            ..start
+        },
+        chain,
+    ))
+}
+
+/// Removes segments by number, the oldest first; one that is gone already is no error.
+pub(crate) fn remove_range<F: Files>(
+    files: &F,
+    dir: &std::path::Path,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<(), Failure> {
+    let mut any = false;
+    for number in numbers {
+        let path = dir.join(segment_name(number));
+        match files.remove(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            result => result.map_err(|source| Failure::new("remove the segment", &path, source))?,
+        }
+        any = true;
+    }
+    if any {
+        files
+            .sync_dir(dir)
+            .map_err(|source| Failure::new("sync the directory", dir, source))?;
+    }
+    Ok(())
+}

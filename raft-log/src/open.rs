@@ -1,0 +1,420 @@
+//! Opening: tell what the directory is, recover what it holds, cut a torn tail, raise the boot number.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::error::{Damage, Failure, OpenError, WriteError};
+use crate::files::{FileHandle, Files, OsFiles};
+use crate::format::{Checkpoint, Content, RecordType};
+use crate::index::Index;
+use crate::log::{Log, remove_range, write_checkpoint};
+use crate::options::Options;
+use crate::position::Position;
+use crate::prepare::Preparer;
+use crate::recovery::{Cut, Recovered, read_checkpoint, recover};
+use crate::segment::{Recipe, segment_number};
+use crate::shared::{Shared, View};
+use crate::superblock::{Facts, SUPERBLOCK, SUPERBLOCK_NEW, Superblock};
+
+/// How many bytes are written back or zeroed at once while a tail is repaired.
+const REPAIR_BYTES: usize = 64 * 1024;
+
+/// What an opened log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The number of this opening; see [`Log::boot`].
+    pub boot: u64,
+    /// Whether the log is new: nothing was ever acknowledged from this directory.
+    pub created: bool,
+    /// Whether the log was closed cleanly the last time (or is new).
+    pub clean: bool,
+    /// The newest metadata blob, if there ever was one.
+    pub metadata: Option<Vec<u8>>,
+    /// The first index there is.
+    pub first_index: u64,
+    /// The last index; one less than `first_index` if the log is empty, so 0 in a new one.
+    pub last_index: u64,
+    /// The term of the record before the first: 0 if nothing was ever purged.
+    pub term_before: u64,
+    /// First index and term of each run of equal terms, ascending.
+    pub runs: Vec<(u64, u64)>,
+    /// Index and kind of all records whose kind is not 0, ascending.
+    pub marked: Vec<(u64, u8)>,
+    /// The torn tail that was cut, if there was one.
+    pub cut: Option<Cut>,
+}
+
+/// The identity of the log in a directory; `None` if there is no log yet (no directory, or an empty one).
+///
+/// Takes no lock and changes nothing, so it can be asked before [`Log::open`], which wants the identity.
+///
+/// # Errors
+/// [`OpenError::NotALog`], [`OpenError::Corrupt`], [`OpenError::UnknownVersion`] or [`OpenError::Io`].
+pub fn peek_identity(dir: impl AsRef<Path>) -> Result<Option<Vec<u8>>, OpenError> {
+    peek_identity_with(&OsFiles, dir.as_ref())
+}
+
+/// [`peek_identity`] on any [`Files`].
+///
+/// # Errors
+/// As [`peek_identity`].
+pub fn peek_identity_with<F: Files>(files: &F, dir: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+    match survey(files, dir)? {
+        Survey::Empty => Ok(None),
+        Survey::Log { .. } => Ok(Some(Superblock::open(files, dir)?.facts.identity)),
+    }
+}
+
+impl Log<OsFiles> {
+    /// Opens the log in a directory, or makes a new one there if it is absent or empty.
+    ///
+    /// Reads the whole log once, in constant memory but for a sparse index. Only after everything is verified is the disk
+    /// touched: a torn tail is cut, what may not be durable is written again, and the new boot number is made durable.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: whatever it is, nothing that was acknowledged is changed by the attempt.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<(Log, Recovery), OpenError> {
+        Log::open_with(OsFiles, dir.as_ref(), options)
+    }
+}
+
+impl<F: Files> Log<F> {
+    /// [`Log::open`] on any [`Files`].
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_with(
+        files: F,
+        dir: &Path,
+        options: Options,
+    ) -> Result<(Log<F>, Recovery), OpenError> {
+        options.validate()?;
+        files
+            .create_dir(dir)
+            .map_err(|source| Failure::new("make the directory", dir, source))?;
+        let lock = files
+            .lock(dir)
+            .map_err(|source| Failure::new("lock the directory", dir, source))?;
+        let lock = lock.ok_or_else(|| OpenError::Locked {
+            dir: dir.to_path_buf(),
+        })?;
+        let (mut superblock, numbers) = match survey(&files, dir)? {
+            Survey::Empty => {
+                let facts = Facts {
+                    segment_first: 1,
+                    identity: options.identity.clone(),
+                    ..Facts::default()
+                };
+                (Superblock::create(&files, dir, facts)?, Vec::new())
+            }
+            Survey::Log { numbers } => (Superblock::open(&files, dir)?, numbers),
+        };
+        if superblock.facts.identity != options.identity {
+            let stored = superblock.facts.identity;
+            return Err(OpenError::ForeignIdentity {
+                dir: dir.to_path_buf(),
+                stored,
+                given: options.identity,
+            });
+        }
+        let mut recipe = Recipe {
+            files: files.clone(),
+            dir: dir.to_path_buf(),
+            identity: options.identity.as_slice().into(),
+            epoch: 0,
+            payload_max: options.record_bytes_max,
+        };
+        let facts = &superblock.facts;
+        let created = facts.segment_last == 0;
+        check_unused(&recipe, &numbers, facts)?;
+        let recovered = if created {
+            None
+        } else {
+            Some(recover(&recipe, facts)?)
+        };
+        if let Some(recovered) = &recovered {
+            check_boot(dir, &superblock, recovered)?;
+        }
+
+        // Everything is verified: from here on the disk is changed.
+        let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
+        remove_range(&files, dir, numbers.iter().copied().filter(unused))?;
+        if let Some(recovered) = &recovered {
+            repair_tail(recovered)?;
+        }
+        let boot = recovered
+            .as_ref()
+            .map_or(0, |recovered| recovered.boot)
+            .max(superblock.facts.boot)
+            + 1;
+        superblock.write(|facts| facts.boot = boot)?;
+        recipe.epoch = boot;
+        let clean = recovered
+            .as_ref()
+            .is_none_or(|recovered| recovered.end == superblock.facts.watermark);
+        let recovered = match recovered {
+            Some(recovered) => recovered,
+            None => first_segment(&recipe, &mut superblock, &options)?,
+        };
+        let recovery = describe(&recovered, boot, created, clean);
+        let mut log = assemble(recipe, options, superblock, recovered, lock);
+        log.begin_boot(boot)?;
+        Ok((log, recovery))
+    }
+
+    /// Writes the boot number into the chain, so that nothing behind a cut can ever continue it.
+    fn begin_boot(&mut self, boot: u64) -> Result<(), OpenError> {
+        let begun = self.commit(&Batch::of(Content::plain(RecordType::Boot, boot, 0)));
+        begun.map_err(|error| match error {
+            WriteError::Failed(failure) | WriteError::Poisoned(failure) => {
+                let Failure {
+                    operation,
+                    file,
+                    source,
+                } = &*failure;
+                let source = io::Error::new(source.kind(), source.to_string());
+                OpenError::Io(Failure {
+                    operation,
+                    file: file.clone(),
+                    source,
+                })
+            }
+            WriteError::Full { dir } => OpenError::Io(Failure::new(
+                "make the next segment ready",
+                &dir,
+                io::ErrorKind::StorageFull.into(),
+            )),
+            WriteError::Invalid(error) => unreachable!("a boot record is always valid: {error}"),
+        })?;
+        let next = self.active.header.number + 1;
+        if self.options.background {
+            self.preparer.start_thread();
+        }
+        self.preparer.order(next);
+        Ok(())
+    }
+}
+
+/// What a directory is, by its names.
+enum Survey {
+    Empty,
+    Log {
+        /// All segments, ascending.
+        numbers: Vec<u64>,
+    },
+}
+
+fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, OpenError> {
+    let names = match files.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Survey::Empty),
+        result => result.map_err(|source| Failure::new("list the directory", dir, source))?,
+    };
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    numbers.sort_unstable();
+    if names.iter().any(|name| name == SUPERBLOCK) {
+        return Ok(Survey::Log { numbers });
+    }
+    if !numbers.is_empty() {
+        return Err(OpenError::corrupt(
+            &dir.join(SUPERBLOCK),
+            0,
+            None,
+            Damage::SuperblockMissing,
+        ));
+    }
+    // An unfinished superblock is a creation that a crash cut short; the lock file exists on some platforms only, and
+    // lost+found on a fresh mount.
+    let known = [SUPERBLOCK_NEW, "lock", "lost+found"];
+    match names
+        .into_iter()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        Some(found) => Err(OpenError::NotALog {
+            dir: dir.to_path_buf(),
+            found,
+        }),
+        None => Ok(Survey::Empty),
+    }
+}
+
+/// A segment above those in use may hold a checkpoint (a crash while it was put into use), but no record behind it: the
+/// superblock is always ahead of those.
+fn check_unused<F: Files>(
+    recipe: &Recipe<F>,
+    numbers: &[u64],
+    facts: &Facts,
+) -> Result<(), OpenError> {
+    for &number in numbers
+        .iter()
+        .filter(|&&number| number > facts.segment_last)
+    {
+        // Whatever does not even open was never used.
+        let Ok(segment) = recipe.open(number) else {
+            continue;
+        };
+        let failed = |source| Failure::new("read the segment", &segment.path, source);
+        let mut window = segment.window();
+        let Some((head, _)) = read_checkpoint(&mut window).map_err(failed)? else {
+            continue;
+        };
+        let behind = crate::format::HEADER_BYTES + head.span() as u32;
+        if window
+            .record(behind)
+            .map_err(failed)?
+            .is_some_and(|record| record.chain == head.crc)
+        {
+            return Err(OpenError::corrupt(
+                &recipe.dir.join(SUPERBLOCK),
+                0,
+                None,
+                Damage::SuperblockOld,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The superblock's boot number is written before the log's. It can be behind only if the newer copy of it is lost.
+fn check_boot<F: Files>(
+    dir: &Path,
+    superblock: &Superblock<F>,
+    recovered: &Recovered<F>,
+) -> Result<(), OpenError> {
+    if recovered.boot > superblock.facts.boot && !superblock.one_copy {
+        return Err(OpenError::corrupt(
+            &dir.join(SUPERBLOCK),
+            0,
+            None,
+            Damage::SuperblockOld,
+        ));
+    }
+    Ok(())
+}
+
+/// Makes sure that the log ends where it ends: what stands behind is zeroed, and what is not known to be durable is
+/// written once more. The latter since a former process may have failed to sync it: then it is in the page cache, and
+/// clean, and a sync alone would do nothing.
+fn repair_tail<F: Files>(recovered: &Recovered<F>) -> Result<(), Failure> {
+    let Some(segment) = recovered.segments.get(&recovered.end.segment) else {
+        return Ok(());
+    };
+    let end = u64::from(recovered.end.offset);
+    let from = match recovered.durable {
+        Position {
+            segment: number,
+            offset,
+        } if number == segment.header.number => u64::from(offset),
+        _ => u64::from(crate::format::HEADER_BYTES),
+    };
+    let repair = || -> io::Result<()> {
+        let mut buf = vec![0; REPAIR_BYTES];
+        let mut offset = from;
+        while offset < end {
+            let len = buf.len().min((end - offset) as usize);
+            let part = buf.get_mut(..len).unwrap_or_default();
+            if crate::superblock::read_full(&segment.file, part, offset)? < len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            segment.file.write_all_at(part, offset)?;
+            offset += len as u64;
+        }
+        buf.fill(0);
+        let mut rest = recovered.cut.as_ref().map_or(0, |cut| cut.bytes);
+        while rest > 0 {
+            let len = buf.len().min(rest as usize);
+            segment
+                .file
+                .write_all_at(buf.get(..len).unwrap_or_default(), offset)?;
+            offset += len as u64;
+            rest -= len as u64;
+        }
+        segment.file.sync_data()
+    };
+    repair().map_err(|source| Failure::new("repair the end of the segment", &segment.path, source))
+}
+
+/// Makes and activates segment 1.
+fn first_segment<F: Files>(
+    recipe: &Recipe<F>,
+    superblock: &mut Superblock<F>,
+    options: &Options,
+) -> Result<Recovered<F>, Failure> {
+    let segment = recipe.make(1, options.segment_bytes as u32, &Default::default())?;
+    let checkpoint = Checkpoint {
+        boot: superblock.facts.boot,
+        ..Checkpoint::default()
+    }
+    .encode();
+    let (end, chain) = write_checkpoint(&segment, &checkpoint, Position::default(), 0)?;
+    superblock.write(|facts| facts.segment_last = 1)?;
+    Ok(Recovered {
+        index: Index::default(),
+        metadata: None,
+        boot: 0,
+        segments: BTreeMap::from([(1, Arc::new(segment))]),
+        end,
+        chain,
+        durable: end,
+        cut: None,
+    })
+}
+
+fn describe<F: Files>(recovered: &Recovered<F>, boot: u64, created: bool, clean: bool) -> Recovery {
+    let index = &recovered.index;
+    Recovery {
+        boot,
+        created,
+        clean,
+        metadata: recovered.metadata.clone(),
+        first_index: index.first(),
+        last_index: index.last,
+        term_before: index.base.1,
+        runs: index.runs.iter().copied().collect(),
+        marked: index.marked.clone(),
+        cut: recovered.cut.clone(),
+    }
+}
+
+fn assemble<F: Files>(
+    recipe: Recipe<F>,
+    options: Options,
+    superblock: Superblock<F>,
+    mut recovered: Recovered<F>,
+    lock: F::Lock,
+) -> Log<F> {
+    let Some(active) = recovered
+        .segments
+        .get(&recovered.end.segment)
+        .map(Arc::clone)
+    else {
+        unreachable!("recovery ends in one of the segments it read")
+    };
+    recovered.index.marked = Vec::new();
+    let view = View {
+        index: recovered.index,
+        segments: recovered.segments,
+    };
+    Log {
+        files: recipe.files.clone(),
+        dir: recipe.dir.clone(),
+        shared: Arc::new(Shared::new(recipe.dir.clone(), view)),
+        preparer: Preparer::new(recipe, options.segment_bytes as u32),
+        options,
+        superblock,
+        active,
+        end: recovered.end,
+        chain: recovered.chain,
+        settled: false,
+        metadata: recovered.metadata,
+        buf: Vec::new(),
+        poison: None,
+        _lock: lock,
+    }
+}

@@ -1,0 +1,212 @@
+//! Reading durable records, while the log is written.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::OwnedRecord;
+use crate::error::{Failure, ReadError};
+use crate::files::{Files, OsFiles};
+use crate::format::RecordType;
+use crate::index::{POINT_BYTES, Point};
+use crate::segment::Segment;
+use crate::shared::{Counters, Shared};
+
+/// How many stretches one read visits.
+const STRETCHES_MAX: usize = 1024;
+
+/// Reads records, from any thread, as often as wanted.
+///
+/// A read sees exactly the durable log as it was at one moment between its call and its return: a record is visible from
+/// the moment its batch is durable until it is truncated or purged, never before. A read waits for no write and no sync,
+/// and no write waits for a read. It works on after the log is closed or poisoned.
+pub struct Reader<F: Files = OsFiles> {
+    shared: Arc<Shared<F>>,
+}
+
+impl<F: Files> Clone for Reader<F> {
+    fn clone(&self) -> Self {
+        Reader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<F: Files> std::fmt::Debug for Reader<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("dir", &self.shared.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Entries that stand one behind another in one segment.
+struct Stretch<F: Files> {
+    segment: Arc<Segment<F>>,
+    offset: u32,
+    /// The index of the first entry at `offset`, and one past the last that belongs here.
+    entries: Range<u64>,
+}
+
+/// A record whose payload is still a range of the common buffer.
+struct Found {
+    index: u64,
+    term: u64,
+    kind: u8,
+    payload: Range<usize>,
+}
+
+impl<F: Files> Reader<F> {
+    pub(crate) fn new(shared: Arc<Shared<F>>) -> Self {
+        Reader { shared }
+    }
+
+    /// The first index there is; one more than [`Reader::last_index`] if the log is empty.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.shared.view().index.first()
+    }
+
+    /// The last durable index; one less than [`Reader::first_index`] if the log is empty.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.shared.view().index.last
+    }
+
+    /// The term of a record, also of the one before the first; `None` outside the log. Touches no file.
+    #[must_use]
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.shared.view().index.term(index)
+    }
+
+    /// Figures since the log was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.counters()
+    }
+
+    /// Reads the records from index `from` on: at least one, then more while they fit into `bytes_max` bytes of
+    /// payload. (Where the log was often truncated it may stop earlier.)
+    ///
+    /// Each is verified. The payloads share one buffer of exactly their size, which lives as long as any of them.
+    /// To get at the first one, up to 32 KiB before it are skipped, so short reads one after another cost more than few
+    /// long ones.
+    ///
+    /// # Errors
+    /// [`ReadError::Purged`] and [`ReadError::BeyondEnd`] if `from` is outside the log; [`ReadError::Corrupt`] if a record
+    /// does not verify any more; [`ReadError::Io`] if the file cannot be read.
+    pub fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<OwnedRecord>, ReadError> {
+        let stretches = self.stretches(from, bytes_max)?;
+        let mut found = Vec::new();
+        let mut payloads = Vec::new();
+        let mut next = from;
+        for stretch in &stretches {
+            if stretch.read(&mut next, bytes_max, &mut found, &mut payloads)? {
+                break;
+            }
+        }
+        payloads.shrink_to_fit();
+        let payloads = Bytes::from(payloads);
+        let own = |found: Found| {
+            let Found {
+                index,
+                term,
+                kind,
+                payload,
+            } = found;
+            OwnedRecord {
+                index,
+                term,
+                kind,
+                payload: payloads.slice(payload),
+            }
+        };
+        Ok(found.into_iter().map(own).collect())
+    }
+
+    /// Where the records from `from` on stand: taken in one look, so that a truncation meanwhile cannot mix two logs.
+    fn stretches(&self, from: u64, bytes_max: usize) -> Result<Vec<Stretch<F>>, ReadError> {
+        let view = self.shared.view();
+        let (first, last) = (view.index.first(), view.index.last);
+        if from < first {
+            return Err(ReadError::Purged { index: from, first });
+        }
+        if from > last {
+            return Err(ReadError::BeyondEnd { index: from, last });
+        }
+        let count = (bytes_max / POINT_BYTES as usize + 2).min(STRETCHES_MAX);
+        let points = view
+            .index
+            .points
+            .iter()
+            .skip(view.index.point_of(from).unwrap_or(0))
+            .take(count + 1);
+        let ends = points
+            .clone()
+            .skip(1)
+            .map(|next| next.index)
+            .chain(std::iter::once(last + 1));
+        let stretch = |(point, end): (&Point, u64)| {
+            let segment = Arc::clone(view.segments.get(&point.segment)?);
+            Some(Stretch {
+                segment,
+                offset: point.offset,
+                entries: point.index..end,
+            })
+        };
+        Ok(points.zip(ends).take(count).filter_map(stretch).collect())
+    }
+}
+
+impl<F: Files> Stretch<F> {
+    /// Reads on from `next`; whether the budget is used up.
+    fn read(
+        &self,
+        next: &mut u64,
+        bytes_max: usize,
+        found: &mut Vec<Found>,
+        payloads: &mut Vec<u8>,
+    ) -> Result<bool, ReadError> {
+        let mut offset = self.offset;
+        let mut index = self.entries.start;
+        let mut window = self.segment.window();
+        while index < self.entries.end {
+            let failed = |source| Failure::new("read the segment", &self.segment.path, source);
+            let corrupt = || ReadError::Corrupt {
+                file: self.segment.path.clone(),
+                offset: offset.into(),
+                index: index.max(*next),
+            };
+            let header = window.header(offset).map_err(failed)?.ok_or_else(corrupt)?;
+            if header.record_type == RecordType::Entry {
+                if header.index != index {
+                    return Err(corrupt());
+                }
+                if index >= *next {
+                    let start = payloads.len();
+                    if !found.is_empty() && start + header.length as usize > bytes_max {
+                        return Ok(true);
+                    }
+                    if !window
+                        .read_body(offset, &header, payloads)
+                        .map_err(failed)?
+                    {
+                        return Err(corrupt());
+                    }
+                    let payload = start..payloads.len();
+                    found.push(Found {
+                        index,
+                        term: header.term,
+                        kind: header.kind,
+                        payload,
+                    });
+                    *next = index + 1;
+                }
+                index += 1;
+            }
+            offset += header.span() as u32;
+        }
+        Ok(false)
+    }
+}

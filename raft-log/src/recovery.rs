@@ -1,0 +1,362 @@
+//! Reads what is there, and tells a torn tail from damage. Changes nothing on the disk.
+//!
+//! The rule: walk the chain of records from the first segment on, and stop at the first that does not verify. If anything
+//! anywhere (the superblock, a record before or *behind* that place) says that more than the complete batches before it was
+//! durable, this is damage, and an error. Otherwise it is the tail of a write that was never acknowledged, and is cut.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::{Damage, Failure, OpenError};
+use crate::files::Files;
+use crate::format::{
+    Checkpoint, Content, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType,
+};
+use crate::index::{Index, Staged};
+use crate::position::Position;
+use crate::segment::{Recipe, Segment, Window};
+use crate::superblock::Facts;
+
+/// A torn tail that was cut at opening: a write that was under way when the process or the machine went down. None of it
+/// was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cut {
+    /// The segment's file.
+    pub file: std::path::PathBuf,
+    /// The byte from which on it was cut.
+    pub offset: u64,
+    /// How many bytes, up to the last one that was not zero.
+    pub bytes: u64,
+    /// How many whole records were among them.
+    pub records: u64,
+}
+
+/// What the disk holds.
+pub(crate) struct Recovered<F: Files> {
+    pub(crate) index: Index,
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// The newest boot number in the log itself.
+    pub(crate) boot: u64,
+    pub(crate) segments: BTreeMap<u64, Arc<Segment<F>>>,
+    /// The end of the last complete batch.
+    pub(crate) end: Position,
+    /// The CRC of the last record before it.
+    pub(crate) chain: u32,
+    /// What is known to be durable of it.
+    pub(crate) durable: Position,
+    pub(crate) cut: Option<Cut>,
+}
+
+struct Scan<F: Files> {
+    state: Recovered<F>,
+    staged: Staged,
+    staged_metadata: Option<Vec<u8>>,
+    /// The base that the newest checkpoint or purge record states; the index must come to agree with it.
+    base: (u64, u64),
+    /// The records of the batch that is not complete.
+    open_records: u64,
+}
+
+/// What stands behind the last record that verifies.
+struct Tail {
+    /// The highest watermark in records that verify by themselves.
+    watermark: Position,
+    records: u64,
+    /// One past the last byte that is not zero, at least the end of the scan.
+    nonzero_end: u32,
+}
+
+/// Walks all segments in use. There is at least one.
+pub(crate) fn recover<F: Files>(
+    recipe: &Recipe<F>,
+    facts: &Facts,
+) -> Result<Recovered<F>, OpenError> {
+    let index = Index::default();
+    let mut scan = Scan {
+        staged: Staged::new(&index, true),
+        staged_metadata: None,
+        base: (0, 0),
+        open_records: 0,
+        state: Recovered {
+            index,
+            metadata: None,
+            boot: 0,
+            segments: BTreeMap::new(),
+            end: Position::default(),
+            chain: 0,
+            durable: facts.watermark,
+            cut: None,
+        },
+    };
+    for number in facts.segment_first..=facts.segment_last {
+        let segment = Arc::new(recipe.open(number)?);
+        let failed = |source| Failure::new("read the segment", &segment.path, source);
+        let mut window = segment.window();
+        scan.checkpoint(&segment, &mut window, number == facts.segment_first)?;
+        let stopped = scan.walk(&segment, &mut window)?;
+        if number == facts.segment_last {
+            let tail = inspect_tail(&mut window, stopped, segment.header.size).map_err(failed)?;
+            scan.judge_tail(&segment, stopped, &tail)?;
+        }
+        scan.state.segments.insert(number, segment);
+    }
+    let mut state = scan.state;
+    if state.index.base.0 != scan.base.0 {
+        let (from, to) = (scan.base.0 + 1, state.index.base.0);
+        let file = recipe
+            .dir
+            .join(crate::segment::segment_name(facts.segment_first));
+        return Err(OpenError::corrupt(
+            &file,
+            0,
+            Some(from),
+            Damage::EntriesMissing { from, to },
+        ));
+    }
+    state.index.base = scan.base;
+    Ok(state)
+}
+
+impl<F: Files> Scan<F> {
+    /// Takes in the head of a segment. For the first one it is the starting state, for the others it must agree.
+    fn checkpoint(
+        &mut self,
+        segment: &Segment<F>,
+        window: &mut Window<'_, F>,
+        first: bool,
+    ) -> Result<(), OpenError> {
+        let failed = |source| Failure::new("read the segment", &segment.path, source);
+        let next = self.state.index.last + 1;
+        let Some((header, checkpoint)) = read_checkpoint(window).map_err(failed)? else {
+            return Err(OpenError::corrupt(
+                &segment.path,
+                HEADER_BYTES.into(),
+                Some(next),
+                Damage::Checkpoint,
+            ));
+        };
+        if first {
+            self.state.index.base = checkpoint.last;
+            self.state.index.last = checkpoint.last.0;
+            self.state.metadata = checkpoint.metadata;
+            self.state.boot = checkpoint.boot;
+            self.base = checkpoint.base;
+        } else if header.watermark > self.state.end {
+            // This segment was begun when more of the one before was durable than verifies now.
+            let damage = Damage::Record {
+                durable: header.watermark,
+            };
+            let file = self
+                .state
+                .segments
+                .get(&self.state.end.segment)
+                .map_or(&segment.path, |before| &before.path);
+            return Err(OpenError::corrupt(
+                file,
+                self.state.end.offset.into(),
+                Some(next),
+                damage,
+            ));
+        } else if header.watermark != self.state.end
+            || header.chain != self.state.chain
+            || checkpoint.last.0 != self.state.index.last
+            || checkpoint.base != self.base
+            || checkpoint.metadata != self.state.metadata
+        {
+            return Err(OpenError::corrupt(
+                &segment.path,
+                HEADER_BYTES.into(),
+                Some(next),
+                Damage::Checkpoint,
+            ));
+        }
+        self.state.durable = self.state.durable.max(header.watermark);
+        self.state.chain = header.crc;
+        self.state.end = Position {
+            segment: segment.header.number,
+            offset: HEADER_BYTES + header.span() as u32,
+        };
+        Ok(())
+    }
+
+    /// Follows the chain to the first record that is not part of it; returns its offset.
+    fn walk(&mut self, segment: &Segment<F>, window: &mut Window<'_, F>) -> Result<u32, OpenError> {
+        let failed = |source| Failure::new("read the segment", &segment.path, source);
+        let mut offset = self.state.end.offset;
+        let mut chain = self.state.chain;
+        self.restage();
+        while let Some(header) = window.record(offset).map_err(failed)? {
+            if header.chain != chain {
+                break;
+            }
+            self.record(&header, offset, segment, window)?;
+            chain = header.crc;
+            self.open_records += 1;
+            offset += header.span() as u32;
+            self.state.durable = self.state.durable.max(header.watermark);
+            if header.end {
+                let end = Position {
+                    segment: segment.header.number,
+                    offset,
+                };
+                self.complete_batch(end, chain);
+            }
+        }
+        Ok(offset)
+    }
+
+    fn record(
+        &mut self,
+        header: &RecordHeader,
+        offset: u32,
+        segment: &Segment<F>,
+        window: &mut Window<'_, F>,
+    ) -> Result<(), OpenError> {
+        let RecordHeader {
+            record_type,
+            kind,
+            index,
+            term,
+            ..
+        } = *header;
+        let content = Content {
+            record_type,
+            kind,
+            index,
+            term,
+            payload: &[],
+        };
+        let next = Some(self.staged.last() + 1);
+        let disorder = || OpenError::corrupt(&segment.path, offset.into(), next, Damage::Order);
+        match record_type {
+            RecordType::Checkpoint => return Err(disorder()),
+            // Equal it is if the boot's own record was the first in a new segment, whose checkpoint names it too.
+            RecordType::Boot if index < self.state.boot => return Err(disorder()),
+            RecordType::Boot => self.state.boot = index,
+            RecordType::Metadata => {
+                let mut metadata = Vec::new();
+                let failed = |source| Failure::new("read the segment", &segment.path, source);
+                window
+                    .read_body(offset, header, &mut metadata)
+                    .map_err(failed)?;
+                self.staged_metadata = Some(metadata);
+            }
+            RecordType::Purge => self.base = (index, term),
+            RecordType::Entry | RecordType::Truncate | RecordType::Watermark => {}
+        }
+        self.staged
+            .record(&self.state.index, &content, offset)
+            .map_err(|_| disorder())
+    }
+
+    fn complete_batch(&mut self, end: Position, chain: u32) {
+        let fresh = Staged::new(&Index::default(), true);
+        let staged = std::mem::replace(&mut self.staged, fresh);
+        self.state.index.apply(staged, end.segment, 0);
+        if let Some(metadata) = self.staged_metadata.take() {
+            self.state.metadata = Some(metadata);
+        }
+        self.state.end = end;
+        self.state.chain = chain;
+        self.restage();
+    }
+
+    fn restage(&mut self) {
+        self.staged = Staged::new(&self.state.index, true);
+        self.staged_metadata = None;
+        self.open_records = 0;
+    }
+
+    fn judge_tail(
+        &mut self,
+        segment: &Segment<F>,
+        stopped: u32,
+        tail: &Tail,
+    ) -> Result<(), OpenError> {
+        let end = self.state.end;
+        let durable = self.state.durable.max(tail.watermark);
+        if durable > end {
+            let next = Some(self.state.index.last + 1);
+            return Err(OpenError::corrupt(
+                &segment.path,
+                stopped.into(),
+                next,
+                Damage::Record { durable },
+            ));
+        }
+        self.state.durable = durable;
+        if tail.nonzero_end > end.offset {
+            self.state.cut = Some(Cut {
+                file: segment.path.clone(),
+                offset: end.offset.into(),
+                bytes: (tail.nonzero_end - end.offset).into(),
+                records: tail.records + self.open_records,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The record at the head of a segment, if it is the checkpoint that must stand there.
+pub(crate) fn read_checkpoint<F: Files>(
+    window: &mut Window<'_, F>,
+) -> std::io::Result<Option<(RecordHeader, Checkpoint)>> {
+    let Some(header) = window.header(HEADER_BYTES)? else {
+        return Ok(None);
+    };
+    if header.record_type != RecordType::Checkpoint || !header.end {
+        return Ok(None);
+    }
+    let mut body = Vec::new();
+    if !window.read_body(HEADER_BYTES, &header, &mut body)? {
+        return Ok(None);
+    }
+    Ok(Checkpoint::decode(&body).map(|checkpoint| (header, checkpoint)))
+}
+
+/// Looks for records that verify by themselves behind the end of the chain, and for the last byte that is not zero.
+fn inspect_tail<F: Files>(
+    window: &mut Window<'_, F>,
+    stopped: u32,
+    size: u32,
+) -> std::io::Result<Tail> {
+    let mut tail = Tail {
+        watermark: Position::default(),
+        records: 0,
+        nonzero_end: stopped,
+    };
+    let mut offset = stopped;
+    while offset < size {
+        let bytes = window.some_bytes(offset, usize::MAX)?;
+        // The untouched rest of a segment is zeros: skip them by the window.
+        let zeros = bytes
+            .iter()
+            .position(|&byte| byte != 0)
+            .unwrap_or(bytes.len()) as u32;
+        if bytes.is_empty() {
+            break;
+        }
+        if zeros >= 8 {
+            offset += zeros - zeros % 8;
+            continue;
+        }
+        let word = bytes.get(..8).unwrap_or(bytes);
+        let last = word
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |at| at as u32 + 1);
+        tail.nonzero_end = tail.nonzero_end.max(offset + last);
+        match window.record(offset)? {
+            Some(header) => {
+                tail.watermark = tail.watermark.max(header.watermark);
+                tail.records += 1;
+                let end = offset + RECORD_HEADER_BYTES as u32 + header.length;
+                tail.nonzero_end = tail.nonzero_end.max(end);
+                offset += header.span() as u32;
+            }
+            None => offset += 8,
+        }
+    }
+    Ok(tail)
+}

@@ -1,0 +1,229 @@
+//! The superblock: who this log is, which boot this is, and which segments must exist.
+//!
+//! One file, two copies 4096 bytes apart, written in turn and in place: a crash tears at most the copy being written, no
+//! room is needed (so a full disk can still be purged), and a rotation costs one sync here. Each copy is one sector.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Damage, Failure, OpenError};
+use crate::files::{FileHandle, Files};
+use crate::format::{BadBlock, VERSION, checked_block, seal_block};
+use crate::options::IDENTITY_BYTES_MAX;
+use crate::position::Position;
+
+pub(crate) const SUPERBLOCK: &str = "superblock";
+/// The superblock while it is made, under a name that does not count.
+pub(crate) const SUPERBLOCK_NEW: &str = "superblock.new";
+const MAGIC: &[u8; 8] = b"RLOG-SUP";
+const COPY_BYTES: usize = 512;
+const COPY_DISTANCE: u64 = 4096;
+
+/// What one copy says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// The higher one of two copies counts.
+    pub(crate) sequence: u64,
+    pub(crate) boot: u64,
+    /// Segments below this are purged.
+    pub(crate) segment_first: u64,
+    /// Segments above this were never in use; 0 if none was.
+    pub(crate) segment_last: u64,
+    /// Everything before this is durable; the end of the log, if it was closed cleanly.
+    pub(crate) watermark: Position,
+    pub(crate) identity: Vec<u8>,
+}
+
+impl Facts {
+    fn encode(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(COPY_BYTES);
+        block.extend_from_slice(MAGIC);
+        block.extend_from_slice(&VERSION.to_le_bytes());
+        block.extend_from_slice(&[0; 4]);
+        for number in [
+            self.sequence,
+            self.boot,
+            self.segment_first,
+            self.segment_last,
+            self.watermark.segment,
+        ] {
+            block.extend_from_slice(&number.to_le_bytes());
+        }
+        block.extend_from_slice(&self.watermark.offset.to_le_bytes());
+        block.extend_from_slice(&(self.identity.len() as u32).to_le_bytes());
+        block.extend_from_slice(&self.identity);
+        block.resize(COPY_BYTES, 0);
+        seal_block(&mut block);
+        block
+    }
+
+    fn decode(block: &[u8]) -> Result<Facts, BadBlock> {
+        let fields = checked_block(block, MAGIC)?;
+        let decode = || {
+            let identity_bytes = fields.u32(60)? as usize;
+            if identity_bytes > IDENTITY_BYTES_MAX {
+                return None;
+            }
+            Some(Facts {
+                sequence: fields.u64(16)?,
+                boot: fields.u64(24)?,
+                segment_first: fields.u64(32)?,
+                segment_last: fields.u64(40)?,
+                watermark: Position {
+                    segment: fields.u64(48)?,
+                    offset: fields.u32(56)?,
+                },
+                identity: fields.bytes(64, identity_bytes)?.to_vec(),
+            })
+        };
+        decode().ok_or(BadBlock::Damaged)
+    }
+}
+
+/// The open superblock.
+pub(crate) struct Superblock<F: Files> {
+    file: F::Handle,
+    path: PathBuf,
+    pub(crate) facts: Facts,
+    /// Whether one copy did not verify: then the other may be one write old.
+    pub(crate) one_copy: bool,
+}
+
+impl<F: Files> Superblock<F> {
+    /// Makes the superblock of a new log, durable together with its name.
+    pub(crate) fn create(files: &F, dir: &Path, facts: Facts) -> Result<Self, Failure> {
+        let temporary = dir.join(SUPERBLOCK_NEW);
+        let path = dir.join(SUPERBLOCK);
+        let mut bytes = Facts {
+            sequence: facts.sequence + 1,
+            ..facts.clone()
+        }
+        .encode();
+        bytes.resize(COPY_DISTANCE as usize, 0);
+        bytes.extend_from_slice(&facts.encode());
+        bytes.resize(2 * COPY_DISTANCE as usize, 0);
+        let make = || -> io::Result<F::Handle> {
+            let file = files.create(&temporary)?;
+            file.write_all_at(&bytes, 0)?;
+            file.sync_all()?;
+            files.rename(&temporary, &path)?;
+            files.sync_dir(dir)?;
+            Ok(file)
+        };
+        let file =
+            make().map_err(|source| Failure::new("create the superblock", &temporary, source))?;
+        Ok(Superblock {
+            file,
+            path,
+            facts: Facts {
+                sequence: facts.sequence + 1,
+                ..facts
+            },
+            one_copy: false,
+        })
+    }
+
+    /// Reads the newer copy.
+    pub(crate) fn open(files: &F, dir: &Path) -> Result<Self, OpenError> {
+        let path = dir.join(SUPERBLOCK);
+        let failed = |source| Failure::new("read the superblock", &path, source);
+        let file = files.open(&path).map_err(failed)?;
+        let mut newest: Option<Facts> = None;
+        let mut bad = 0;
+        for copy in 0..2 {
+            let mut block = vec![0; COPY_BYTES];
+            let filled = read_full(&file, &mut block, copy * COPY_DISTANCE).map_err(failed)?;
+            match Facts::decode(block.get(..filled).unwrap_or_default()) {
+                Ok(facts)
+                    if newest
+                        .as_ref()
+                        .is_none_or(|other| other.sequence < facts.sequence) =>
+                {
+                    newest = Some(facts)
+                }
+                Ok(_) => {}
+                Err(BadBlock::Version(found)) => {
+                    return Err(OpenError::UnknownVersion {
+                        file: path,
+                        found,
+                        known: VERSION,
+                    });
+                }
+                Err(BadBlock::Damaged) => bad += 1,
+            }
+        }
+        let facts = newest
+            .ok_or_else(|| OpenError::corrupt(&path, 0, None, Damage::SuperblockUnreadable))?;
+        Ok(Superblock {
+            file,
+            path,
+            facts,
+            one_copy: bad > 0,
+        })
+    }
+
+    /// Replaces the older copy, durably.
+    pub(crate) fn write(&mut self, change: impl FnOnce(&mut Facts)) -> Result<(), Failure> {
+        let mut facts = self.facts.clone();
+        change(&mut facts);
+        facts.sequence += 1;
+        // The sequence decides the place: odd ones first, even ones behind. So the newest copy is never overwritten.
+        let offset = if facts.sequence % 2 == 1 {
+            0
+        } else {
+            COPY_DISTANCE
+        };
+        self.file
+            .write_all_at(&facts.encode(), offset)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| Failure::new("write the superblock", &self.path, source))?;
+        self.facts = facts;
+        Ok(())
+    }
+}
+
+/// Reads until the buffer is full or the file ends; the number of bytes read.
+pub(crate) fn read_full<H: FileHandle>(file: &H, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match file.read_at(rest, offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-L22: the bytes of version 1, as they stand in `docs/log-format.md`.
+    #[test]
+    fn golden_superblock() {
+        let facts = Facts {
+            sequence: 9,
+            boot: 4,
+            segment_first: 2,
+            segment_last: 3,
+            watermark: Position {
+                segment: 3,
+                offset: 1024,
+            },
+            identity: b"me".to_vec(),
+        };
+        let block = facts.encode();
+        let hex: String = block[..72]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(hex, GOLDEN);
+        assert!(block.len() == 512 && block[66..].iter().all(|&byte| byte == 0));
+        assert_eq!(Facts::decode(&block), Ok(facts));
+    }
+
+    const GOLDEN: &str = "524c4f472d5355500100000017929fb20900000000000000040000000000000002000000000000000300000000000000\
+        030000000000000000040000020000006d65000000000000";
+}
