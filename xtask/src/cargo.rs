@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// The root of the workspace this xtask was compiled in.
@@ -59,4 +59,83 @@ pub fn output(arguments: &[&str]) -> Result<String> {
 pub fn metadata() -> Result<Value> {
     let text = output(&["metadata", "--format-version", "1", "--no-deps", "--locked"])?;
     serde_json::from_str(&text).context("cargo metadata printed something that is not JSON")
+}
+
+/// The programs that make a cluster.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// `raft-kv`.
+    pub server: PathBuf,
+    /// `raft-cli`.
+    pub client: PathBuf,
+}
+
+impl Binaries {
+    /// Builds both, with cargo's progress on standard error.
+    ///
+    /// Both at once, so that dependencies get the same features as in `cargo run -p raft-cli`, which then has nothing
+    /// left to build.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn build(release: bool) -> Result<Binaries> {
+        let mut arguments = vec![
+            "build",
+            "--package",
+            "raft-kv",
+            "--package",
+            "raft-cli",
+            "--bins",
+        ];
+        if release {
+            arguments.push("--release");
+        }
+        arguments.push("--message-format=json-render-diagnostics");
+        let output = command(&arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "the build failed; see above");
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let found = |name: &str| {
+            let artifacts = messages
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let executable = artifacts
+                .filter(|artifact| {
+                    artifact.pointer("/target/name").and_then(Value::as_str) == Some(name)
+                })
+                .find_map(|artifact| {
+                    artifact
+                        .get("executable")
+                        .and_then(Value::as_str)
+                        .map(PathBuf::from)
+                });
+            executable.with_context(|| format!("cargo built no program named {name}"))
+        };
+        Ok(Binaries {
+            server: found("raft-kv")?,
+            client: found("raft-cli")?,
+        })
+    }
+
+    /// The programs that lie in `folder`.
+    ///
+    /// # Errors
+    /// When one is missing; says how to build them.
+    pub fn in_folder(folder: &Path) -> Result<Binaries> {
+        let binaries = Binaries {
+            server: folder.join("raft-kv"),
+            client: folder.join("raft-cli"),
+        };
+        for program in [&binaries.server, &binaries.client] {
+            ensure!(
+                program.is_file(),
+                "{} is missing; build it with `cargo build -p raft-kv -p raft-cli`",
+                program.display()
+            );
+        }
+        Ok(binaries)
+    }
 }

@@ -5,3 +5,5 @@
 
 pub mod cargo;
 pub mod ci;
+pub mod cluster;
+pub mod local;

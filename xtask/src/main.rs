@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::ci;
+use xtask::{ci, cluster};
 
 /// Development commands of this repository.
 #[derive(Parser)]
@@ -15,11 +15,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    Cluster(cluster::Arguments),
     Ci(ci::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
+        Verb::Cluster(arguments) => cluster::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

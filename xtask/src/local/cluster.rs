@@ -1,0 +1,308 @@
+//! A cluster of server processes on this machine, with a network of its own between them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use super::{Client, Echo, Forwarder, Journal, Node, NodeState, wait_for};
+use crate::cargo::Binaries;
+
+/// The ids that a node may have.
+const IDS: std::ops::RangeInclusive<u8> = 1..=9;
+
+/// How a cluster is made.
+pub struct Settings {
+    /// The programs to run.
+    pub binaries: Binaries,
+    /// Holds a folder `n1`, `n2`, … for each node; made where missing.
+    pub data_dir: PathBuf,
+    /// How many nodes there are: 1 to 9.
+    pub nodes: u8,
+    /// Where node 1, 2, … listens on 127.0.0.1. For more ids than there are nodes where nodes may be added later: the
+    /// way to those leads through the forwarder from the start.
+    pub ports: Vec<u16>,
+    /// More arguments for every `raft-kv serve`.
+    pub serve_arguments: Vec<String>,
+    /// Whether the nodes' logs are shown as they come.
+    pub echo: Echo,
+}
+
+/// The nodes of a cluster and the network between them. Dropping it kills every process.
+pub struct LocalCluster {
+    settings: Settings,
+    nodes: BTreeMap<u8, Node>,
+    /// By (from, to): the address that `from` is told to dial for `to`.
+    links: BTreeMap<(u8, u8), SocketAddr>,
+    forwarder: Forwarder,
+}
+
+impl LocalCluster {
+    /// Prepares the nodes and the network; starts no process.
+    ///
+    /// # Errors
+    /// When there are not one to nine nodes with a port each, or the forwarder cannot listen.
+    pub fn new(settings: Settings) -> Result<LocalCluster> {
+        ensure!(
+            IDS.contains(&settings.nodes),
+            "a cluster has one to {} nodes",
+            IDS.end()
+        );
+        ensure!(
+            settings.ports.len() >= usize::from(settings.nodes),
+            "there are fewer ports than nodes"
+        );
+        let forwarder = Forwarder::new();
+        let mut links = BTreeMap::new();
+        for from in 1..=settings.nodes {
+            for (to, port) in IDS.zip(&settings.ports).filter(|(to, _)| *to != from) {
+                let target = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+                let address = forwarder
+                    .open(from, to, target)
+                    .context("the forwarder cannot listen")?;
+                links.insert((from, to), address);
+            }
+        }
+        let nodes = (1..=settings.nodes)
+            .map(|id| (id, Node::new(Journal::new(id, settings.echo))))
+            .collect();
+        Ok(LocalCluster {
+            settings,
+            nodes,
+            links,
+            forwarder,
+        })
+    }
+
+    /// The ids of the nodes.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u8> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Where a node listens.
+    #[must_use]
+    pub fn endpoint(&self, id: u8) -> String {
+        let port = self
+            .settings
+            .ports
+            .get(usize::from(id).wrapping_sub(1))
+            .copied()
+            .unwrap_or(0);
+        format!("127.0.0.1:{port}")
+    }
+
+    /// Where all nodes listen.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.keys().map(|id| self.endpoint(*id)).collect()
+    }
+
+    /// A client of all nodes.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(&self.settings.binaries.client, self.endpoints())
+    }
+
+    /// A client that knows one node only.
+    #[must_use]
+    pub fn client_of(&self, id: u8) -> Client {
+        self.client().with_endpoints(vec![self.endpoint(id)])
+    }
+
+    /// The network between the nodes.
+    #[must_use]
+    pub fn network(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
+    /// The folder of a node.
+    #[must_use]
+    pub fn data_dir(&self, id: u8) -> PathBuf {
+        self.settings.data_dir.join(format!("n{id}"))
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub fn node(&mut self, id: u8) -> Result<&mut Node> {
+        let known = self
+            .nodes
+            .keys()
+            .map(|id| format!("n{id}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        self.nodes
+            .get_mut(&id)
+            .with_context(|| format!("there is no node {id}; there are {known}"))
+    }
+
+    /// The command line of a node, without the program.
+    #[must_use]
+    pub fn serve_arguments(&self, id: u8) -> Vec<String> {
+        let members: Vec<String> = self
+            .nodes
+            .keys()
+            .map(|id| format!("{id}={}", self.endpoint(*id)))
+            .collect();
+        let mut arguments: Vec<String> = ["serve", "--exit-with-stdin", "--id"]
+            .map(str::to_owned)
+            .to_vec();
+        arguments.push(id.to_string());
+        arguments.extend(["--listen".to_owned(), self.endpoint(id)]);
+        arguments.extend([
+            "--data-dir".to_owned(),
+            self.data_dir(id).display().to_string(),
+        ]);
+        arguments.extend(["--cluster".to_owned(), members.join(",")]);
+        for ((_, to), address) in self.links.iter().filter(|((from, _), _)| *from == id) {
+            arguments.extend(["--dial-override".to_owned(), format!("{to}={address}")]);
+        }
+        arguments.extend(self.settings.serve_arguments.iter().cloned());
+        arguments
+    }
+
+    /// Starts a node that is down.
+    ///
+    /// # Errors
+    /// When it runs already, or cannot be started.
+    pub fn start(&mut self, id: u8) -> Result<()> {
+        let arguments = self.serve_arguments(id);
+        let binary = self.settings.binaries.server.clone();
+        let folder = self.settings.data_dir.clone();
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        self.node(id)?.start(&binary, &arguments)
+    }
+
+    /// Starts every node that is down.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start_all(&mut self) -> Result<()> {
+        for id in self.ids() {
+            if self.node(id)?.state() == NodeState::Down {
+                self.start(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts a node off from all others; its clients still reach it.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn isolate(&mut self, id: u8) -> Result<()> {
+        self.node(id)?;
+        self.forwarder.isolate(id);
+        Ok(())
+    }
+
+    /// Which processes have ended by themselves since the last call, and how.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn ended(&mut self) -> Result<Vec<(u8, ExitStatus)>> {
+        let mut ended = Vec::new();
+        for (id, node) in &mut self.nodes {
+            ended.extend(node.reap()?.map(|status| (*id, status)));
+        }
+        Ok(ended)
+    }
+
+    /// Fails when a process has ended by itself, with the last line that it wrote.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn all_well(&mut self) -> Result<()> {
+        if let Some((id, status)) = self.ended()?.first() {
+            let said = self
+                .node(*id)?
+                .journal
+                .last_line()
+                .unwrap_or_else(|| "it said nothing".to_owned());
+            bail!("n{id} ended by itself ({status}): {said}");
+        }
+        Ok(())
+    }
+
+    /// Waits until a leader has acknowledged a write.
+    ///
+    /// # Errors
+    /// When that takes longer than `within`, or as soon as a node ends by itself.
+    pub fn wait_ready(&mut self, within: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            // Short, so that a node that has died is noticed soon.
+            let attempt = self
+                .client()
+                .with_timeout(Duration::from_secs(2))
+                .acknowledged_write();
+            self.all_well()?;
+            match attempt {
+                Ok(()) => return Ok(()),
+                Err(error) if begun.elapsed() >= within => {
+                    return Err(error.context(format!(
+                        "no write was acknowledged within {} s",
+                        within.as_secs()
+                    )));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Ends every process in good order: SIGTERM, and SIGKILL for those that are still there after `grace`, or once
+    /// `hurry` says so. Returns those that had to be killed.
+    ///
+    /// # Errors
+    /// When the kernel refuses a signal.
+    pub fn stop_all(&mut self, grace: Duration, hurry: impl Fn() -> bool) -> Result<Vec<u8>> {
+        for node in self
+            .nodes
+            .values_mut()
+            .filter(|node| node.state() != NodeState::Down)
+        {
+            node.ask_to_stop()?;
+        }
+        // The error is that some are still there: which, is seen below.
+        let _ = wait_for("the nodes to end", grace, || {
+            self.ended()?;
+            let left = self
+                .nodes
+                .values()
+                .filter(|node| node.state() != NodeState::Down)
+                .count();
+            if left == 0 || hurry() {
+                Ok(())
+            } else {
+                Err(anyhow!("{left} still run"))
+            }
+        });
+        let mut stubborn = Vec::new();
+        for (id, node) in &mut self.nodes {
+            if node.state() != NodeState::Down {
+                node.kill()?;
+                stubborn.push(*id);
+            }
+        }
+        Ok(stubborn)
+    }
+
+    /// What every node wrote last, for a report of a failure.
+    #[must_use]
+    pub fn journals(&self, lines: usize) -> String {
+        let mut text = String::new();
+        for (id, node) in &self.nodes {
+            let kept = node.journal.lines();
+            for line in kept.iter().skip(kept.len().saturating_sub(lines)) {
+                text.push_str(&format!("n{id} | {line}\n"));
+            }
+        }
+        text
+    }
+}
