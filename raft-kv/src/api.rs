@@ -157,7 +157,8 @@ pub enum CommandReply {
     ClusterVersion(u16),
     /// The session has ended or never was: this command was not applied *now*. Whether an earlier try was is not known.
     SessionExpired,
-    /// The client said that it has this command's answer: it was applied, and the answer is forgotten.
+    /// The command was answered before, and the answer is not kept any more: the client said that it has it, or it was too
+    /// large to be kept for a retry. Nothing was carried out again.
     Forgotten,
     /// The command cannot be carried out by this state, and changed nothing.
     Refused(Refusal),
@@ -169,7 +170,8 @@ pub enum CommandReply {
 pub enum Refusal {
     /// There is no such lease.
     NoSuchLease,
-    /// The session has too many commands under way that its client has not acknowledged.
+    /// The command's sequence is too far ahead of the oldest that its client has no answer of. It is refused for good: no
+    /// retry of it will ever be applied.
     TooManyOutstanding,
 }
 

@@ -1,1 +1,321 @@
-//! placeholder
+//! The store: a state machine that says the same everywhere.
+//!
+//! [`Store::apply_payload`] reads nothing but the command and the state: no clock, no configuration of the node, no order of
+//! a hash table. So replicas that applied the same entries are the same, and [`Store::state_hash`] shows it. The applied
+//! index, the keys, the sessions and the cluster version are one state: an entry changes all of it or nothing.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use raft_core::LogId;
+//! use raft_kv::api::{Command, CommandReply, Operation};
+//! use raft_kv::store::{Settings, Store};
+//!
+//! let mut store = Store::new(Settings::default());
+//! let command = |session, sequence, operation| Command {
+//!     session,
+//!     sequence,
+//!     first_outstanding: sequence,
+//!     principal: Bytes::new(),
+//!     operation,
+//! };
+//! store.apply(LogId::new(1, 1), &command(0, 0, Operation::RegisterSession))?;
+//! let put = command(1, 1, Operation::Put {
+//!     key: "k".into(),
+//!     value: "v".into(),
+//!     lease: 0,
+//!     want_previous: false,
+//!     conditions: vec![],
+//! });
+//! let reply = store.apply(LogId::new(2, 1), &put)?;
+//! assert_eq!(reply, CommandReply::Put { revision: 1, previous: None });
+//! // The client did not hear of it and sends it again: it counts once.
+//! assert_eq!(store.apply(LogId::new(3, 1), &put)?, reply);
+//! assert_eq!(store.revision(), 1);
+//! # Ok::<(), raft_kv::store::ApplyError>(())
+//! ```
+
+mod error;
+mod hash;
+mod keys;
+mod query;
+mod sessions;
+mod settings;
+mod validate;
+
+use std::fmt;
+
+use bytes::Bytes;
+use raft_core::{Index, LogId};
+
+use crate::api::{
+    Command, CommandReply, Condition, Operation, Query, QueryReply, Refusal, Revision,
+};
+use crate::wire::{self, COMMAND_FORMAT_MAX};
+use hash::{ItemHash, Kind};
+use keys::{Keys, Record};
+use sessions::{Sessions, Verdict};
+
+pub use error::ApplyError;
+pub use settings::{CLUSTER_VERSION_MAX, Settings};
+pub use validate::{CONDITIONS_MAX, Limits, validate_command, validate_query};
+
+/// Keys, sessions, and how far they have come.
+#[derive(Clone)]
+pub struct Store {
+    settings: Settings,
+    applied: Index,
+    revision: Revision,
+    cluster_version: u16,
+    keys: Keys,
+    sessions: Sessions,
+}
+
+impl fmt::Debug for Store {
+    /// Shows counters only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("applied", &self.applied)
+            .field("revision", &self.revision)
+            .field("cluster_version", &self.cluster_version)
+            .field("keys", &self.keys.len())
+            .field("sessions", &self.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// An empty store: what a new cluster starts from.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            applied: Index::ZERO,
+            revision: 0,
+            cluster_version: settings.cluster_version,
+            keys: Keys::default(),
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// Applies the command that the entry `at` holds, and says what to answer.
+    ///
+    /// # Errors
+    /// When this release cannot apply it. Nothing has changed then, and the node must stop: an entry is never skipped.
+    ///
+    /// # Panics
+    /// When `at` is not the entry right behind the last applied one.
+    pub fn apply_payload(
+        &mut self,
+        at: LogId,
+        payload: &Bytes,
+    ) -> Result<CommandReply, ApplyError> {
+        let damaged = |error| ApplyError::Damaged { at, error };
+        // Looked at first: of what a newer release wrote, no more than this may be legible.
+        let header = wire::command_header(payload).map_err(damaged)?;
+        if header.format > COMMAND_FORMAT_MAX {
+            return Err(ApplyError::UnknownFormat {
+                at,
+                format: header.format,
+            });
+        }
+        if header.cluster_version > self.cluster_version {
+            return Err(ApplyError::ClusterVersionNotInForce {
+                at,
+                needed: header.cluster_version,
+                in_force: self.cluster_version,
+            });
+        }
+        let command = wire::decode_command(payload.clone()).map_err(damaged)?;
+        self.apply(at, &command)
+    }
+
+    /// Applies a command that was decoded already, as the entry `at`.
+    ///
+    /// # Errors
+    /// When the command raises the cluster version beyond this release. Nothing has changed then, and the node must stop.
+    ///
+    /// # Panics
+    /// When `at` is not the entry right behind the last applied one.
+    pub fn apply(&mut self, at: LogId, command: &Command) -> Result<CommandReply, ApplyError> {
+        if let Operation::SetClusterVersion(version) = command.operation
+            && version > CLUSTER_VERSION_MAX
+        {
+            return Err(ApplyError::ClusterVersionTooNew { at, version });
+        }
+        self.note_applied(at.index);
+        Ok(match (&command.operation, command.session) {
+            (Operation::RegisterSession, _) => {
+                let session = self.sessions.register(at.index.0, &self.settings);
+                CommandReply::Registered { session }
+            }
+            // Applying it twice is applying it once.
+            (Operation::SetClusterVersion(version), 0) => self.raise_cluster_version(*version),
+            _ => match self.sessions.judge(at.index.0, command, &self.settings) {
+                Verdict::Answered(reply) => reply,
+                Verdict::Fresh => {
+                    let reply = self.carry_out(command);
+                    self.sessions.keep(command, &reply, &self.settings);
+                    reply
+                }
+            },
+        })
+    }
+
+    /// The entry at this index is for someone else (a no-op, a membership): the state has come to it all the same.
+    ///
+    /// # Panics
+    /// When it is not the entry right behind the last applied one.
+    pub fn note_applied(&mut self, index: Index) {
+        assert!(
+            index == self.applied.next(),
+            "entry {index} was to be applied behind entry {}",
+            self.applied
+        );
+        self.applied = index;
+    }
+
+    fn carry_out(&mut self, command: &Command) -> CommandReply {
+        match &command.operation {
+            // Never comes here: it stands outside of sessions.
+            Operation::RegisterSession => CommandReply::SessionExpired,
+            Operation::EndSession => {
+                self.sessions.end(command.session);
+                CommandReply::Ended
+            }
+            Operation::SetClusterVersion(version) => self.raise_cluster_version(*version),
+            Operation::Put {
+                key,
+                value,
+                lease,
+                want_previous,
+                conditions,
+            } => {
+                if let Some(failed) = self.failed(conditions) {
+                    return failed;
+                }
+                if *lease != 0 {
+                    // There are no leases yet, so there is none of this number.
+                    return CommandReply::Refused(Refusal::NoSuchLease);
+                }
+                self.revision += 1;
+                let previous = self
+                    .keys
+                    .put(self.revision, key, value, *lease, *want_previous);
+                CommandReply::Put {
+                    revision: self.revision,
+                    previous,
+                }
+            }
+            Operation::Delete {
+                keys,
+                want_previous,
+                conditions,
+            } => {
+                if let Some(failed) = self.failed(conditions) {
+                    return failed;
+                }
+                let room = want_previous.then_some(self.settings.deleted_bytes_max);
+                let deleted = self.keys.delete(keys, room);
+                self.revision += u64::from(deleted.count > 0);
+                CommandReply::Deleted {
+                    count: deleted.count,
+                    revision: self.revision,
+                    previous: deleted.previous,
+                }
+            }
+        }
+    }
+
+    fn raise_cluster_version(&mut self, version: u16) -> CommandReply {
+        self.cluster_version = self.cluster_version.max(version);
+        CommandReply::ClusterVersion(self.cluster_version)
+    }
+
+    /// The answer when a condition does not hold.
+    fn failed(&self, conditions: &[Condition]) -> Option<CommandReply> {
+        let key = conditions.iter().find_map(|condition| {
+            let (key, holds) = match condition {
+                Condition::Absent { key } => (key, self.keys.record(key).is_none()),
+                Condition::ModRevision { key, revision } => {
+                    let found = self
+                        .keys
+                        .record(key)
+                        .map_or(0, |record| record.mod_revision);
+                    (key, found == *revision)
+                }
+                Condition::Value { key, value } => (
+                    key,
+                    self.keys
+                        .record(key)
+                        .is_some_and(|record| record.value == value),
+                ),
+            };
+            (!holds).then_some(key)
+        })?;
+        let current = self.keys.key_value(key);
+        Some(CommandReply::ConditionFailed {
+            current,
+            revision: self.revision,
+        })
+    }
+
+    /// Answers a query from the state as it is: with as many key-values as it asks for and as fit into `reply_bytes_max`,
+    /// though with at least one when there is one. Values are shared, not copied. Takes time in proportion to the keys in
+    /// the range, which it counts.
+    #[must_use]
+    pub fn query(&self, query: &Query, reply_bytes_max: usize) -> QueryReply {
+        query::query(&self.keys, query, reply_bytes_max)
+    }
+
+    /// The revision: how many commands have changed keys.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// About how many bytes the replies take that are kept for retries.
+    #[must_use]
+    pub fn kept_reply_bytes(&self) -> u64 {
+        self.sessions.reply_bytes()
+    }
+
+    /// The cluster version in force.
+    #[must_use]
+    pub fn cluster_version(&self) -> u16 {
+        self.cluster_version
+    }
+
+    /// A hash of the whole state: keys, sessions, revision, applied index, cluster version and settings. Replicas at the same
+    /// applied index have the same. It is kept up to date by apply, so asking costs nothing.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        self.settings
+            .words()
+            .into_iter()
+            .fold(ItemHash::new(Kind::Whole), ItemHash::word)
+            .word(self.applied.0)
+            .word(self.revision)
+            .word(self.cluster_version.into())
+            .word(self.keys.hash())
+            .word(self.sessions.hash())
+            .finish()
+    }
+}

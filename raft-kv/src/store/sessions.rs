@@ -1,0 +1,228 @@
+//! Sessions: what makes a retried command count once (thesis §6.3).
+//!
+//! Guards: a command of a session is carried out at most once, and every try of it that is answered at all is answered
+//! alike. Sessions end by the log alone, so they end at the same entry on every replica.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Settings;
+use super::hash::{HashSum, ItemHash, Kind};
+use crate::api::{Command, CommandReply, KeyValue, Refusal, SessionId};
+
+/// About what a kept reply takes in memory besides keys and values, in bytes.
+const KEPT_OVERHEAD_BYTES: u64 = 160;
+
+/// What is to be done with a command.
+pub(super) enum Verdict {
+    /// Nothing: this is its answer.
+    Answered(CommandReply),
+    /// It is to be carried out, now and never again.
+    Fresh,
+}
+
+#[derive(Clone)]
+struct Kept {
+    sequence: u64,
+    /// None: it was too large to be kept.
+    reply: Option<CommandReply>,
+    bytes: u64,
+    hash: u64,
+}
+
+#[derive(Clone)]
+struct Session {
+    /// The log index of its last command.
+    last_used: u64,
+    /// The client has the answers of all commands below.
+    first_outstanding: u64,
+    /// From the lowest to the highest sequence refused for being too far ahead. Whatever lies between and was not carried
+    /// out before is refused for good, so that a late double of a refused command is not carried out after all.
+    refused: Option<(u64, u64)>,
+    /// Ascending by sequence.
+    replies: VecDeque<Kept>,
+    reply_bytes: u64,
+    /// This item's share of the state hash, without the replies.
+    hash: u64,
+}
+
+impl Session {
+    fn hashed(&self, id: SessionId) -> u64 {
+        let (low, high) = self.refused.unwrap_or_default();
+        ItemHash::new(Kind::Session)
+            .word(id)
+            .word(self.last_used)
+            .word(self.first_outstanding)
+            .word(low)
+            .word(high)
+            .finish()
+    }
+
+    /// Where a sequence's reply stands, or would stand.
+    fn find(&self, sequence: u64) -> Result<&Kept, usize> {
+        let at = self
+            .replies
+            .partition_point(|kept| kept.sequence < sequence);
+        self.replies
+            .get(at)
+            .filter(|kept| kept.sequence == sequence)
+            .ok_or(at)
+    }
+
+    fn judge(&mut self, sequence: u64, outstanding_max: u64) -> Verdict {
+        if sequence < self.first_outstanding {
+            return Verdict::Answered(CommandReply::Forgotten);
+        }
+        if let Ok(kept) = self.find(sequence) {
+            return Verdict::Answered(kept.reply.clone().unwrap_or(CommandReply::Forgotten));
+        }
+        let refused = self
+            .refused
+            .is_some_and(|(low, high)| (low..=high).contains(&sequence));
+        if refused || sequence - self.first_outstanding >= outstanding_max {
+            let (low, high) = self.refused.unwrap_or((sequence, sequence));
+            self.refused = Some((low.min(sequence), high.max(sequence)));
+            return Verdict::Answered(CommandReply::Refused(Refusal::TooManyOutstanding));
+        }
+        Verdict::Fresh
+    }
+}
+
+/// All open sessions.
+#[derive(Clone, Default)]
+pub(super) struct Sessions {
+    map: BTreeMap<SessionId, Session>,
+    /// By the log index of their last command, the least recently used first. An entry is one command, of one session.
+    by_use: BTreeMap<u64, SessionId>,
+    reply_bytes: u64,
+    hash: HashSum,
+}
+
+impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash.value()
+    }
+
+    pub(super) fn reply_bytes(&self) -> u64 {
+        self.reply_bytes
+    }
+
+    /// Opens the session of the entry at this index.
+    pub(super) fn register(&mut self, index: u64, settings: &Settings) -> SessionId {
+        let mut session = Session {
+            last_used: index,
+            first_outstanding: 1,
+            refused: None,
+            replies: VecDeque::new(),
+            reply_bytes: 0,
+            hash: 0,
+        };
+        session.hash = session.hashed(index);
+        self.hash.add(session.hash);
+        self.map.insert(index, session);
+        self.by_use.insert(index, index);
+        self.enforce(settings);
+        index
+    }
+
+    /// Judges a session's command, which stands at this index, by what was before it.
+    pub(super) fn judge(&mut self, index: u64, command: &Command, settings: &Settings) -> Verdict {
+        let Some(session) = self.map.get_mut(&command.session) else {
+            return Verdict::Answered(CommandReply::SessionExpired);
+        };
+        self.by_use.remove(&session.last_used);
+        self.by_use.insert(index, command.session);
+        session.last_used = index;
+        // A client cannot have the answer of the command that it sends: such a claim counts up to the command.
+        let acknowledged = command.first_outstanding.min(command.sequence);
+        if acknowledged > session.first_outstanding {
+            session.first_outstanding = acknowledged;
+            while let Some(kept) = session
+                .replies
+                .pop_front_if(|kept| kept.sequence < acknowledged)
+            {
+                session.reply_bytes -= kept.bytes;
+                self.reply_bytes -= kept.bytes;
+                self.hash.remove(kept.hash);
+            }
+            session.refused = session.refused.filter(|&(_, high)| high >= acknowledged);
+        }
+        let verdict = session.judge(command.sequence, settings.outstanding_max);
+        self.hash.remove(session.hash);
+        session.hash = session.hashed(command.session);
+        self.hash.add(session.hash);
+        verdict
+    }
+
+    /// Keeps the answer of a command that was judged fresh, for its retries.
+    pub(super) fn keep(&mut self, command: &Command, reply: &CommandReply, settings: &Settings) {
+        // A command that ends its session leaves nothing to retry it in.
+        let Some(session) = self.map.get_mut(&command.session) else {
+            return;
+        };
+        let Err(at) = session.find(command.sequence) else {
+            return;
+        };
+        let content = content_bytes(reply);
+        let fits = session.reply_bytes + content <= settings.session_reply_bytes_max;
+        let kept = Kept {
+            sequence: command.sequence,
+            reply: fits.then(|| reply.clone()),
+            bytes: KEPT_OVERHEAD_BYTES + if fits { content } else { 0 },
+            hash: ItemHash::new(Kind::Reply)
+                .word(command.session)
+                .word(command.sequence)
+                .reply(if fits {
+                    reply
+                } else {
+                    &CommandReply::Forgotten
+                })
+                .finish(),
+        };
+        session.reply_bytes += kept.bytes;
+        self.reply_bytes += kept.bytes;
+        self.hash.add(kept.hash);
+        session.replies.insert(at, kept);
+        self.enforce(settings);
+    }
+
+    /// Closes a session, and forgets all of it.
+    pub(super) fn end(&mut self, id: SessionId) {
+        if let Some(session) = self.map.remove(&id) {
+            self.by_use.remove(&session.last_used);
+            self.reply_bytes -= session.reply_bytes;
+            self.hash.remove(session.hash);
+            session
+                .replies
+                .iter()
+                .for_each(|kept| self.hash.remove(kept.hash));
+        }
+    }
+
+    /// Ends the least recently used sessions while there are too many, or they keep too much; never the one in use.
+    fn enforce(&mut self, settings: &Settings) {
+        while self.map.len() > 1
+            && (self.map.len() > settings.sessions_max
+                || self.reply_bytes > settings.reply_bytes_max)
+            && let Some((_, &oldest)) = self.by_use.first_key_value()
+        {
+            self.end(oldest);
+        }
+    }
+}
+
+fn content_bytes(reply: &CommandReply) -> u64 {
+    let bytes = |kv: &KeyValue| (kv.key.len() + kv.value.len()) as u64;
+    match reply {
+        CommandReply::Put { previous, .. } => previous.as_ref().map_or(0, bytes),
+        CommandReply::ConditionFailed { current, .. } => current.as_ref().map_or(0, bytes),
+        CommandReply::Deleted { previous, .. } => previous
+            .iter()
+            .map(|kv| bytes(kv) + KEPT_OVERHEAD_BYTES)
+            .sum(),
+        _ => 0,
+    }
+}

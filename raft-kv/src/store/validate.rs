@@ -1,0 +1,139 @@
+//! What is checked at the door, before a command is proposed or a query asked. Apply does not check it again: it takes
+//! whatever the log holds.
+
+use bytes::Bytes;
+
+use super::CLUSTER_VERSION_MAX;
+use crate::api::{
+    Command, Condition, KEY_BYTES_MAX, KeyRange, Operation, Query, RequestError, VALUE_BYTES_MAX,
+};
+
+/// How many conditions a command may carry.
+pub const CONDITIONS_MAX: usize = 64;
+
+/// What a node lets in. It may differ from node to node: only what a leader lets in matters, and apply takes everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The largest key, in bytes.
+    pub key_bytes_max: usize,
+    /// The largest value, in bytes.
+    pub value_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+        }
+    }
+}
+
+/// Checks what no state can mend.
+///
+/// # Errors
+/// [`RequestError::Invalid`] or [`RequestError::TooLarge`]: surely not applied.
+pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), RequestError> {
+    // Access control is to come; until then nobody speaks for anyone.
+    if !command.principal.is_empty() {
+        return invalid("a command in someone's name, but this release has no access control");
+    }
+    validate_session(command)?;
+    match &command.operation {
+        Operation::RegisterSession | Operation::EndSession => Ok(()),
+        Operation::Put {
+            key,
+            value,
+            conditions,
+            ..
+        } => {
+            validate_key(key, limits)?;
+            at_most("the value", value.len(), limits.value_bytes_max)?;
+            validate_conditions(conditions, limits)
+        }
+        Operation::Delete {
+            keys, conditions, ..
+        } => {
+            validate_range(keys, limits)?;
+            validate_conditions(conditions, limits)
+        }
+        Operation::SetClusterVersion(1..=CLUSTER_VERSION_MAX) => Ok(()),
+        Operation::SetClusterVersion(version) => invalid(&format!(
+            "cluster version {version} is unknown to this release; it knows 1 to {CLUSTER_VERSION_MAX}"
+        )),
+    }
+}
+
+/// Checks a query's keys.
+///
+/// # Errors
+/// [`RequestError::Invalid`] or [`RequestError::TooLarge`].
+pub fn validate_query(query: &Query, limits: &Limits) -> Result<(), RequestError> {
+    validate_range(&query.keys, limits)
+}
+
+fn validate_session(command: &Command) -> Result<(), RequestError> {
+    match (&command.operation, command.session) {
+        (Operation::RegisterSession | Operation::SetClusterVersion(_), 0) => Ok(()),
+        (Operation::RegisterSession, _) => {
+            invalid("a session is registered outside of any session")
+        }
+        (_, 0) => invalid("a command needs a session"),
+        _ if command.sequence == 0 => invalid("a session's commands are numbered from 1"),
+        _ if !(1..=command.sequence).contains(&command.first_outstanding) => {
+            invalid("first_outstanding must be at least 1 and at most the command's own sequence")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn validate_conditions(conditions: &[Condition], limits: &Limits) -> Result<(), RequestError> {
+    if conditions.len() > CONDITIONS_MAX {
+        return invalid(&format!(
+            "{} conditions; at most {CONDITIONS_MAX} are allowed",
+            conditions.len()
+        ));
+    }
+    conditions.iter().try_for_each(|condition| match condition {
+        Condition::Absent { key } | Condition::ModRevision { key, .. } => validate_key(key, limits),
+        Condition::Value { key, value } => {
+            validate_key(key, limits)?;
+            at_most("a condition's value", value.len(), limits.value_bytes_max)
+        }
+    })
+}
+
+fn validate_range(range: &KeyRange, limits: &Limits) -> Result<(), RequestError> {
+    match range {
+        KeyRange::Key(key) => validate_key(key, limits),
+        KeyRange::Prefix(prefix) => at_most("the prefix", prefix.len(), limits.key_bytes_max),
+        KeyRange::Range(from, to) => {
+            at_most("the range's start", from.len(), limits.key_bytes_max)?;
+            to.as_ref().map_or(Ok(()), |to| {
+                at_most("the range's end", to.len(), limits.key_bytes_max)
+            })
+        }
+    }
+}
+
+fn validate_key(key: &Bytes, limits: &Limits) -> Result<(), RequestError> {
+    if key.is_empty() {
+        return invalid("a key must not be empty");
+    }
+    at_most("the key", key.len(), limits.key_bytes_max)
+}
+
+fn at_most(what: &str, bytes: usize, max: usize) -> Result<(), RequestError> {
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(RequestError::TooLarge {
+        what: what.to_owned(),
+        bytes: bytes as u64,
+        max: max as u64,
+    })
+}
+
+fn invalid(why: &str) -> Result<(), RequestError> {
+    Err(RequestError::Invalid(why.to_owned()))
+}
