@@ -1,6 +1,7 @@
 //! A write-ahead log.
 
 pub mod files;
+pub mod writer;
 
 mod batch;
 mod error;

@@ -74,10 +74,10 @@ impl<F: Files> Preparer<F> {
                     orders: Some(orders),
                     answers,
                     thread: Some(thread),
-                })
+                });
             }
             Err(error) => {
-                tracing::warn!(%error, "no thread to make segments ready: rotations will stall")
+                tracing::warn!(%error, "no thread to make segments ready: rotations will stall");
             }
         }
     }

@@ -230,7 +230,7 @@ impl<F: Files> Window<'_, F> {
         };
         let mut crc = record_seed(self.segment.salt, offset);
         self.body(offset, &header, |bytes| {
-            crc = crc32c::crc32c_append(crc, bytes)
+            crc = crc32c::crc32c_append(crc, bytes);
         })?;
         Ok((crc == header.body_crc).then_some(header))
     }

@@ -139,7 +139,7 @@ impl<F: Files> Superblock<F> {
                         .as_ref()
                         .is_none_or(|other| other.sequence < facts.sequence) =>
                 {
-                    newest = Some(facts)
+                    newest = Some(facts);
                 }
                 Ok(_) => {}
                 Err(BadBlock::Version(found)) => {

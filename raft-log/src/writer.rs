@@ -1,0 +1,372 @@
+//! A thread that writes: group commit for callers that must not wait.
+//!
+//! Whatever is submitted while a sync runs goes out together with the next one. The callback learns from it, on the
+//! writer's thread, once a commit.
+
+mod queue;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::batch::{Batch, OwnedRecord};
+use crate::error::WriteError;
+use crate::files::{Files, OsFiles};
+use crate::log::Log;
+use crate::prepare::Space;
+use crate::reader::Reader;
+use queue::{Queue, Refused, Taken};
+
+/// One atomic unit for the writer. Order inside: metadata, truncation, records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedBatch {
+    /// The caller's number; ascending.
+    pub job: u64,
+    /// As [`Batch::metadata`].
+    pub metadata: Option<Bytes>,
+    /// As [`Batch::truncate_from`].
+    pub truncate_from: Option<u64>,
+    /// As [`Batch::append`].
+    pub records: Vec<OwnedRecord>,
+}
+
+impl OwnedBatch {
+    /// Payload bytes, plus what each part costs in the log.
+    fn bytes(&self) -> usize {
+        let records: usize = self
+            .records
+            .iter()
+            .map(|record| record.payload.len() + 56)
+            .sum();
+        records + self.metadata.as_ref().map_or(0, Bytes::len) + 56
+    }
+
+    fn add_to<'a>(&'a self, batch: &mut Batch<'a>) {
+        if let Some(metadata) = &self.metadata {
+            batch.metadata(metadata);
+        }
+        if let Some(index) = self.truncate_from {
+            batch.truncate_from(index);
+        }
+        for record in &self.records {
+            batch.append(record.as_record());
+        }
+    }
+}
+
+/// What the writer reports.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Completion {
+    /// These units are durable, and all before them.
+    Durable(Commit),
+    /// There is no room for the next segment. The oldest unit waits, and all behind it; the writer tries again on its own,
+    /// and reports [`Completion::Durable`] when it worked. Reported once for each such time.
+    Full {
+        /// The unit that waits.
+        job: u64,
+    },
+    /// A write failed. Which of the open units are on the disk is unknown. The thread has ended, and the log is closed for
+    /// good.
+    Failed(WriteError),
+}
+
+/// One commit of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The highest job in it.
+    pub job: u64,
+    /// How many units went out together.
+    pub jobs: u64,
+    /// How many records.
+    pub records: u64,
+    /// How many bytes in the log.
+    pub bytes: u64,
+    /// How long write and sync took.
+    pub took: Duration,
+    /// [`Space::Full`] says that there is no room for the segment after this one: time to turn new records away.
+    pub space: Space,
+}
+
+/// Limits of a [`Writer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// How many units may wait; default 4096. [`Writer::submit`] waits while there are more.
+    pub queue_units_max: usize,
+    /// How many bytes may wait; default 64 MiB. A larger unit waits alone.
+    pub queue_bytes_max: usize,
+    /// How many bytes go out in one commit; default 4 MiB. A larger unit goes alone.
+    pub commit_bytes_max: usize,
+    /// How long the log rests before [`Log::settle`]; default 50 ms.
+    pub settle_after: Duration,
+    /// How often a full disk is tried again; default 500 ms.
+    pub retry_full_after: Duration,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        WriterOptions {
+            queue_units_max: 4096,
+            queue_bytes_max: 64 << 20,
+            commit_bytes_max: 4 << 20,
+            settle_after: Duration::from_millis(50),
+            retry_full_after: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why a unit was not taken; it comes back.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue is full ([`Writer::try_submit`] only): try again later.
+    #[error("the writer's queue is full; submit again later")]
+    QueueFull(OwnedBatch),
+    /// The writer has ended: it was closed, or a write failed (then the callback was told).
+    #[error("the writer has ended; nothing more can be written")]
+    Closed(OwnedBatch),
+}
+
+/// The handle of the writing thread. Dropping it is [`Writer::close`] without the result.
+#[derive(Debug)]
+pub struct Writer<F: Files = OsFiles> {
+    queue: Arc<Queue>,
+    reader: Reader<F>,
+    thread: Option<JoinHandle<Result<(), WriteError>>>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl<F: Files> Writer<F> {
+    /// Starts the thread, with default limits. The callback runs on it, so it should only hand on what it is told.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread; the log is dropped then.
+    pub fn spawn(
+        log: Log<F>,
+        on_durable: impl FnMut(Completion) + Send + 'static,
+    ) -> io::Result<Writer<F>> {
+        Writer::spawn_with(log, WriterOptions::default(), on_durable)
+    }
+
+    /// [`Writer::spawn`] with other limits.
+    ///
+    /// # Errors
+    /// As [`Writer::spawn`].
+    pub fn spawn_with(
+        log: Log<F>,
+        options: WriterOptions,
+        on_durable: impl FnMut(Completion) + Send + 'static,
+    ) -> io::Result<Writer<F>> {
+        let queue = Arc::new(Queue::new(
+            options.queue_units_max.max(1),
+            options.queue_bytes_max,
+        ));
+        let reader = log.reader();
+        let work = Work {
+            log,
+            queue: Arc::clone(&queue),
+            options,
+            on_durable,
+        };
+        let thread = std::thread::Builder::new()
+            .name("raft-log-write".into())
+            .spawn(|| work.run())?;
+        Ok(Writer {
+            queue,
+            reader,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a unit over. Waits only while the queue is at its limits; never for a sync as such.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`].
+    pub fn submit(&self, unit: OwnedBatch) -> Result<(), SubmitError> {
+        self.push(unit, true)
+    }
+
+    /// Hands a unit over without ever waiting.
+    ///
+    /// # Errors
+    /// See [`SubmitError`].
+    pub fn try_submit(&self, unit: OwnedBatch) -> Result<(), SubmitError> {
+        self.push(unit, false)
+    }
+
+    /// Has [`Log::purge`] called as soon as possible, before what waits in the queue: on a full disk that waits for it.
+    /// `up_to` must be durable already; an index beyond the end is ignored.
+    ///
+    /// Answers whether it was taken: `false` once the writer has ended.
+    pub fn purge(&self, up_to: u64) -> bool {
+        self.queue.purge(up_to)
+    }
+
+    /// A handle for reading.
+    #[must_use]
+    pub fn reader(&self) -> Reader<F> {
+        self.reader.clone()
+    }
+
+    /// Writes all that was submitted, closes the log cleanly and waits for the thread.
+    ///
+    /// # Errors
+    /// The first error of the log, if there was one.
+    ///
+    /// # Panics
+    /// If the callback has panicked: its panic goes on here.
+    pub fn close(mut self) -> Result<(), WriteError> {
+        self.queue.close();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+
+    fn push(&self, unit: OwnedBatch, wait: bool) -> Result<(), SubmitError> {
+        self.queue
+            .push(unit, wait)
+            .map_err(|refused| match refused {
+                Refused::Full(unit) => SubmitError::QueueFull(unit),
+                Refused::Closed(unit) => SubmitError::Closed(unit),
+            })
+    }
+}
+
+impl<F: Files> Drop for Writer<F> {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work<F: Files, C> {
+    log: Log<F>,
+    queue: Arc<Queue>,
+    options: WriterOptions,
+    on_durable: C,
+}
+
+/// Closes the queue when the thread ends, by a panic of the callback too: nobody may wait for a thread that is gone.
+struct CloseQueue(Arc<Queue>);
+
+impl Drop for CloseQueue {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<F: Files, C: FnMut(Completion)> Work<F, C> {
+    fn run(mut self) -> Result<(), WriteError> {
+        let _close = CloseQueue(Arc::clone(&self.queue));
+        match self.serve() {
+            Ok(()) => self.log.close(),
+            Err(error) => {
+                self.queue.close();
+                (self.on_durable)(Completion::Failed(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), WriteError> {
+        let mut units = Vec::new();
+        loop {
+            // While there is something to do at rest, wake up for it; else sleep until there is work.
+            let full = self.log.space() == Space::Full;
+            let timeout = match (self.log.is_settled(), full) {
+                (false, _) => Some(self.options.settle_after),
+                (true, true) => Some(self.options.retry_full_after),
+                (true, false) => None,
+            };
+            match self
+                .queue
+                .take(&mut units, self.options.commit_bytes_max, timeout)
+            {
+                Taken::Closed => return Ok(()),
+                Taken::Units => self.write(&units)?,
+                Taken::Purge(up_to) => self.purge(up_to)?,
+                Taken::TimedOut if !self.log.is_settled() => match self.log.settle() {
+                    // A full disk is no reason to say so again and again; the next batch will settle this one.
+                    Ok(()) | Err(WriteError::Full { .. }) => self.log.retry_space(),
+                    Err(error) => return Err(error),
+                },
+                Taken::TimedOut => self.log.retry_space(),
+            }
+            units.clear();
+        }
+    }
+
+    /// Commits what was taken: together if possible, else one by one, each when the full disk has room for it.
+    fn write(&mut self, units: &[OwnedBatch]) -> Result<(), WriteError> {
+        match self.commit(units) {
+            Err(WriteError::Full { .. }) => {}
+            result => return result,
+        }
+        units
+            .iter()
+            .try_for_each(|unit| self.commit_when_room(unit))
+    }
+
+    fn purge(&mut self, up_to: u64) -> Result<(), WriteError> {
+        match self.log.purge(up_to) {
+            Err(WriteError::Invalid(error)) => tracing::warn!(%error, "purge ignored"),
+            // Purging is an offer; it is made again with the next snapshot.
+            Err(WriteError::Full { .. }) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn commit_when_room(&mut self, unit: &OwnedBatch) -> Result<(), WriteError> {
+        let mut told = false;
+        loop {
+            let full = match self.commit(std::slice::from_ref(unit)) {
+                Err(full @ WriteError::Full { .. }) => full,
+                result => return result,
+            };
+            if !told {
+                (self.on_durable)(Completion::Full { job: unit.job });
+                told = true;
+            }
+            match self.queue.take_purge(self.options.retry_full_after) {
+                Taken::Purge(up_to) => self.purge(up_to)?,
+                // Nobody will make room any more; the unit was never acknowledged.
+                Taken::Closed => return Err(full),
+                Taken::TimedOut | Taken::Units => {}
+            }
+        }
+    }
+
+    fn commit(&mut self, units: &[OwnedBatch]) -> Result<(), WriteError> {
+        let mut batch = Batch::new();
+        for unit in units {
+            unit.add_to(&mut batch);
+        }
+        let begun = Instant::now();
+        self.log.commit(&batch)?;
+        let commit = Commit {
+            job: units.last().map_or(0, |unit| unit.job),
+            jobs: units.len() as u64,
+            records: batch.records(),
+            bytes: batch.bytes(),
+            took: begun.elapsed(),
+            space: self.log.space(),
+        };
+        (self.on_durable)(Completion::Durable(commit));
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The writing thread: group commit, order, limits, failure.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use raft_log::writer::{Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
+use raft_log::{Log, Options, OwnedRecord};
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+fn unit(job: u64, payload: usize) -> OwnedBatch {
+    let payload = Bytes::from(vec![job as u8; payload]);
+    let records = vec![OwnedRecord {
+        index: job,
+        term: 1,
+        kind: 0,
+        payload,
+    }];
+    OwnedBatch {
+        job,
+        metadata: Some(Bytes::from(job.to_string())),
+        truncate_from: None,
+        records,
+    }
+}
+
+fn spawn(dir: &std::path::Path, options: WriterOptions) -> (Writer, Receiver<Completion>) {
+    let (log, _) = Log::open(dir, self::options()).unwrap();
+    let (told, tell) = channel();
+    (
+        Writer::spawn_with(log, options, move |done| told.send(done).unwrap()).unwrap(),
+        tell,
+    )
+}
+
+/// F-L21: a job is reported only with the sync that covers it, each exactly once and in order; many share a sync.
+#[test]
+fn group_commit_reports_every_job_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, told) = spawn(dir.path(), WriterOptions::default());
+    let reader = writer.reader();
+    let submit = std::thread::spawn(move || {
+        (1..=500).for_each(|job| writer.submit(unit(job, 100)).unwrap());
+        writer.close().unwrap();
+    });
+    let (mut last, mut commits) = (0, 0);
+    while let Ok(Completion::Durable(commit)) = told.recv() {
+        assert_eq!(commit.job, last + commit.jobs);
+        assert_eq!(commit.jobs, commit.records);
+        assert!(
+            reader.last_index() >= commit.job,
+            "what is reported can be read"
+        );
+        last = commit.job;
+        commits += 1;
+    }
+    submit.join().unwrap();
+    assert_eq!(last, 500);
+    println!("500 jobs in {commits} commits, {:?}", reader.counters());
+    let (log, recovery) = Log::open(dir.path(), options()).unwrap();
+    assert!(recovery.clean && recovery.last_index == 500);
+    assert_eq!(log.metadata(), Some(&b"500"[..]));
+    let read = log.reader().read(1, usize::MAX).unwrap();
+    assert!(
+        read.iter()
+            .all(|record| record.payload == vec![record.index as u8; 100])
+    );
+}
+
+#[test]
+fn a_small_queue_pushes_back_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = WriterOptions {
+        queue_units_max: 2,
+        queue_bytes_max: 3000,
+        commit_bytes_max: 1,
+        ..WriterOptions::default()
+    };
+    let (writer, told) = spawn(dir.path(), limits);
+    let mut refused = 0;
+    for job in 1..=50 {
+        let mut unit = unit(job, if job % 10 == 0 { 10_000 } else { 1000 });
+        loop {
+            match writer.try_submit(unit) {
+                Ok(()) => break,
+                Err(SubmitError::QueueFull(back)) => unit = back,
+                Err(error) => panic!("{error}"),
+            }
+            refused += 1;
+            std::thread::yield_now();
+        }
+    }
+    writer.close().unwrap();
+    assert!(refused > 0);
+    let jobs: Vec<u64> = told
+        .iter()
+        .map(|done| match done {
+            Completion::Durable(commit) => commit.job,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(jobs, (1..=50).collect::<Vec<_>>(), "one unit a commit");
+}
+
+#[test]
+fn a_purge_goes_through_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, told) = spawn(dir.path(), WriterOptions::default());
+    (1..=10).for_each(|job| writer.submit(unit(job, 10)).unwrap());
+    while !matches!(told.recv().unwrap(), Completion::Durable(commit) if commit.job == 10) {}
+    assert!(writer.purge(7));
+    writer.close().unwrap();
+    let (_, recovery) = Log::open(dir.path(), options()).unwrap();
+    assert_eq!((recovery.first_index, recovery.last_index), (8, 10));
+}
+
+/// A unit that cannot stand in the log ends the writer, and nobody hangs.
+#[test]
+fn a_wrong_unit_ends_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, told) = spawn(dir.path(), WriterOptions::default());
+    writer.submit(unit(7, 1)).unwrap();
+    assert!(matches!(told.recv().unwrap(), Completion::Failed(_)));
+    while writer.submit(unit(8, 1)).is_ok() {}
+    assert!(writer.close().is_err());
+}
