@@ -75,7 +75,8 @@ impl Client {
         })
     }
 
-    /// Sends a request, and waits for its answer; while `in_flight_max` others wait, for its turn.
+    /// Sends a request, and waits for its answer; while `in_flight_max` others wait, for its turn. A queue that has
+    /// no room for its bytes turns it away with [`SendError::Full`].
     ///
     /// There is no timeout: put one around it. Dropping the future forgets the answer; the request may have been
     /// sent all the same.

@@ -73,6 +73,9 @@ pub struct Config {
 
 const MIB: usize = 1024 * 1024;
 
+/// The longest of all timeouts.
+const TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Default for Config {
     fn default() -> Config {
         let peer = RoleConfig {
@@ -143,6 +146,12 @@ impl Config {
         if let Some((field, _)) = positive.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero { field });
         }
+        let times = [
+            ("handshake_timeout", self.handshake_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("backoff.max", self.backoff.max),
+        ];
+        check_times(&times)?;
         if self.backoff.min > self.backoff.max {
             return Err(ConfigError::Backoff {
                 min: self.backoff.min,
@@ -171,7 +180,11 @@ impl RoleConfig {
         if let Some((field, _)) = positive.into_iter().find(|(_, zero)| *zero) {
             return Err(ConfigError::Zero { field });
         }
-        if self.ping_interval * 2 > self.silence_timeout {
+        check_times(&[
+            ("silence_timeout", self.silence_timeout),
+            ("stall_timeout", self.stall_timeout),
+        ])?;
+        if self.ping_interval > self.silence_timeout / 2 {
             return Err(ConfigError::PingTooRare {
                 role,
                 ping: self.ping_interval,
@@ -179,6 +192,17 @@ impl RoleConfig {
             });
         }
         Ok(())
+    }
+}
+
+/// "For ever" is not offered: it would leave dead connections open.
+fn check_times(times: &[(&'static str, Duration)]) -> Result<(), ConfigError> {
+    match times.iter().find(|(_, time)| *time > TIME_MAX) {
+        Some(&(field, _)) => Err(ConfigError::TooLong {
+            field,
+            max: TIME_MAX,
+        }),
+        None => Ok(()),
     }
 }
 
@@ -191,6 +215,14 @@ pub enum ConfigError {
     Zero {
         /// The field.
         field: &'static str,
+    },
+    /// A time that is longer than any use of it.
+    #[error("{field} must be at most {max:?}")]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// The limit.
+        max: Duration,
     },
     /// An idle link would be taken for a dead one.
     #[error("{role}: ping_interval {ping:?} must be at most half of silence_timeout {silence:?}")]

@@ -184,15 +184,19 @@ impl Connection {
         match &self.state {
             State::Greeting { started, .. }
             | State::Listening { started }
-            | State::Deciding { started, .. } => Some(*started + self.config.handshake_timeout),
+            | State::Deciding { started, .. } => {
+                Some(started.saturating_add(self.config.handshake_timeout))
+            }
             State::Open(open) => {
-                let silence = self.reading.then(|| self.heard + open.silence_timeout);
+                let silence = self
+                    .reading
+                    .then(|| self.heard.saturating_add(open.silence_timeout));
                 let waits = if self.encoder.waiting_bytes() > 0 {
                     open.stall_timeout
                 } else {
                     open.ping_interval
                 };
-                let send = self.progressed + waits;
+                let send = self.progressed.saturating_add(waits);
                 Some(silence.map_or(send, |silence| silence.min(send)))
             }
             State::Closed(_) => None,
@@ -251,7 +255,7 @@ impl Connection {
             | State::Listening { started }
             | State::Deciding { started, .. } => {
                 let after = self.config.handshake_timeout;
-                if now >= *started + after {
+                if now >= started.saturating_add(after) {
                     self.end(CloseReason::HandshakeTimeout { after });
                 }
                 return;
@@ -259,15 +263,15 @@ impl Connection {
             State::Open(open) => open,
             State::Closed(_) => return,
         };
-        if self.reading && now >= self.heard + open.silence_timeout {
+        if self.reading && now >= self.heard.saturating_add(open.silence_timeout) {
             let after = open.silence_timeout;
             self.end(CloseReason::Silence { after });
         } else if self.encoder.waiting_bytes() > 0 {
-            if now >= self.progressed + open.stall_timeout {
+            if now >= self.progressed.saturating_add(open.stall_timeout) {
                 let after = open.stall_timeout;
                 self.end(CloseReason::Stalled { after });
             }
-        } else if now >= self.progressed + open.ping_interval {
+        } else if now >= self.progressed.saturating_add(open.ping_interval) {
             self.encoder.push_frame(KIND_PING, 0, &Body::default());
             self.progressed = now;
         }

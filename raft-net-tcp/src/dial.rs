@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tracing::info;
+use tracing::debug;
 
 use crate::config::Config;
 use crate::connection::Connection;
@@ -141,7 +141,7 @@ impl Dial {
             Err(reason) => Some(reason),
         };
         let reason = failed.expect("a connection that was refused is closed");
-        info!(%remote, role = %self.role, %reason, "handshake failed");
+        debug!(%remote, role = %self.role, %reason, "handshake failed");
         tokio::spawn(driver.linger());
         Err(ConnectError::Handshake {
             address: address.to_owned(),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -28,8 +29,11 @@ const TRANSMIT_BYTES_MAX: usize = 256 * 1024;
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
 
-/// How long the other side has to take what was sent before a close.
+/// How long the other side may take nothing of what was sent before a close, or not close itself afterwards.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long it may take in all.
+const LINGER_MAX: Duration = Duration::from_secs(30);
 
 /// Where received frames go.
 pub(crate) enum Delivery {
@@ -222,17 +226,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if !worthwhile {
             return;
         }
-        let drained = timeout(LINGER, async {
-            for run in self.connection.take_transmit(self.start.elapsed()) {
-                self.stream.write_all(&run).await?;
-            }
-            self.stream.shutdown().await?;
-            let mut scratch = [0; 1024];
-            while self.stream.read(&mut scratch).await? > 0 {}
-            io::Result::Ok(())
-        });
-        if !matches!(drained.await, Ok(Ok(()))) {
+        if !matches!(timeout(LINGER_MAX, self.say_goodbye()).await, Ok(Ok(()))) {
             debug!("the other side did not take the last bytes");
         }
+    }
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        for mut run in self.connection.take_transmit(self.start.elapsed()) {
+            // What was queued before a close may be much; only who takes nothing is given up.
+            while !run.is_empty() {
+                let taken = timeout(LINGER, self.stream.write(&run)).await??;
+                run.advance(taken);
+            }
+        }
+        self.stream.shutdown().await?;
+        let mut scratch = [0; 1024];
+        timeout(LINGER, async {
+            while self.stream.read(&mut scratch).await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await?
     }
 }

@@ -89,3 +89,7 @@ pub use listener::{Listener, ListenerStats};
 pub use peer::{Peer, PeerError, PeerInfo, PeerStatus};
 pub use queue::Overflow;
 pub use refusal::Refusal;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

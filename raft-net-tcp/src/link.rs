@@ -31,7 +31,7 @@ pub struct Link {
     pub receiver: Receiver,
 }
 
-/// Sends frames on one connection. Cheap to clone; it keeps the connection from nothing: that is [`Receiver`]'s part.
+/// Sends frames on one connection. Cheap to clone. It does not keep the connection open: [`Receiver`] does.
 #[derive(Clone, Debug)]
 pub struct Sender {
     queue: Arc<Queue>,

@@ -31,6 +31,10 @@ const BACKLOG: usize = 128;
 /// After accepting failed, mostly because the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// So many refusals in so much time are logged at level info; further ones at debug.
+const SAID_MAX: u32 = 20;
+const SAID_WINDOW: Duration = Duration::from_secs(10);
+
 /// Accepts connections on one address. Dropping it closes the socket, and leaves accepted connections open.
 #[derive(Debug)]
 pub struct Listener {
@@ -60,6 +64,23 @@ struct Shared {
     accepted: AtomicU64,
     refused: AtomicU64,
     displaced: AtomicU64,
+    said: Mutex<(Option<Instant>, u32)>,
+}
+
+impl Shared {
+    /// So that a stranger who knocks a thousand times a second does not fill the disk.
+    fn log_refusal(&self, remote: SocketAddr, reason: &CloseReason) {
+        let mut said = lock(&self.said);
+        if said.0.is_none_or(|since| since.elapsed() >= SAID_WINDOW) {
+            *said = (Some(Instant::now()), 0);
+        }
+        said.1 = said.1.saturating_add(1);
+        if said.1 <= SAID_MAX {
+            info!(%remote, %reason, "connection refused");
+        } else {
+            debug!(%remote, %reason, "connection refused, like many others");
+        }
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -117,6 +138,7 @@ impl Listener {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             displaced: AtomicU64::new(0),
+            said: Mutex::default(),
         });
         let (sender, links) = mpsc::channel(BACKLOG);
         let task = tokio::spawn(accept_all(socket, shared.clone(), sender));
@@ -209,10 +231,10 @@ async fn handshake(
         Ok(hello) => decide(&mut driver, &shared, hello),
         Err(reason) => Err(reason),
     };
-    // From here on it is no longer pending, and cannot be displaced.
-    lock(&shared.pending).remove(&id);
     match outcome {
         Ok((hello, permit)) => {
+            // From here on it is no longer pending, and cannot be displaced.
+            lock(&shared.pending).remove(&id);
             shared.accepted.fetch_add(1, Ordering::Relaxed);
             let link = link::spawn(
                 driver,
@@ -226,8 +248,10 @@ async fn handshake(
         }
         Err(reason) => {
             shared.refused.fetch_add(1, Ordering::Relaxed);
-            info!(%remote, %reason, "connection refused");
+            shared.log_refusal(remote, &reason);
+            // Still pending while it is told why, so that many who are refused hold no more than the quota.
             driver.linger().await;
+            lock(&shared.pending).remove(&id);
         }
     }
 }

@@ -1,5 +1,11 @@
 //! What a claimed length may cost: nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is the report"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,5 +1,11 @@
 //! Requests and answers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is the report"
+)]
+
 mod common;
 
 use std::sync::Arc;

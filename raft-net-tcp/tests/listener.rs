@@ -1,5 +1,11 @@
 //! Who gets in, and who does not keep others out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is the report"
+)]
+
 mod common;
 
 use std::collections::HashMap;

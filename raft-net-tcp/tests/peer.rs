@@ -1,5 +1,11 @@
 //! Peers that come, go, move and hang.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in a test, a panic is the report"
+)]
+
 mod common;
 
 use std::net::SocketAddr;
