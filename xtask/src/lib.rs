@@ -4,6 +4,8 @@
 //! fast and a test sees exactly what a user runs.
 
 pub mod cargo;
+pub mod chaos;
 pub mod ci;
 pub mod cluster;
 pub mod local;
+pub mod random;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, cluster};
+use xtask::{chaos, ci, cluster};
 
 /// Development commands of this repository.
 #[derive(Parser)]
@@ -16,12 +16,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Cluster(cluster::Arguments),
+    Chaos(chaos::Arguments),
     Ci(ci::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Cluster(arguments) => cluster::run(&arguments),
+        Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {
