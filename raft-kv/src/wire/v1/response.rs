@@ -169,7 +169,11 @@ fn share_all(
     head: &Bytes,
     tail: &mut Reader,
 ) -> Result<Vec<KeyValue>, DecodeError> {
-    kvs.0.into_iter().map(|kv| kv.share(head, tail)).collect()
+    let mut shared = Vec::with_capacity(kvs.0.len());
+    for kv in kvs.0 {
+        shared.push(kv.share(head, tail)?);
+    }
+    Ok(shared)
 }
 
 impl<'a> From<&'a KeyValue> for KeyValueV1<'a> {

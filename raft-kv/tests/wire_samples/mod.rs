@@ -1,0 +1,668 @@
+//! A value of every kind that has an encoding, and the bytes that it must have for ever.
+
+use bytes::Bytes;
+use raft_core::{
+    AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, MemberId,
+    Membership, Message, NodeId, Payload, RequestId, Sender, Term,
+};
+use raft_kv::api::*;
+use raft_kv::wire::{self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata};
+
+/// Whatever can be encoded.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Value {
+    Envelope(Envelope),
+    Membership(Payload),
+    Command(Command),
+    Request(Incoming),
+    Response(Response),
+    Formation(Formation),
+    Metadata(Metadata),
+    Identity(DirectoryIdentity),
+}
+
+impl Value {
+    pub(crate) fn request(request: &Request) -> Self {
+        Self::Request(match request.clone() {
+            Request::Write(command) => Incoming::Write {
+                payload: wire::encode_command(&command),
+                command,
+            },
+            Request::Read {
+                query,
+                stale,
+                min_applied,
+            } => Incoming::Read {
+                query,
+                stale,
+                min_applied,
+            },
+            _ => Incoming::Status,
+        })
+    }
+
+    pub(crate) fn encode(&self) -> Vec<Bytes> {
+        match self {
+            Self::Envelope(envelope) => wire::encode_envelope(envelope),
+            Self::Membership(payload) => vec![wire::encode_payload(payload).1],
+            Self::Command(command) => vec![wire::encode_command(command)],
+            Self::Request(Incoming::Write { command, .. }) => {
+                wire::encode_request(&Request::Write(command.clone()))
+            }
+            Self::Request(Incoming::Read {
+                query,
+                stale,
+                min_applied,
+            }) => wire::encode_request(&Request::Read {
+                query: query.clone(),
+                stale: *stale,
+                min_applied: *min_applied,
+            }),
+            Self::Request(Incoming::Status) => wire::encode_request(&Request::Status),
+            Self::Response(response) => wire::encode_response(response),
+            Self::Formation(formation) => vec![wire::encode_formation(formation)],
+            Self::Metadata(metadata) => vec![wire::encode_metadata(metadata)],
+            Self::Identity(identity) => vec![wire::encode_identity(identity)],
+        }
+    }
+
+    /// The bytes, decoded as what this value is.
+    pub(crate) fn decode_alike(&self, bytes: Bytes) -> Result<Self, DecodeError> {
+        Ok(match self {
+            Self::Envelope(_) => Self::Envelope(wire::decode_envelope(bytes)?),
+            Self::Membership(_) => Self::Membership(wire::decode_payload(2, bytes)?),
+            Self::Command(_) => Self::Command(wire::decode_command(bytes)?),
+            Self::Request(_) => Self::Request(wire::decode_request(bytes)?),
+            Self::Response(_) => Self::Response(wire::decode_response(bytes)?),
+            Self::Formation(_) => Self::Formation(wire::decode_formation(bytes)?),
+            Self::Metadata(_) => Self::Metadata(wire::decode_metadata(bytes)?),
+            Self::Identity(_) => Self::Identity(wire::decode_identity(bytes)?),
+        })
+    }
+}
+
+/// All chunks in one.
+pub(crate) fn join(chunks: &[Bytes]) -> Bytes {
+    chunks.concat().into()
+}
+
+/// A name, a value, and its bytes in hexadecimal; blanks are for the reader.
+pub(crate) type Sample = (&'static str, Value, &'static str);
+
+fn member(node: u64, incarnation: u64) -> MemberId {
+    MemberId {
+        node: NodeId(node),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
+fn membership() -> Membership {
+    Membership::from_parts(
+        vec![
+            (member(1, 0x11), "a:1".into()),
+            (member(2, 0x22), "b:2".into()),
+            (member(3, 0x33), Bytes::new()),
+        ],
+        vec![NodeId(1), NodeId(2)],
+        vec![NodeId(1)],
+    )
+    .expect("it is a membership")
+}
+
+fn envelope(message: Message) -> Value {
+    Value::Envelope(Envelope {
+        cluster: ClusterId(*b"cluster-identity"),
+        from: Sender {
+            member: member(1, 0x11),
+            boot: Boot(3),
+        },
+        to: member(2, 0x22),
+        term: Term(7),
+        message,
+    })
+}
+
+fn command(operation: Operation) -> Command {
+    Command {
+        session: 5,
+        sequence: 300,
+        first_outstanding: 2,
+        principal: "me".into(),
+        operation,
+    }
+}
+
+fn conditions() -> Vec<Condition> {
+    vec![
+        Condition::Absent { key: "a".into() },
+        Condition::ModRevision {
+            key: "b".into(),
+            revision: 9,
+        },
+        Condition::Value {
+            key: "c".into(),
+            value: "old".into(),
+        },
+    ]
+}
+
+fn put() -> Operation {
+    Operation::Put {
+        key: "key".into(),
+        value: "value".into(),
+        lease: 4,
+        want_previous: true,
+        conditions: conditions(),
+    }
+}
+
+fn key_value(key: &'static str, value: &'static str) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: value.into(),
+        create_revision: 2,
+        mod_revision: 300,
+        version: 4,
+        lease: 0,
+    }
+}
+
+fn respond(body: Result<Reply, RequestError>) -> Value {
+    let header = Header {
+        cluster: *b"cluster-identity",
+        node: 1,
+        revision: 2,
+        applied: 3,
+        term: 4,
+    };
+    Value::Response(Response { header, body })
+}
+
+fn reply(reply: CommandReply) -> Value {
+    respond(Ok(Reply::Command(reply)))
+}
+
+fn hint() -> LeaderHint {
+    LeaderHint {
+        node: 2,
+        address: "b:2".into(),
+    }
+}
+
+fn status() -> NodeStatus {
+    NodeStatus {
+        id: 1,
+        incarnation: 2,
+        boot: 3,
+        role: "leader".into(),
+        leader: Some(hint()),
+        term: 4,
+        commit: 5,
+        applied: 6,
+        first: 7,
+        last: 8,
+        disk_bytes: 300,
+        keys: 10,
+        syncs: 11,
+        version: "0.1".into(),
+        cluster_version: 1,
+        error: "e".into(),
+        members: vec![MemberStatus {
+            id: 2,
+            incarnation: 34,
+            address: "b:2".into(),
+            voter: true,
+            matched: 8,
+            silent_ms: Some(20),
+        }],
+    }
+}
+
+const ID: RequestId = RequestId {
+    boot: Boot(3),
+    number: 9,
+};
+
+fn envelopes() -> Vec<Sample> {
+    let last = LogId::new(5, 6);
+    let entries = vec![
+        Entry {
+            id: LogId::new(6, 6),
+            payload: Payload::Noop,
+        },
+        Entry {
+            id: LogId::new(7, 7),
+            payload: Payload::Command("command".into()),
+        },
+        Entry {
+            id: LogId::new(8, 7),
+            payload: Payload::Membership(membership()),
+        },
+    ];
+    vec![
+        (
+            "pre-vote request",
+            envelope(Message::PreVoteRequest { id: ID, last }),
+            "01 01 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0500000000000000 0600000000000000",
+        ),
+        (
+            "pre-vote response",
+            envelope(Message::PreVoteResponse {
+                id: ID,
+                granted: true,
+            }),
+            "01 02 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 01",
+        ),
+        (
+            "vote request",
+            envelope(Message::VoteRequest { id: ID, last }),
+            "01 03 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0500000000000000 0600000000000000",
+        ),
+        (
+            "vote response",
+            envelope(Message::VoteResponse {
+                id: ID,
+                granted: false,
+            }),
+            "01 04 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 00",
+        ),
+        (
+            "append request",
+            envelope(Message::AppendRequest {
+                id: ID,
+                prev: last,
+                entries,
+                commit: Index(4),
+            }),
+            "01 05 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0500000000000000 0600000000000000 0400000000000000 03000000 \
+                0600000000000000 0600000000000000 01 00000000 0700000000000000 0700000000000000 00 \
+                07000000 0800000000000000 0700000000000000 02 58000000 636f6d6d616e64 \
+                0103010000000000000011000000000000000300613a3102000000000000002200000000000000030062 \
+                3a3203000000000000003300000000000000000002010000000000000002000000000000000101000000 \
+                00000000",
+        ),
+        (
+            "append response: matched",
+            envelope(Message::AppendResponse {
+                id: ID,
+                result: AppendResult::Matched(Index(8)),
+            }),
+            "01 06 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 00 0800000000000000",
+        ),
+        (
+            "append response: conflict",
+            envelope(Message::AppendResponse {
+                id: ID,
+                result: AppendResult::Conflict {
+                    prev: Index(8),
+                    hint: last,
+                },
+            }),
+            "01 06 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 01 0800000000000000 0500000000000000 0600000000000000",
+        ),
+        (
+            "heartbeat request",
+            envelope(Message::HeartbeatRequest {
+                id: ID,
+                commit: Index(4),
+            }),
+            "01 07 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0400000000000000",
+        ),
+        (
+            "heartbeat response",
+            envelope(Message::HeartbeatResponse {
+                id: ID,
+                matched: Index(4),
+            }),
+            "01 08 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0400000000000000",
+        ),
+    ]
+}
+
+fn commands() -> Vec<Sample> {
+    let delete = |keys| {
+        Value::Command(command(Operation::Delete {
+            keys,
+            want_previous: false,
+            conditions: vec![],
+        }))
+    };
+    let plain = |operation| Value::Command(command(operation));
+    let range = |to: Option<&'static str>| KeyRange::Range("a".into(), to.map(Into::into));
+    vec![
+        (
+            "register session",
+            plain(Operation::RegisterSession),
+            "01 00 0100 08000000 05ac0202026d6500",
+        ),
+        (
+            "end session",
+            plain(Operation::EndSession),
+            "01 00 0100 08000000 05ac0202026d6501",
+        ),
+        (
+            "put",
+            plain(put()),
+            "01 01 0100 1d000000 05ac0202026d6502036b657904010300016101016209020163036f6c64 \
+                76616c7565",
+        ),
+        (
+            "delete a key",
+            delete(KeyRange::Key("k".into())),
+            "01 00 0100 0d000000 05ac0202026d650300016b0000",
+        ),
+        (
+            "delete a prefix",
+            delete(KeyRange::Prefix("p".into())),
+            "01 00 0100 0d000000 05ac0202026d65030101700000",
+        ),
+        (
+            "delete a range",
+            delete(range(Some("b"))),
+            "01 00 0100 10000000 05ac0202026d65030201610101620000",
+        ),
+        (
+            "delete to the end",
+            delete(range(None)),
+            "01 00 0100 0e000000 05ac0202026d6503020161000000",
+        ),
+        (
+            "set cluster version",
+            plain(Operation::SetClusterVersion(513)),
+            "01 00 0100 0a000000 05ac0202026d65048104",
+        ),
+    ]
+}
+
+fn requests() -> Vec<Sample> {
+    let read = Request::Read {
+        query: Query {
+            keys: KeyRange::Prefix("p".into()),
+            limit: 300,
+            keys_only: true,
+            count_only: false,
+            reverse: true,
+        },
+        stale: true,
+        min_applied: 8,
+    };
+    vec![
+        (
+            "write",
+            Value::request(&Request::Write(command(put()))),
+            "01 01 0000 01 01 0100 1d000000 \
+                05ac0202026d6502036b657904010300016101016209020163036f6c64 76616c7565",
+        ),
+        (
+            "read",
+            Value::request(&read),
+            "01 02 0000 010170ac020100010108",
+        ),
+        ("status", Value::request(&Request::Status), "01 03 0000"),
+    ]
+}
+
+fn command_replies() -> Vec<Sample> {
+    let kv = || key_value("k", "old");
+    vec![
+        (
+            "registered",
+            reply(CommandReply::Registered { session: 300 }),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 04000000 0000ac02",
+        ),
+        (
+            "ended",
+            reply(CommandReply::Ended),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0001",
+        ),
+        (
+            "put reply",
+            reply(CommandReply::Put {
+                revision: 9,
+                previous: Some(kv()),
+            }),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 0c000000 00020901016b0302ac020400 6f6c64",
+        ),
+        (
+            "first put reply",
+            reply(CommandReply::Put {
+                revision: 9,
+                previous: None,
+            }),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 04000000 00020900",
+        ),
+        (
+            "deleted",
+            reply(CommandReply::Deleted {
+                count: 2,
+                revision: 9,
+                previous: vec![kv(), key_value("l", "more")],
+            }),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 15000000 \
+                0003020902016b0302ac020400016c0402ac020400 6f6c646d6f7265",
+        ),
+        (
+            "condition failed",
+            reply(CommandReply::ConditionFailed {
+                current: Some(kv()),
+                revision: 9,
+            }),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 0c000000 000401016b0302ac02040009 6f6c64",
+        ),
+        (
+            "cluster version",
+            reply(CommandReply::ClusterVersion(2)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 03000000 000502",
+        ),
+        (
+            "session expired",
+            reply(CommandReply::SessionExpired),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0006",
+        ),
+        (
+            "forgotten",
+            reply(CommandReply::Forgotten),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0007",
+        ),
+        (
+            "refused: no such lease",
+            reply(CommandReply::Refused(Refusal::NoSuchLease)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 03000000 000800",
+        ),
+        (
+            "refused: too many outstanding",
+            reply(CommandReply::Refused(Refusal::TooManyOutstanding)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 03000000 000801",
+        ),
+    ]
+}
+
+fn other_replies() -> Vec<Sample> {
+    let found = QueryReply {
+        kvs: vec![key_value("a", "one"), key_value("b", "")],
+        count: 3,
+        more: true,
+    };
+    let too_large = RequestError::TooLarge {
+        what: "the key".into(),
+        bytes: 5000,
+        max: 4096,
+    };
+    vec![
+        (
+            "query reply",
+            respond(Ok(Reply::Query(found))),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 14000000 010201610302ac02040001620002ac0204000301 \
+                6f6e65",
+        ),
+        (
+            "status reply",
+            respond(Ok(Reply::Status(status()))),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 2c000000 \
+                02010203066c6561646572010203623a320405060708ac020a0b03302e3101016501022203623a320108 \
+                0114",
+        ),
+        (
+            "not leader",
+            respond(Err(RequestError::NotLeader {
+                leader: Some(hint()),
+            })),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 08000000 0300010203623a32",
+        ),
+        (
+            "no leader",
+            respond(Err(RequestError::NotLeader { leader: None })),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 03000000 030000",
+        ),
+        (
+            "busy",
+            respond(Err(RequestError::Busy)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0301",
+        ),
+        (
+            "not formed",
+            respond(Err(RequestError::NotFormed("why".into()))),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 06000000 030203776879",
+        ),
+        (
+            "unknown",
+            respond(Err(RequestError::Unknown)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0303",
+        ),
+        (
+            "read failed",
+            respond(Err(RequestError::ReadFailed)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 02000000 0304",
+        ),
+        (
+            "invalid",
+            respond(Err(RequestError::Invalid("why".into()))),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 06000000 030503776879",
+        ),
+        (
+            "too large",
+            respond(Err(too_large)),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 0e000000 030607746865206b657988278020",
+        ),
+    ]
+}
+
+fn stored() -> Vec<Sample> {
+    let hello = Formation::Hello {
+        node: NodeId(1),
+        incarnation: Incarnation(300),
+        advertise: "a:1".into(),
+        founding: vec![(NodeId(1), "a:1".into()), (NodeId(2), "b:2".into())],
+        known: vec![(NodeId(2), Incarnation(34), "b:2".into())],
+    };
+    let formed = Formation::Formed {
+        cluster: ClusterId(*b"cluster-identity"),
+        membership: membership(),
+        current: Membership::of_voters([(member(1, 0x11), "a:1".into())]).expect("one voter"),
+    };
+    let metadata = |voted_for| {
+        Value::Metadata(Metadata {
+            cluster: ClusterId(*b"cluster-identity"),
+            hard_state: HardState {
+                term: Term(7),
+                voted_for,
+                commit: Index(4),
+            },
+        })
+    };
+    let identity = DirectoryIdentity {
+        node: NodeId(1),
+        incarnation: Incarnation(0x11),
+    };
+    vec![
+        (
+            "hello",
+            Value::Formation(hello),
+            "01 01 0000 01ac0203613a31020103613a310203623a3201022203623a32",
+        ),
+        (
+            "formed",
+            Value::Formation(formed),
+            "01 02 0000 636c75737465722d6964656e74697479 58000000 \
+                0103010000000000000011000000000000000300613a3102000000000000002200000000000000030062 \
+                3a3203000000000000003300000000000000000002010000000000000002000000000000000101000000 \
+                00000000 21000000 0101010000000000000011000000000000000300613a3101010000000000000000",
+        ),
+        (
+            "membership",
+            Value::Membership(Payload::Membership(membership())),
+            "01 03 0100000000000000 1100000000000000 0300 613a31 0200000000000000 \
+                2200000000000000 0300 623a32 0300000000000000 3300000000000000 0000 02 \
+                0100000000000000 0200000000000000 01 0100000000000000",
+        ),
+        (
+            "metadata",
+            metadata(Some(member(2, 0x22))),
+            "01 01 0000 636c75737465722d6964656e74697479 0700000000000000 0400000000000000 \
+                0200000000000000 2200000000000000",
+        ),
+        (
+            "metadata without a vote",
+            metadata(None),
+            "01 00 0000 636c75737465722d6964656e74697479 0700000000000000 0400000000000000 \
+                0000000000000000 0000000000000000",
+        ),
+        (
+            "directory identity",
+            Value::Identity(identity),
+            "01 000000 0100000000000000 1100000000000000",
+        ),
+    ]
+}
+
+/// All of them.
+pub(crate) fn samples() -> Vec<Sample> {
+    [
+        envelopes(),
+        commands(),
+        requests(),
+        command_replies(),
+        other_replies(),
+        stored(),
+    ]
+    .concat()
+}
