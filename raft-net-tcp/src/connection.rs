@@ -130,9 +130,12 @@ impl Connection {
         now: Duration,
     ) -> Connection {
         let ours = hello_of(config.role(role), role, local, expected_node);
-        let mut connection = Connection::new(config, State::Listening { started: now }, now);
+        let state = State::Greeting {
+            ours: ours.clone(),
+            started: now,
+        };
+        let mut connection = Connection::new(config, state, now);
         connection.send_hello(&ours);
-        connection.state = State::Greeting { ours, started: now };
         connection
     }
 
@@ -448,24 +451,20 @@ impl Connection {
         if self.close_reason().is_some() {
             return;
         }
-        if let Some(farewell) = reason.farewell() {
-            // An acceptor that refuses has said nothing yet. One that has heard nothing does not speak first:
-            // whoever is there may not know this protocol.
-            match self.state {
-                State::Listening { .. }
-                    if !matches!(
-                        reason,
-                        CloseReason::NoHello { .. } | CloseReason::BadHello(_)
-                    ) => {}
-                State::Listening { .. } | State::Deciding { .. } => {
-                    self.encoder.push_preamble();
-                    self.encoder
-                        .push_frame(KIND_CLOSE, 0, &farewell.encode().into());
-                }
-                _ => self
-                    .encoder
-                    .push_frame(KIND_CLOSE, 0, &farewell.encode().into()),
+        // An acceptor that has not heard a frame says nothing: whoever is there may not know this protocol.
+        let stranger = matches!(self.state, State::Listening { .. })
+            && !matches!(
+                reason,
+                CloseReason::NoHello { .. } | CloseReason::BadHello(_)
+            );
+        if let Some(farewell) = reason.farewell()
+            && !stranger
+        {
+            if matches!(self.state, State::Listening { .. } | State::Deciding { .. }) {
+                self.encoder.push_preamble();
             }
+            self.encoder
+                .push_frame(KIND_CLOSE, 0, &farewell.encode().into());
         }
         self.state = State::Closed(reason.clone());
         self.events.push_back(Event::Closed(reason));

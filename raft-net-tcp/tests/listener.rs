@@ -81,27 +81,34 @@ async fn backpressure_reaches_the_sender() {
     config.client.receive_queue_bytes = 64 * 1024;
     let mut listener = listen(1, config).await;
     let (near, mut far) = pair(&mut listener, Role::Client).await;
-    let sender = near.sender.clone();
-    let sending = tokio::spawn(async move {
-        for id in 0..2000u64 {
-            sender.send(1, id, vec![0; 50_000]).await.unwrap();
+    let sent = Arc::new(AtomicU64::new(0));
+    let sending = tokio::spawn({
+        let (sender, sent) = (near.sender.clone(), sent.clone());
+        async move {
+            for id in 0..2000u64 {
+                sender.send(1, id, vec![0; 50_000]).await.unwrap();
+                sent.store(id + 1, Ordering::Relaxed);
+            }
         }
     });
-    // 100 MB do not fit in all buffers together: the queue fills.
+    // 100 MB do not fit into all buffers together: it comes to a stop.
     soon(async {
-        while near.sender.try_send(2, 0, vec![0; 500_000]).is_ok() {
-            tokio::task::yield_now().await;
+        let mut before = u64::MAX;
+        while before != sent.load(Ordering::Relaxed) {
+            before = sent.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await;
-    assert!(!sending.is_finished());
+    let stopped_at = sent.load(Ordering::Relaxed);
+    assert!((1..1000).contains(&stopped_at), "{stopped_at} frames");
+    let full = near.sender.try_send(2, 0, vec![0; 500_000]);
+    assert_eq!(full, Err(raft_net_tcp::SendError::Full));
     let mut next = 0;
     while next < 2000 {
         for frame in soon(far.receiver.recv_many()).await.unwrap() {
-            if frame.kind == 1 {
-                assert_eq!(frame.request_id, next);
-                next += 1;
-            }
+            assert_eq!(frame.request_id, next);
+            next += 1;
         }
     }
     sending.await.unwrap();
