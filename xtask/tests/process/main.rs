@@ -1,0 +1,20 @@
+//! Real clusters of the built binaries, under the faults of real life.
+//!
+//! Build the binaries first, with `cargo build -p raft-kv -p raft-cli`; `cargo xtask ci` does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod cluster_command;
+mod durability;
+mod failover;
+mod harness;
+mod hostile_network;
+mod partition;
+mod quick_start;
+mod refusals;
+mod trace;
+mod wiped_node;
