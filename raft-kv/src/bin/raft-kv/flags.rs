@@ -1,0 +1,138 @@
+//! The command line and the environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+/// A replicated key-value store for coordination.
+#[derive(Debug, Parser)]
+#[command(name = "raft-kv", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a node until it is told to stop (SIGTERM, SIGINT).
+    ///
+    /// Every option may also stand in the environment or in a TOML file (--config); a flag wins over the environment, and
+    /// the environment over the file.
+    ///
+    /// Exit status: 0 stopped; 2 wrong flags or configuration; 3 the data directory is damaged, locked, another node's, or
+    /// could not be synced, or the cluster knows this node by another directory; 1 anything else.
+    Serve(Flags),
+    /// Say what `serve` would use, and where each value comes from.
+    CheckConfig(Flags),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// This node's number, at least 1.
+    #[arg(long, env = "RAFT_KV_ID")]
+    pub(crate) id: Option<u64>,
+    /// Where to listen [default: this node's address in --cluster].
+    #[arg(long, value_name = "HOST:PORT", env = "RAFT_KV_LISTEN")]
+    pub(crate) listen: Option<String>,
+    /// Where this node keeps its log; made when it is not there.
+    #[arg(long, value_name = "DIR", env = "RAFT_KV_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The first members, this node included; used only while the data directory is new.
+    #[arg(long, value_name = "ID=HOST:PORT,…", env = "RAFT_KV_CLUSTER")]
+    pub(crate) cluster: Option<Addresses>,
+    /// Where others reach this node [default: its address in --cluster, which it must equal].
+    #[arg(long, value_name = "HOST:PORT", env = "RAFT_KV_ADVERTISE")]
+    pub(crate) advertise: Option<String>,
+    /// How long a follower waits for a leader before it campaigns, at least [default: 1000ms].
+    #[arg(long, value_name = "TIME", env = "RAFT_KV_ELECTION_TIMEOUT")]
+    pub(crate) election_timeout: Option<Time>,
+    /// How often a leader speaks, at least; at most a third of --election-timeout [default: 100ms].
+    #[arg(long, value_name = "TIME", env = "RAFT_KV_HEARTBEAT")]
+    pub(crate) heartbeat: Option<Time>,
+    /// How log lines on standard error look [default: text]. What is logged, RUST_LOG says.
+    #[arg(long, value_name = "FORMAT", env = "RAFT_KV_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Dial a node there instead of where the membership says; may be given several times. For tests.
+    #[arg(long, value_name = "ID=HOST:PORT", env = "RAFT_KV_DIAL_OVERRIDE", action = ArgAction::Append)]
+    pub(crate) dial_override: Vec<Addresses>,
+    /// Stop when standard input ends, so that a node does not outlive who started it.
+    #[arg(long, env = "RAFT_KV_EXIT_WITH_STDIN", action = ArgAction::SetTrue)]
+    pub(crate) exit_with_stdin: bool,
+    /// A TOML file with any of these options, named as here with _ for -.
+    #[arg(long, value_name = "FILE", env = "RAFT_KV_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Nodes and their addresses: `1=host:port,2=host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Addresses(pub(crate) BTreeMap<u64, String>);
+
+impl FromStr for Addresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut addresses = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let wrong = || format!("{part:?} is not ID=HOST:PORT");
+            let (id, address) = part.split_once('=').ok_or_else(wrong)?;
+            let id: u64 = id.trim().parse().map_err(|_| wrong())?;
+            if addresses.insert(id, address.trim().to_owned()).is_some() {
+                return Err(format!("node {id} stands in the list twice"));
+            }
+        }
+        if addresses.is_empty() {
+            return Err("the list is empty; write ID=HOST:PORT,…".into());
+        }
+        Ok(Self(addresses))
+    }
+}
+
+impl std::fmt::Display for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, (id, address)) in self.0.iter().enumerate() {
+            write!(f, "{}{id}={address}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// A duration: `250ms` or `2s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no time; write 250ms or 2s");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let millis = match unit.trim() {
+            "ms" => number,
+            "s" => number.checked_mul(1000).ok_or_else(wrong)?,
+            _ => return Err(wrong()),
+        };
+        Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}ms", self.0.as_millis())
+    }
+}

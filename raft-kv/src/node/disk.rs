@@ -1,0 +1,147 @@
+//! The data directory: whose it is, what it holds, and the two threads that work on it while the node runs.
+//!
+//! Guards: the loop never waits for a disk. Writes are the log writer's thread's, which makes one write and one sync of
+//! all jobs that wait; reads are the fetch thread's.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use raft_core::{Boot, FetchJob, Incarnation, MemberId, NodeId};
+use raft_log::{Log, OpenError, Options, ReadError, Reader, peek_identity};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use super::FormedDisk;
+use super::inbox::Own;
+use crate::glue::{self, DiskError};
+use crate::wire::{self, DecodeError, DirectoryIdentity};
+
+/// Why a data directory cannot be used by this node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// It is damaged, locked, or cannot be read or written.
+    #[error("data directory {}: {source}", dir.display())]
+    Open {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// It is another node's.
+    #[error("data directory {} belongs to node {stored}, and node {given} was started with it; give each node its own", dir.display())]
+    OtherNode {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        stored: NodeId,
+        /// Who was started with it.
+        given: NodeId,
+    },
+    /// It is a log, but no node's.
+    #[error("data directory {} holds a log that is no node's: {source}; choose another directory", dir.display())]
+    NoNode {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: DecodeError,
+    },
+    /// What it holds is not what a node writes.
+    #[error("data directory {}: {source}; restore the directory, or start a version of this software that knows it", dir.display())]
+    Content {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: DiskError,
+    },
+}
+
+/// An open data directory.
+pub(crate) struct Directory {
+    pub(crate) log: Log,
+    pub(crate) reader: Reader,
+    pub(crate) member: MemberId,
+    pub(crate) boot: Boot,
+    pub(crate) disk: Option<FormedDisk>,
+}
+
+/// Opens a node's data directory, or makes it. The boot number that it gives is durable.
+pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory, DirectoryError> {
+    let failed = |source| DirectoryError::Open { dir: dir.to_path_buf(), source };
+    let given = NodeId(id);
+    let identity = match peek_identity(dir).map_err(failed)? {
+        Some(blob) => wire::decode_identity(blob.into())
+            .map_err(|source| DirectoryError::NoNode { dir: dir.to_path_buf(), source })?,
+        None => DirectoryIdentity { node: given, incarnation: draw_incarnation() },
+    };
+    if identity.node != given {
+        return Err(DirectoryError::OtherNode { dir: dir.to_path_buf(), stored: identity.node, given });
+    }
+    let options = Options { segment_bytes, ..Options::new(wire::encode_identity(&identity).to_vec()) };
+    let (log, recovery) = Log::open(dir, options).map_err(failed)?;
+    let reader = log.reader();
+    let disk = glue::recovered(&recovery, &reader)
+        .map_err(|source| DirectoryError::Content { dir: dir.to_path_buf(), source })?;
+    info!(
+        dir = %dir.display(), boot = recovery.boot, new = recovery.created, clean = recovery.clean,
+        first = recovery.first_index, last = recovery.last_index, "data directory opened"
+    );
+    if let Some(cut) = &recovery.cut {
+        warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, records = cut.records,
+            "a torn tail was cut: what the last run wrote and nobody was told of");
+    }
+    let member = MemberId { node: identity.node, incarnation: identity.incarnation };
+    Ok(Directory { log, reader, member, boot: Boot(recovery.boot), disk })
+}
+
+/// Whether there is no node's data yet.
+pub(crate) fn is_new(dir: &Path) -> Result<bool, DirectoryError> {
+    let failed = |source| DirectoryError::Open { dir: dir.to_path_buf(), source };
+    peek_identity(dir).map(|identity| identity.is_none()).map_err(failed)
+}
+
+/// A number that no directory has had: the keys of a `RandomState` come from the operating system.
+fn draw_incarnation() -> Incarnation {
+    Incarnation(random().max(1))
+}
+
+/// Sixty-four bits from the operating system's randomness.
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// How many bytes the files in a directory take.
+pub(crate) fn disk_bytes(dir: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(dir) else { return 0 };
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Starts the thread that reads the log. It ends when the sender is dropped.
+pub(crate) fn fetcher(reader: Reader, answers: UnboundedSender<Own>) -> std::io::Result<mpsc::Sender<FetchJob>> {
+    let (jobs, inbox) = mpsc::channel::<FetchJob>();
+    std::thread::Builder::new().name("log-reader".into()).spawn(move || {
+        for job in inbox {
+            let answer = match fetch(&reader, job) {
+                Ok(entries) => Own::Fetched { id: job.id, entries },
+                Err(error) => Own::LogFailed(error),
+            };
+            if answers.send(answer).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(jobs)
+}
+
+/// Nothing, when the entries were cut since they were asked for.
+fn fetch(reader: &Reader, job: FetchJob) -> Result<Vec<raft_core::Entry>, String> {
+    let mut records = match reader.read(job.from.0, job.bytes_max) {
+        Ok(records) => records,
+        Err(ReadError::Purged { .. } | ReadError::BeyondEnd { .. }) => Vec::new(),
+        Err(error) => return Err(error.to_string()),
+    };
+    records.retain(|record| record.index <= job.to.0);
+    glue::entries(records).map_err(|error| format!("an entry of the log cannot be read: {error}"))
+}

@@ -1,0 +1,320 @@
+//! The loop that owns a node's replica: takes everything that has come in, feeds it, and only then carries out what is to
+//! be done about it; so one job for the log, one append to each peer and one round of reads cover all of it.
+//!
+//! Guards: the loop waits for nothing but its inbox and its clock. Sending drops, writing and reading are other threads'.
+
+mod log;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use raft_core::{FetchJob, JobId};
+use raft_log::Reader;
+use raft_log::writer::{OwnedBatch, SubmitError, Writer};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::StateMachine;
+use super::accept::Front;
+use super::config::TICK;
+use super::exit::Exit;
+use super::gate::Gate;
+use super::inbox::{Arrivals, Context, FromPeer, Inspection, Own, ReadTicket, Request, WriteTicket};
+use super::peers::Peers;
+use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
+use crate::glue;
+
+/// How many waiting items of each kind one round takes.
+const ROUND_MAX: usize = 1024;
+/// How many bytes of jobs may wait for the disk before requests have to wait. Peers go on: what they may send unanswered is
+/// bounded by the core, and a node that does not listen to its leader would campaign against it.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// How long open requests may still be answered once the node is told to stop.
+const STOP_GRACE: Duration = Duration::from_millis(300);
+/// The loop looks around at least this often.
+const SLEEP_MAX_TICKS: u32 = 100;
+
+/// What the loop works with.
+pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
+    pub(crate) replica: Replica<S, F::Write, F::Read>,
+    pub(crate) arrivals: Arrivals<S, F::Write, F::Read>,
+    pub(crate) front: Arc<F>,
+    pub(crate) peers: Peers,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) writer: Writer,
+    pub(crate) reader: Reader,
+    pub(crate) fetches: mpsc::Sender<FetchJob>,
+    /// Accepts connections, and so keeps the inbox open; ends with the loop.
+    pub(crate) acceptor: JoinHandle<()>,
+}
+
+/// What has come in since the last round.
+struct Round<S: StateMachine, W, R> {
+    own: Vec<Own>,
+    peers: Vec<FromPeer>,
+    requests: Vec<Request<S, W, R>>,
+}
+
+pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
+    parts: Parts<S, F>,
+    round: Round<S, F::Write, F::Read>,
+    started: Instant,
+    /// Ticks since then that the replica knows of.
+    ticks: u64,
+    /// Jobs that are not durable: number and bytes.
+    under_way: VecDeque<(JobId, usize)>,
+    backlog_bytes: usize,
+    /// Jobs that the writer's queue had no room for, in order.
+    waiting: VecDeque<OwnedBatch>,
+    /// Once the node is told to stop: until when open requests may be answered.
+    stopping: Option<Instant>,
+}
+
+impl<S: StateMachine, F: Front<S>> Driver<S, F> {
+    pub(crate) fn new(parts: Parts<S, F>) -> Self {
+        Self {
+            parts,
+            round: Round { own: Vec::new(), peers: Vec::new(), requests: Vec::new() },
+            started: Instant::now(),
+            ticks: 0,
+            under_way: VecDeque::new(),
+            backlog_bytes: 0,
+            waiting: VecDeque::new(),
+            stopping: None,
+        }
+    }
+
+    /// Runs until the node is told to stop, or cannot go on.
+    pub(crate) async fn run(mut self) -> Exit {
+        // What there is to do before anything comes in: addresses to dial, a log to apply.
+        let mut exit = self.act();
+        while exit.is_none() {
+            self.wait().await;
+            exit = self.feed().or_else(|| self.act()).or_else(|| self.finished());
+        }
+        let exit = exit.unwrap_or(Exit::Stopped);
+        // Whoever still waits hears that nobody knows.
+        self.parts.replica.stop();
+        while let Some(action) = self.parts.replica.next_action() {
+            let _ = self.carry_out(action);
+        }
+        self.parts.acceptor.abort();
+        match exit {
+            Exit::Stopped => self.close().await,
+            failed => {
+                // Dropping the writer waits for its thread, and that may hang in a disk that failed.
+                std::thread::spawn(move || drop(self.parts.writer));
+                failed
+            }
+        }
+    }
+
+    /// Waits until there is something to do, and takes all that has come in.
+    async fn wait(&mut self) {
+        let wake = self.wakes_at();
+        let takes_requests = self.backlog_bytes < BACKLOG_BYTES_MAX;
+        let Round { own, peers, requests } = &mut self.round;
+        let arrivals = &mut self.parts.arrivals;
+        tokio::select! {
+            biased;
+            _ = arrivals.own.recv_many(own, ROUND_MAX) => {}
+            _ = arrivals.peers.recv_many(peers, ROUND_MAX) => {}
+            _ = arrivals.requests.recv_many(requests, ROUND_MAX), if takes_requests => {}
+            () = sleep_until(wake) => {}
+        }
+        while own.len() < ROUND_MAX
+            && let Ok(event) = arrivals.own.try_recv()
+        {
+            own.push(event);
+        }
+        while peers.len() < ROUND_MAX
+            && let Ok(event) = arrivals.peers.try_recv()
+        {
+            peers.push(event);
+        }
+        while takes_requests
+            && requests.len() < ROUND_MAX
+            && let Ok(request) = arrivals.requests.try_recv()
+        {
+            requests.push(request);
+        }
+    }
+
+    fn wakes_at(&self) -> Instant {
+        let ticks = self.parts.replica.ticks_until_deadline().clamp(1, SLEEP_MAX_TICKS);
+        let at = self.started + tick_times(self.ticks + u64::from(ticks));
+        self.stopping.map_or(at, |until| at.min(until))
+    }
+
+    /// Feeds what has come in, and then the time: a node that was paused first hears what it missed.
+    fn feed(&mut self) -> Option<Exit> {
+        for event in std::mem::take(&mut self.round.own) {
+            match event {
+                Own::Durable(job) => {
+                    self.on_durable(job);
+                    if let Err(exit) = self.submit() {
+                        return Some(exit);
+                    }
+                }
+                Own::LogFailed(why) => return Some(Exit::Log(why)),
+                Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
+                Own::Stop => {
+                    self.stopping.get_or_insert_with(|| Instant::now() + STOP_GRACE);
+                }
+            }
+        }
+        for event in std::mem::take(&mut self.round.peers) {
+            match event {
+                FromPeer::Envelope { envelope, held } => {
+                    self.parts.replica.receive(envelope);
+                    drop(held);
+                }
+                FromPeer::Formation { from, message } => self.parts.replica.receive_formation(from, message),
+            }
+        }
+        self.feed_requests();
+        let ticks = u64::try_from(self.started.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = ticks.saturating_sub(self.ticks);
+        if elapsed > 0 {
+            self.ticks = ticks;
+            self.parts.replica.tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
+        }
+        None
+    }
+
+    /// All writes of a round go in as one batch, and all reads as another.
+    fn feed_requests(&mut self) {
+        let mut all_writes = Vec::new();
+        let mut all_reads = Vec::new();
+        for request in std::mem::take(&mut self.round.requests) {
+            match request {
+                Request::Batch { mut writes, mut reads } => {
+                    all_writes.append(&mut writes);
+                    all_reads.append(&mut reads);
+                }
+                Request::Inspect(inspect) => inspect(&Inspection {
+                    replica: &self.parts.replica,
+                    counters: self.parts.reader.counters(),
+                    troubles: self.parts.peers.troubles(),
+                }),
+            }
+        }
+        if self.stopping.is_none() {
+            self.parts.replica.write(all_writes);
+            self.parts.replica.read(all_reads);
+            return;
+        }
+        let context = Context { machine: self.parts.replica.machine(), view: self.parts.replica.view() };
+        for (_, ticket) in all_writes {
+            ticket.done(&context, Err(WriteFailure::Not(NotDone::Stopping)));
+        }
+        for request in all_reads {
+            request.ticket.done(&context, Err(ReadFailure(NotDone::Stopping)));
+        }
+    }
+
+    fn on_durable(&mut self, job: JobId) {
+        while let Some(&(id, bytes)) = self.under_way.front()
+            && id <= job
+        {
+            self.under_way.pop_front();
+            self.backlog_bytes -= bytes;
+        }
+        self.parts.replica.persisted(job);
+    }
+
+    /// Carries out all that is to be done.
+    fn act(&mut self) -> Option<Exit> {
+        while let Some(action) = self.parts.replica.next_action() {
+            if let Err(exit) = self.carry_out(action) {
+                return Some(exit);
+            }
+        }
+        self.parts.front.observe(&self.context());
+        None
+    }
+
+    fn context(&self) -> Context<'_, S> {
+        Context { machine: self.parts.replica.machine(), view: self.parts.replica.view() }
+    }
+
+    fn carry_out(&mut self, action: Action<S::Output, F::Write, F::Read>) -> Result<(), Exit> {
+        match action {
+            Action::Send(envelope) => self.parts.peers.send(&envelope),
+            Action::SendFormation { to, message } => self.parts.peers.send_formation(to, message),
+            Action::Persist(job) => {
+                let id = job.id;
+                let bytes = job.entries.iter().map(raft_core::Entry::len_bytes).sum();
+                self.under_way.push_back((id, bytes));
+                self.backlog_bytes += bytes;
+                let cluster = self.parts.replica.identity().cluster;
+                self.waiting.push_back(glue::batch(cluster, job));
+                self.submit()?;
+            }
+            Action::Fetch(job) => {
+                let gone = |_| Exit::Log("the thread that reads the log has ended".into());
+                self.parts.fetches.send(job).map_err(gone)?;
+            }
+            Action::Peers(nodes) => {
+                self.parts.gate.update(self.parts.replica.identity(), Some(nodes.clone()));
+                // The settings were checked at the start; only they could be wrong.
+                if let Err(error) = self.parts.peers.update(&nodes) {
+                    tracing::error!(%error, "peers cannot be dialled");
+                }
+            }
+            Action::Written { ticket, at, output } => ticket.done(&self.context(), Ok((at, output))),
+            Action::WriteFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
+            Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
+            Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
+            Action::Notice(notice) => {
+                self.parts.gate.update(self.parts.replica.identity(), None);
+                log::notice(&notice);
+            }
+            Action::Fatal(why) => return Err(Exit::Fatal(why)),
+        }
+        Ok(())
+    }
+
+    /// Hands jobs to the writer for as long as it has room. What is left goes when a job has become durable.
+    fn submit(&mut self) -> Result<(), Exit> {
+        while let Some(batch) = self.waiting.pop_front() {
+            match self.parts.writer.try_submit(batch) {
+                Ok(()) => {}
+                Err(SubmitError::QueueFull(batch)) => {
+                    self.waiting.push_front(batch);
+                    break;
+                }
+                // It ends by itself only when it fails, and says so; what it says comes through the inbox.
+                Err(_) => return Err(Exit::Log("the log takes nothing more; see the error before".into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the node was told to stop and nothing is left to be answered, or no time.
+    fn finished(&self) -> Option<Exit> {
+        let until = self.stopping?;
+        let done = self.parts.replica.open_tickets() == 0 || Instant::now() >= until;
+        done.then_some(Exit::Stopped)
+    }
+
+    /// Makes durable what waits, and says in the log that it ended well.
+    async fn close(self) -> Exit {
+        let Self { parts: Parts { writer, .. }, waiting, .. } = self;
+        match tokio::task::spawn_blocking(move || {
+            // Nothing of these was acknowledged; but what is in the log need not be fetched again.
+            waiting.into_iter().try_for_each(|batch| writer.submit(batch)).map_err(drop).ok();
+            writer.close()
+        }).await {
+            Ok(Ok(())) => Exit::Stopped,
+            Ok(Err(error)) => Exit::Log(error.to_string()),
+            Err(_) => Exit::Log("the thread that writes the log has ended".into()),
+        }
+    }
+}
+
+fn tick_times(ticks: u64) -> Duration {
+    Duration::from_millis(u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX).saturating_mul(ticks))
+}

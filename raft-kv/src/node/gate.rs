@@ -1,0 +1,103 @@
+//! Who may connect, and what this node says of itself when it does.
+//!
+//! Guards: no frame is exchanged with a node of another cluster, nor with a life of a node that is older than one that
+//! was heard already: a copied or rolled-back data directory is refused as soon as anyone can know.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use raft_core::{Identity, MemberId, NodeId};
+use raft_net_tcp::{Hello, Local, Policy, Refusal, Role, Versions};
+
+use super::formation::Founders;
+use crate::glue;
+
+/// The versions of the protocol between nodes, and between clients and nodes, that this release speaks.
+pub(crate) const PROTOCOL: Versions = Versions { min: 1, max: 1 };
+
+/// The code of a refusal that says: that node is no member.
+const NOT_A_MEMBER: u16 = 1;
+
+/// How many lives are remembered. Anyone who connects may claim to be anyone, so the memory must have an end.
+const LIVES_MAX: usize = 1024;
+
+/// Shared by the listener and all diallers of a node.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    serves_clients: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    identity: Identity,
+    members: Founders,
+    boots: BTreeMap<MemberId, u64>,
+}
+
+impl Gate {
+    pub(crate) fn new(identity: Identity, serves_clients: bool) -> Self {
+        let state = State { identity, members: Founders::new(), boots: BTreeMap::new() };
+        Self { serves_clients, state: Mutex::new(state) }
+    }
+
+    /// What to say of this node.
+    pub(crate) fn local(&self) -> Local {
+        Local::new(PROTOCOL, glue::identity_to_net(self.state().identity))
+    }
+
+    /// The node has learnt its cluster, or who belongs to it.
+    pub(crate) fn update(&self, identity: Identity, members: Option<Founders>) {
+        let mut state = self.state();
+        state.identity = identity;
+        if let Some(members) = members {
+            state.members = members;
+        }
+    }
+
+    /// Nothing panics under the lock, and nothing is left half done.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As a [`Policy`] of several owners.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedGate(pub(crate) std::sync::Arc<Gate>);
+
+impl Policy for SharedGate {
+    fn admit(&self, remote: &Hello) -> Result<(), Refusal> {
+        let mut state = self.0.state();
+        let ours = glue::identity_to_net(state.identity).cluster;
+        if !ours.may_equal(&remote.identity.cluster) {
+            return Err(Refusal::WrongCluster { ours });
+        }
+        match remote.role {
+            Role::Client if self.0.serves_clients => return Ok(()),
+            Role::Peer => {}
+            role => return Err(Refusal::RoleNotServed { role }),
+        }
+        let who = glue::member_from_net(&remote.identity);
+        if !state.members.is_empty() && !state.members.contains_key(&who.node) {
+            let NodeId(node) = who.node;
+            let message = format!("node {node} does not belong to this cluster; check --id and --cluster on both sides");
+            return Err(Refusal::Application { code: NOT_A_MEMBER, message });
+        }
+        if who.node == state.identity.member.node {
+            let message = format!("node {} is here; two nodes were started with this id", who.node);
+            return Err(Refusal::Application { code: NOT_A_MEMBER, message });
+        }
+        let boot = remote.identity.boot;
+        let room = state.boots.len() < LIVES_MAX;
+        match state.boots.entry(who) {
+            Entry::Occupied(seen) if boot < *seen.get() => {
+                return Err(Refusal::StaleBoot { seen: *seen.get() });
+            }
+            Entry::Occupied(mut seen) => *seen.get_mut() = boot,
+            Entry::Vacant(place) if room => drop(place.insert(boot)),
+            Entry::Vacant(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! What comes in to the loop, by where it comes from: requests, peers, and the node's own threads.
+//!
+//! Guards: each of the three is bounded. Requests wait in the connection's task while the channel is full, and their
+//! number and bytes are limited before (see `server::quota`); peers' envelopes hold permits for their bytes; the node's
+//! own answers are at most one for each thing it was asked.
+
+use std::fmt;
+
+use bytes::Bytes;
+use raft_core::{Entry, Envelope, FetchId, JobId, LogId, MemberId};
+use raft_log::Counters;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::StateMachine;
+use super::formation::FormationMessage;
+use super::replica::{ReadFailure, ReadRequest, Replica, View, WriteFailure};
+
+/// How many batches of requests, and of envelopes, wait for the loop.
+const WAITING_MAX: usize = 1024;
+
+/// What an answer may look at: the node as it is when the answer is made.
+pub(crate) struct Context<'a, S> {
+    pub(crate) machine: &'a S,
+    pub(crate) view: View,
+}
+
+/// Whoever waits for a write.
+pub(crate) trait WriteTicket<S: StateMachine>: Send + 'static {
+    /// The answer.
+    fn done(self, context: &Context<'_, S>, result: Result<(LogId, S::Output), WriteFailure>);
+}
+
+/// Whoever waits for a read.
+pub(crate) trait ReadTicket<S: StateMachine>: Send + 'static {
+    /// The answer: `Ok` says that the question may be put to the state machine now.
+    fn done(self, context: &Context<'_, S>, result: Result<(), ReadFailure>);
+}
+
+/// What someone wants to know of the node itself.
+pub(crate) struct Inspection<'a, S: StateMachine, W, R> {
+    pub(crate) replica: &'a Replica<S, W, R>,
+    pub(crate) counters: Counters,
+    /// Peers that cannot be reached, and why.
+    pub(crate) troubles: Vec<String>,
+}
+
+type Inspector<S, W, R> = Box<dyn FnOnce(&Inspection<'_, S, W, R>) + Send>;
+
+/// From whoever uses the node.
+pub(crate) enum Request<S: StateMachine, W, R> {
+    Batch { writes: Vec<(Bytes, W)>, reads: Vec<ReadRequest<R>> },
+    Inspect(Inspector<S, W, R>),
+}
+
+/// From other nodes.
+pub(crate) enum FromPeer {
+    Envelope { envelope: Envelope, held: Option<OwnedSemaphorePermit> },
+    Formation { from: MemberId, message: FormationMessage },
+}
+
+/// From the node's own threads, and from whoever stops it.
+#[derive(Debug)]
+pub(crate) enum Own {
+    Durable(JobId),
+    LogFailed(String),
+    Fetched { id: FetchId, entries: Vec<Entry> },
+    Stop,
+}
+
+/// The sending ends of a node's inbox.
+pub(crate) struct Inbox<S: StateMachine, W, R> {
+    pub(crate) requests: mpsc::Sender<Request<S, W, R>>,
+    pub(crate) peers: mpsc::Sender<FromPeer>,
+    pub(crate) own: mpsc::UnboundedSender<Own>,
+}
+
+impl<S: StateMachine, W, R> Clone for Inbox<S, W, R> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone(), peers: self.peers.clone(), own: self.own.clone() }
+    }
+}
+
+impl<S: StateMachine, W, R> fmt::Debug for Inbox<S, W, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+/// The receiving ends: the loop's.
+pub(crate) struct Arrivals<S: StateMachine, W, R> {
+    pub(crate) requests: mpsc::Receiver<Request<S, W, R>>,
+    pub(crate) peers: mpsc::Receiver<FromPeer>,
+    pub(crate) own: mpsc::UnboundedReceiver<Own>,
+}
+
+/// Both ends of a new inbox.
+pub(crate) fn inbox<S: StateMachine, W, R>() -> (Inbox<S, W, R>, Arrivals<S, W, R>) {
+    let (requests, requests_in) = mpsc::channel(WAITING_MAX);
+    let (peers, peers_in) = mpsc::channel(WAITING_MAX);
+    let (own, own_in) = mpsc::unbounded_channel();
+    (Inbox { requests, peers, own }, Arrivals { requests: requests_in, peers: peers_in, own: own_in })
+}

@@ -1,0 +1,86 @@
+//! The connections that this node makes: one to each other node, kept alive, one way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use raft_core::{Envelope, NodeId};
+use raft_net_tcp::{Dial, Overflow, Peer, Role};
+use tracing::{debug, trace};
+
+use super::formation::{FormationMessage, Founders};
+use super::gate::{Gate, SharedGate};
+use crate::glue;
+use crate::wire::{self, kind};
+
+/// All peers that are dialled.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    me: NodeId,
+    config: raft_net_tcp::Config,
+    gate: Arc<Gate>,
+    overrides: BTreeMap<u64, String>,
+    seed: u64,
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        me: NodeId,
+        config: raft_net_tcp::Config,
+        gate: Arc<Gate>,
+        overrides: BTreeMap<u64, String>,
+        seed: u64,
+    ) -> Self {
+        Self { me, config, gate, overrides, seed, peers: BTreeMap::new() }
+    }
+
+    /// These are all nodes now: dials the new ones, hangs up on those that are gone, follows those that moved.
+    pub(crate) fn update(&mut self, nodes: &Founders) -> Result<(), raft_net_tcp::ConfigError> {
+        self.peers.retain(|node, _| nodes.contains_key(node));
+        for (&node, address) in nodes.iter().filter(|(node, _)| **node != self.me) {
+            let address = self.overrides.get(&node.0).unwrap_or(address);
+            match self.peers.get(&node) {
+                Some(peer) => peer.set_address(address),
+                None => {
+                    let gate = self.gate.clone();
+                    let dial = Dial::new(self.config.clone(), Role::Peer, move || gate.local())
+                        .expect_node(node.0)
+                        .policy(SharedGate(self.gate.clone()));
+                    let peer = Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)?;
+                    self.peers.insert(node, peer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends, or loses: Raft repairs that.
+    pub(crate) fn send(&self, envelope: &Envelope) {
+        let Some(peer) = self.peers.get(&envelope.to.node) else { return };
+        if let Err(error) = peer.try_send(kind::ENVELOPE, 0, wire::encode_envelope(envelope)) {
+            trace!(to = %envelope.to, %error, "an envelope was not sent");
+        }
+    }
+
+    /// Sends, or loses: it is said again.
+    pub(crate) fn send_formation(&self, to: NodeId, message: FormationMessage) {
+        let Some(peer) = self.peers.get(&to) else { return };
+        let body = wire::encode_formation(&glue::formation_to_wire(message));
+        if let Err(error) = peer.try_send(kind::FORMATION, 0, body) {
+            debug!(%to, %error, "a formation message was not sent");
+        }
+    }
+
+    /// Who cannot be reached, and why.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        self.peers
+            .iter()
+            .filter_map(|(node, peer)| {
+                let status = peer.status();
+                let status = status.borrow();
+                let error = status.last_error.as_ref().filter(|_| status.connected.is_none())?;
+                Some(format!("node {node}: {error}"))
+            })
+            .collect()
+    }
+}

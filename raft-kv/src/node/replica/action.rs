@@ -1,0 +1,167 @@
+//! What a replica asks of its driver.
+
+use raft_core::{
+    AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, PersistJob, Rejected, RoleName,
+    StartError, Term,
+};
+
+use crate::node::formation::{FormationError, FormationMessage, Founders};
+use crate::node::machine::Halt;
+
+/// One thing for the driver to do. `O` is the state machine's output, `W` and `R` are the tickets.
+#[derive(Debug)]
+#[must_use = "an action that is dropped is an order that is not carried out"]
+pub enum Action<O, W, R> {
+    /// Send this to the node it is for. It may be lost.
+    Send(Envelope),
+    /// Send this to a node. It may be lost.
+    SendFormation {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: FormationMessage,
+    },
+    /// Write this to the log, whole or not at all; answer with [`Replica::persisted`](super::Replica::persisted).
+    Persist(PersistJob),
+    /// Read these from the log; answer with [`Replica::fetched`](super::Replica::fetched).
+    Fetch(FetchJob),
+    /// Where the other nodes are has changed; this is all of them, and may hold this node too.
+    Peers(Founders),
+    /// The ticket's command is applied here.
+    Written {
+        /// Whose command it was.
+        ticket: W,
+        /// Where it stands in the log.
+        at: LogId,
+        /// What the state machine answered.
+        output: O,
+    },
+    /// The ticket's command was not applied, or nobody can say.
+    WriteFailed {
+        /// Whose command it was.
+        ticket: W,
+        /// Why.
+        why: WriteFailure,
+    },
+    /// The state machine, as it is now, answers this ticket's question. To be asked before anything else is done.
+    ReadReady(R),
+    /// The ticket's question cannot be answered.
+    ReadFailed {
+        /// Whose question it was.
+        ticket: R,
+        /// Why.
+        why: ReadFailure,
+    },
+    /// Something for the log of the process.
+    Notice(Notice),
+    /// The node must stop, now, without acknowledging anything more. The last action.
+    Fatal(Fatal),
+}
+
+/// Why something was surely not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotDone {
+    /// The cluster is not formed yet; whom this node waits for.
+    NotFormed(String),
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, and where it is, as far as this node knows.
+        leader: Option<(NodeId, String)>,
+    },
+    /// Too much is under way.
+    Busy,
+    /// The command is over the limit for one.
+    TooLarge,
+    /// The read could not be confirmed, or the index it wanted was not applied in time.
+    Failed,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// Why a write has no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteFailure {
+    /// It was surely not applied, and never will be.
+    Not(NotDone),
+    /// It may be applied yet, or never.
+    Unknown,
+}
+
+/// Why a read has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFailure(pub NotDone);
+
+impl From<NotDone> for ReadFailure {
+    fn from(why: NotDone) -> Self {
+        Self(why)
+    }
+}
+
+/// What stands in every reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The cluster; unknown while it is not formed.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// Its term.
+    pub term: Term,
+    /// Its role.
+    pub role: RoleName,
+    /// Up to where its state machine has applied.
+    pub applied: Index,
+}
+
+/// Something for the log of the process. Nothing needs to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The core's.
+    Core(Event),
+    /// A peer's envelope was not used.
+    Rejected {
+        /// The peer.
+        from: MemberId,
+        /// Why.
+        why: Rejected,
+    },
+    /// The cluster is formed; its first membership is about to be made durable.
+    Formed {
+        /// Its id.
+        cluster: ClusterId,
+    },
+    /// A member came with a new data directory and asks to found the cluster anew. It was told that it cannot.
+    Wiped {
+        /// As the membership knows it.
+        member: MemberId,
+        /// As it is now.
+        now: MemberId,
+    },
+}
+
+/// Why a node must stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// It cannot take part in the cluster that it found.
+    #[error(transparent)]
+    Formation(#[from] FormationError),
+    /// The first membership cannot be started with.
+    #[error("the first membership cannot be started with: {0}")]
+    Bootstrap(StartError),
+    /// An entry of the log cannot be applied.
+    #[error("entry {at} cannot be applied: {halt}; start a version of this software that knows it")]
+    Apply {
+        /// The entry.
+        at: LogId,
+        /// Why.
+        halt: Halt,
+    },
+    /// The driver answered what was not asked.
+    #[error("the driver is broken: {0}")]
+    Answer(AnswerError),
+    /// The core asked for what this replica cannot do.
+    #[error("the replica is behind its core: {0}")]
+    UnknownEffect(String),
+}

@@ -1,0 +1,494 @@
+//! One node as a synchronous machine: core, state machine, formation, and who waits for what.
+//!
+//! Events go in through the methods; [`Replica::next_action`] gives what is to be done about them. There is no clock, no
+//! file, no socket and no randomness in here, and every map is ordered: the same events give the same actions.
+//!
+//! Guards: every ticket that comes in goes out exactly once, as applied, surely not applied, or unknown; and "applied"
+//! only after this node's state machine has applied the very entry that the ticket's command became.
+
+mod action;
+mod reads;
+mod start;
+mod writes;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use raft_core::{
+    ApplyJob, Effect, Entry, Envelope, Event, FetchId, Identity, Index, JobId, MemberId, Membership, NodeId, Payload,
+    PersistJob, Raft, RoleName, Status, Term,
+};
+
+pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
+pub use reads::{Freshness, ReadRequest};
+pub use start::{FormedDisk, ReplicaConfig, ReplicaError, Start};
+
+use crate::glue;
+use crate::node::StateMachine;
+use crate::node::formation::{Formation, FormationMessage, Formed, Founders, Verdict};
+use reads::Reads;
+use writes::Writes;
+
+/// Whether the node belongs to a cluster yet.
+#[derive(Clone, Debug)]
+enum Phase {
+    Forming(Formation),
+    Formed(Box<Member>),
+}
+
+/// A node that belongs to a cluster.
+#[derive(Clone, Debug)]
+struct Member {
+    core: Raft,
+    founding: Membership,
+    /// Whether this disk holds the founding membership already: only then does the node say that the cluster is formed.
+    durable: bool,
+}
+
+/// What the core said last of itself: kept here because a reply needs it, and a full status is costly.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    term: Term,
+    role: RoleName,
+    leader: Option<NodeId>,
+}
+
+/// A node. `W` and `R` are what the caller wants back with the outcome of a write and of a read: its *tickets*.
+#[derive(Debug)]
+pub struct Replica<S, W, R>
+where
+    S: StateMachine,
+{
+    config: ReplicaConfig,
+    identity: Identity,
+    phase: Phase,
+    standing: Standing,
+    machine: S,
+    applied: Index,
+    writes: Writes<W>,
+    reads: Reads<R>,
+    actions: VecDeque<Action<S::Output, W, R>>,
+    /// Where every other node is, by the membership in force, or by the founders' list.
+    addresses: BTreeMap<NodeId, String>,
+    /// Nothing more happens here.
+    halted: bool,
+}
+
+impl<S: StateMachine, W, R> Replica<S, W, R> {
+    /// Who this node is. The cluster is unknown until it is formed.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The state machine, as it is after everything up to [`View::applied`].
+    #[must_use]
+    pub fn machine(&self) -> &S {
+        &self.machine
+    }
+
+    /// What stands in every reply.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            cluster: self.identity.cluster,
+            node: self.identity.member.node,
+            term: self.standing.term,
+            role: self.standing.role,
+            applied: self.applied,
+        }
+    }
+
+    /// The core's own picture; none while the cluster is not formed.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        match &self.phase {
+            Phase::Forming(_) => None,
+            Phase::Formed(member) => Some(member.core.status()),
+        }
+    }
+
+    /// What an unformed node waits for, in words; none once the cluster is formed.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Forming(formation) => Some(formation.waits_for()),
+            Phase::Formed(_) => None,
+        }
+    }
+
+    /// Who leads, as far as this node knows, and where that node is.
+    #[must_use]
+    pub fn leader(&self) -> Option<(NodeId, String)> {
+        let leader = self.standing.leader?;
+        Some((leader, self.addresses.get(&leader).cloned().unwrap_or_default()))
+    }
+
+    /// How many tickets have no answer yet.
+    #[must_use]
+    pub fn open_tickets(&self) -> usize {
+        self.writes.len() + self.reads.len()
+    }
+
+    /// Time has passed. Feed what has arrived first.
+    pub fn tick(&mut self, elapsed_ticks: u32) {
+        if self.halted {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Forming(formation) => formation.tick(elapsed_ticks),
+            Phase::Formed(member) => member.core.tick(elapsed_ticks),
+        }
+        for ticket in self.reads.tick(elapsed_ticks) {
+            self.actions.push_back(Action::ReadFailed { ticket, why: NotDone::Failed.into() });
+        }
+    }
+
+    /// Ticks until a tick would do anything by itself: the driver may sleep so long.
+    #[must_use]
+    pub fn ticks_until_deadline(&self) -> u32 {
+        let own = match &self.phase {
+            Phase::Forming(formation) => formation.ticks_until_deadline(),
+            Phase::Formed(member) => member.core.ticks_until_deadline(),
+        };
+        own.min(self.reads.ticks_until_deadline())
+    }
+
+    /// A peer's envelope. An unformed node has no use for any.
+    pub fn receive(&mut self, envelope: Envelope) {
+        let Some(core) = self.core() else { return };
+        let from = envelope.from.member;
+        if let Err(why) = core.receive(envelope) {
+            self.actions.push_back(Action::Notice(Notice::Rejected { from, why }));
+        }
+    }
+
+    /// A peer's word about the formation of the cluster. `from` is who the connection's handshake named.
+    pub fn receive_formation(&mut self, from: MemberId, message: FormationMessage) {
+        if self.halted {
+            return;
+        }
+        match (&mut self.phase, message) {
+            (Phase::Forming(formation), FormationMessage::Hello(hello)) if hello.from == from => {
+                formation.on_hello(hello);
+            }
+            (Phase::Forming(formation), FormationMessage::Formed(formed)) => match formation.on_formed(&formed) {
+                Ok(Verdict::Found(founding)) => self.found(founding),
+                Ok(Verdict::Wait) => {}
+                Err(error) => self.halt(Fatal::Formation(error)),
+            },
+            (Phase::Formed(member), FormationMessage::Hello(hello)) if hello.from == from && member.durable => {
+                let formed = Formed {
+                    cluster: self.identity.cluster,
+                    founding: member.founding.clone(),
+                    current: member.core.status().membership,
+                };
+                let message = FormationMessage::Formed(formed);
+                self.actions.push_back(Action::SendFormation { to: from.node, message });
+                if let Some(known) = member.core.status().membership.member(from.node)
+                    && known.incarnation != from.incarnation
+                {
+                    let member = MemberId { node: from.node, incarnation: known.incarnation };
+                    self.actions.push_back(Action::Notice(Notice::Wiped { member, now: from }));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Commands to replicate, in order, each with its ticket.
+    pub fn write(&mut self, batch: Vec<(Bytes, W)>) {
+        if batch.is_empty() {
+            return;
+        }
+        let refusal = match self.refusal() {
+            Some(refusal) => refusal,
+            None if self.writes.len() + batch.len() > self.config.writes_max => WriteFailure::Not(NotDone::Busy),
+            None => return self.propose(batch),
+        };
+        for (_, ticket) in batch {
+            self.actions.push_back(Action::WriteFailed { ticket, why: refusal.clone() });
+        }
+    }
+
+    /// Questions to the state machine, each with its ticket.
+    pub fn read(&mut self, batch: Vec<ReadRequest<R>>) {
+        if batch.is_empty() {
+            return;
+        }
+        if let Some(WriteFailure::Not(why)) = self.refusal() {
+            return self.fail_reads(batch, &why);
+        }
+        let (stale, linearizable): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|request| request.freshness == Freshness::Stale);
+        self.admit_reads(stale);
+        if linearizable.is_empty() {
+            return;
+        }
+        if self.reads.len() + linearizable.len() > self.config.reads_max {
+            return self.fail_reads(linearizable, &NotDone::Busy);
+        }
+        let Some(core) = self.core() else { return };
+        // One read of the core stands for all of the batch: each had arrived before it was asked.
+        match core.read() {
+            Ok(id) => self.reads.confirm(id, linearizable),
+            Err(error) => {
+                let why = self.read_refusal(error);
+                self.fail_reads(linearizable, &why);
+            }
+        }
+    }
+
+    /// Every job up to this one is durable.
+    pub fn persisted(&mut self, job: JobId) {
+        let Some(core) = self.core() else { return };
+        if let Err(error) = core.persisted(job) {
+            return self.halt(Fatal::Answer(error));
+        }
+        if let Phase::Formed(member) = &mut self.phase {
+            member.durable = true;
+        }
+    }
+
+    /// What the log held for a fetch; nothing when it was cut since.
+    pub fn fetched(&mut self, id: FetchId, entries: Vec<Entry>) {
+        if let Some(core) = self.core() {
+            core.fetched(id, entries);
+        }
+    }
+
+    /// Ends this node's part: every ticket is answered, and nothing happens after. What was handed out before stays
+    /// valid.
+    pub fn stop(&mut self) {
+        if !self.halted {
+            self.fail_everything();
+            self.halted = true;
+        }
+    }
+
+    /// The next thing to do, if there is any. Call it until it returns none, after every event or batch of events: what
+    /// one action can cover is gathered from all events since.
+    pub fn next_action(&mut self) -> Option<Action<S::Output, W, R>> {
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Some(action);
+            }
+            if self.halted {
+                return None;
+            }
+            let effect = match &mut self.phase {
+                Phase::Forming(_) => {
+                    self.form();
+                    if self.actions.is_empty() && matches!(self.phase, Phase::Forming(_)) {
+                        return None;
+                    }
+                    continue;
+                }
+                Phase::Formed(member) => member.core.next_effect()?,
+            };
+            self.on_effect(effect);
+        }
+    }
+
+    fn on_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(envelope) => self.actions.push_back(Action::Send(envelope)),
+            Effect::Persist(job) => self.on_persist(job),
+            Effect::Apply(job) => self.on_apply(job),
+            Effect::FetchLog(job) => self.actions.push_back(Action::Fetch(job)),
+            Effect::ReadReady(id) => {
+                let requests = self.reads.confirmed(id);
+                self.admit_reads(requests);
+            }
+            Effect::ReadFailed(id) => {
+                let requests = self.reads.confirmed(id);
+                self.fail_reads(requests, &NotDone::Failed);
+            }
+            Effect::Outcome(id, outcome) => {
+                if let Some(ticket) = self.writes.decide(id, outcome) {
+                    self.actions.push_back(Action::WriteFailed { ticket, why: WriteFailure::Unknown });
+                }
+            }
+            Effect::Event(event) => {
+                if let Event::RoleChanged { term, role, leader } = event {
+                    self.standing = Standing { term, role, leader };
+                }
+                self.actions.push_back(Action::Notice(Notice::Core(event)));
+            }
+            // The core may learn to ask for more; a replica that does not know how to carry it out must not go on as if
+            // it had.
+            other => self.halt(Fatal::UnknownEffect(format!("{other:?}"))),
+        }
+    }
+
+    fn on_persist(&mut self, job: PersistJob) {
+        let membership_moved = job.truncate_from.is_some()
+            || job.entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)));
+        self.actions.push_back(Action::Persist(job));
+        if membership_moved {
+            self.refresh_addresses();
+        }
+    }
+
+    /// Applies what is committed, and answers whoever waits for it.
+    fn on_apply(&mut self, job: ApplyJob) {
+        for entry in job.entries {
+            let at = entry.id;
+            assert!(at.index == self.applied.next(), "entry {at} was handed out to apply after {}", self.applied);
+            let output = match &entry.payload {
+                Payload::Command(command) => match self.machine.apply(at, command) {
+                    Ok(output) => Some(output),
+                    Err(halt) => return self.halt(Fatal::Apply { at, halt }),
+                },
+                Payload::Noop | Payload::Membership(_) => {
+                    self.machine.passed(at);
+                    None
+                }
+            };
+            self.applied = at.index;
+            if let (Some(ticket), Some(output)) = (self.writes.applied(at), output) {
+                self.actions.push_back(Action::Written { ticket, at, output });
+            }
+        }
+        for ticket in self.reads.applied(self.applied) {
+            self.actions.push_back(Action::ReadReady(ticket));
+        }
+        let applied = self.applied;
+        if let Some(Err(error)) = self.core().map(|core| core.applied(applied)) {
+            self.halt(Fatal::Answer(error));
+        }
+    }
+
+    /// Moves the formation of the cluster on.
+    fn form(&mut self) {
+        let Phase::Forming(formation) = &mut self.phase else { return };
+        if let Some(hello) = formation.next_hello() {
+            let me = self.identity.member.node;
+            for &to in formation.founders().keys().filter(|node| **node != me) {
+                let message = FormationMessage::Hello(hello.clone());
+                self.actions.push_back(Action::SendFormation { to, message });
+            }
+        }
+        // Only after the hello: it holds this node's own promise, which the others need to found with us.
+        if let Verdict::Found(founding) = formation.verdict() {
+            self.found(founding);
+        }
+    }
+
+    /// Starts the core with the first membership. Nothing is said in its name before that is durable: the core withholds.
+    fn found(&mut self, founding: Membership) {
+        self.identity.cluster = crate::wire::cluster_id(&founding);
+        match Raft::bootstrap(self.config.core.clone(), self.identity, founding.clone()) {
+            Ok(core) => {
+                self.standing = start::standing(&core);
+                self.phase = Phase::Formed(Box::new(Member { core, founding, durable: false }));
+                self.actions.push_back(Action::Notice(Notice::Formed { cluster: self.identity.cluster }));
+                self.refresh_addresses();
+            }
+            Err(error) => self.halt(Fatal::Bootstrap(error)),
+        }
+    }
+
+    fn propose(&mut self, mut batch: Vec<(Bytes, W)>) {
+        let Phase::Formed(member) = &mut self.phase else { return };
+        let commands = batch.iter().map(|(command, _)| command.clone()).collect();
+        match member.core.propose(commands) {
+            Ok(ids) => self.writes.propose(ids, batch.into_iter().map(|(_, ticket)| ticket)),
+            // One that does not fit must not take the others with it.
+            Err(raft_core::ProposeError::Busy | raft_core::ProposeError::BadBatch) if batch.len() > 1 => {
+                let rest = batch.split_off(batch.len() / 2);
+                self.propose(batch);
+                self.propose(rest);
+            }
+            Err(error) => {
+                let why = self.write_refusal(error);
+                for (_, ticket) in batch {
+                    self.actions.push_back(Action::WriteFailed { ticket, why: why.clone() });
+                }
+            }
+        }
+    }
+
+    /// Answers those whose wanted index is applied, keeps the others for a while.
+    fn admit_reads(&mut self, requests: Vec<ReadRequest<R>>) {
+        for request in requests {
+            if request.min_applied <= self.applied {
+                self.actions.push_back(Action::ReadReady(request.ticket));
+            } else if self.reads.len() >= self.config.reads_max {
+                let why = ReadFailure(NotDone::Busy);
+                self.actions.push_back(Action::ReadFailed { ticket: request.ticket, why });
+            } else {
+                self.reads.wait(request.min_applied, self.config.read_wait_ticks, request.ticket);
+            }
+        }
+    }
+
+    fn fail_reads(&mut self, requests: Vec<ReadRequest<R>>, why: &NotDone) {
+        for request in requests {
+            self.actions.push_back(Action::ReadFailed { ticket: request.ticket, why: ReadFailure(why.clone()) });
+        }
+    }
+
+    fn core(&mut self) -> Option<&mut Raft> {
+        match &mut self.phase {
+            Phase::Formed(member) if !self.halted => Some(&mut member.core),
+            _ => None,
+        }
+    }
+
+    /// Why nothing can be taken at all now, if so.
+    fn refusal(&self) -> Option<WriteFailure> {
+        if self.halted {
+            return Some(WriteFailure::Not(NotDone::Stopping));
+        }
+        self.waits_for().map(|why| WriteFailure::Not(NotDone::NotFormed(why)))
+    }
+
+    fn write_refusal(&self, error: raft_core::ProposeError) -> WriteFailure {
+        WriteFailure::Not(match error {
+            raft_core::ProposeError::NotLeader { .. } => NotDone::NotLeader { leader: self.leader() },
+            raft_core::ProposeError::BadBatch => NotDone::TooLarge,
+            _ => NotDone::Busy,
+        })
+    }
+
+    fn read_refusal(&self, error: raft_core::ReadError) -> NotDone {
+        match error {
+            raft_core::ReadError::NotLeader { .. } => NotDone::NotLeader { leader: self.leader() },
+            _ => NotDone::Busy,
+        }
+    }
+
+    fn refresh_addresses(&mut self) {
+        let Phase::Formed(member) = &self.phase else { return };
+        let addresses: Founders = member
+            .core
+            .status()
+            .membership
+            .members()
+            .filter_map(|(member, context)| Some((member.node, glue::address(context)?)))
+            .collect();
+        if addresses != self.addresses {
+            self.addresses = addresses.clone();
+            self.actions.push_back(Action::Peers(addresses));
+        }
+    }
+
+    fn fail_everything(&mut self) {
+        for ticket in self.writes.drain() {
+            self.actions.push_back(Action::WriteFailed { ticket, why: WriteFailure::Unknown });
+        }
+        for ticket in self.reads.drain() {
+            self.actions.push_back(Action::ReadFailed { ticket, why: ReadFailure(NotDone::Stopping) });
+        }
+    }
+
+    /// Nothing may happen after this: whoever waits gets an honest answer, and the last action says why.
+    fn halt(&mut self, why: Fatal) {
+        if !self.halted {
+            self.fail_everything();
+            self.halted = true;
+            self.actions.push_back(Action::Fatal(why));
+        }
+    }
+}

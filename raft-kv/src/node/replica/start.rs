@@ -1,0 +1,159 @@
+//! How a replica begins: with an empty directory, or with what its disk holds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use raft_core::{
+    Boot, ClusterId, Config, ConfigError, HardState, Identity, Index, LogId, MemberId, Membership, Raft, RecoverError,
+    Recovered, RoleName, Term,
+};
+
+use super::{Action, Member, Phase, Reads, Replica, Standing, Writes};
+use crate::node::StateMachine;
+use crate::node::formation::{Formation, Founders, FoundersError};
+
+/// A replica's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// The core's.
+    pub core: Config,
+    /// How many writes may have no answer; beyond it they are refused as busy.
+    pub writes_max: usize,
+    /// How many reads may have no answer; beyond it they are refused as busy.
+    pub reads_max: usize,
+    /// How long a read waits for the index that it wants applied, in ticks.
+    pub read_wait_ticks: u32,
+}
+
+impl ReplicaConfig {
+    /// Safe settings around the core's: 65,536 writes and as many reads, and two election timeouts of waiting.
+    #[must_use]
+    pub const fn new(core: Config) -> Self {
+        let read_wait_ticks = core.election_timeout_ticks.saturating_mul(2);
+        Self { core, writes_max: 1 << 16, reads_max: 1 << 16, read_wait_ticks }
+    }
+}
+
+/// Who starts, and from what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The node in its directory's incarnation.
+    pub member: MemberId,
+    /// This start's number.
+    pub boot: Boot,
+    /// Who founds the cluster. Used only while the directory belongs to none.
+    pub founders: Founders,
+    /// What the directory holds; none when it belongs to no cluster yet.
+    pub disk: Option<FormedDisk>,
+}
+
+/// What the directory of a formed node holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormedDisk {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The cluster's first membership.
+    pub founding: Membership,
+    /// The newest hard state.
+    pub hard_state: HardState,
+    /// The log's runs of equal terms.
+    pub runs: Vec<(Index, Term)>,
+    /// The log's last index.
+    pub last: Index,
+    /// Every membership in the log, ascending.
+    pub memberships: Vec<(LogId, Membership)>,
+}
+
+/// Why a replica was not started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// The settings cannot work.
+    #[error("the settings cannot work: {0}")]
+    Config(#[from] ConfigError),
+    /// The list of founders cannot work.
+    #[error(transparent)]
+    Founders(#[from] FoundersError),
+    /// The disk holds another cluster's first membership than it says.
+    #[error("the data directory says that it belongs to cluster {stored}, but its first membership is that of {found}")]
+    OtherCluster {
+        /// As the metadata says.
+        stored: ClusterId,
+        /// By the first membership.
+        found: ClusterId,
+    },
+    /// What the disk holds is not what a core ever wrote.
+    #[error("what the data directory holds does not add up: {0}")]
+    Recover(#[from] RecoverError),
+}
+
+impl<S: StateMachine, W, R> Replica<S, W, R> {
+    /// A node that begins its life, or goes on with it. `machine` has applied nothing yet.
+    ///
+    /// # Errors
+    /// As [`ReplicaError`] lists them.
+    pub fn start(config: ReplicaConfig, start: Start, machine: S) -> Result<Self, ReplicaError> {
+        config.core.validate()?;
+        let Start { member, boot, founders, disk } = start;
+        let mut identity = Identity { cluster: ClusterId::UNKNOWN, member, boot };
+        let mut addresses = BTreeMap::new();
+        let mut standing = Standing { term: Term::ZERO, role: RoleName::Follower, leader: None };
+        let phase = match disk {
+            None => {
+                addresses = founders.clone();
+                Phase::Forming(Formation::new(member, founders, config.core.heartbeat_ticks)?)
+            }
+            Some(disk) => {
+                identity.cluster = disk.cluster;
+                let member = recover(config.core.clone(), identity, disk)?;
+                standing = self::standing(&member.core);
+                Phase::Formed(Box::new(member))
+            }
+        };
+        let mut replica = Self {
+            config,
+            identity,
+            phase,
+            standing,
+            machine,
+            applied: Index::ZERO,
+            writes: Writes::new(),
+            reads: Reads::new(),
+            actions: VecDeque::new(),
+            addresses: BTreeMap::new(),
+            halted: false,
+        };
+        if !addresses.is_empty() {
+            replica.addresses = addresses.clone();
+            replica.actions.push_back(Action::Peers(addresses));
+        }
+        replica.refresh_addresses();
+        Ok(replica)
+    }
+}
+
+fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Member, ReplicaError> {
+    let found = crate::wire::cluster_id(&disk.founding);
+    if found != disk.cluster {
+        return Err(ReplicaError::OtherCluster { stored: disk.cluster, found });
+    }
+    let core = Raft::recover(
+        config,
+        Recovered {
+            identity,
+            hard_state: disk.hard_state,
+            base: LogId::ZERO,
+            base_membership: None,
+            runs: disk.runs,
+            last: disk.last,
+            memberships: disk.memberships,
+            applied: Index::ZERO,
+        },
+    )?;
+    Ok(Member { core, founding: disk.founding, durable: true })
+}
+
+/// How a core stands before it has said anything of it.
+pub(super) fn standing(core: &Raft) -> Standing {
+    let status = core.status();
+    Standing { term: status.term, role: status.role, leader: status.leader }
+}

@@ -1,0 +1,55 @@
+//! What is checked before a request reaches the loop: so that the loop, and every replica's apply, meets only what is
+//! well-formed and within the limits.
+
+use bytes::Bytes;
+use raft_core::Index;
+
+use super::KvFront;
+use crate::api::{Command, Query, RequestError};
+use crate::node::replica::Freshness;
+use crate::store::{validate_command, validate_query};
+use crate::wire::{self, DecodeError, Incoming};
+
+/// A payload below this is copied out of the buffer that it came in: the log keeps it for long, and a small slice would keep
+/// a large buffer alive.
+const COPY_BELOW_BYTES: usize = 1024;
+
+/// A request that may go to the loop.
+pub(super) enum Admitted {
+    Write(Bytes),
+    Read { query: Query, freshness: Freshness, min_applied: Index },
+    Status,
+}
+
+/// Decodes and checks a request.
+pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestError> {
+    match wire::decode_request(body).map_err(unreadable)? {
+        Incoming::Write { payload, command } => {
+            check_command(front, &payload, &command)?;
+            let small = payload.len() < COPY_BELOW_BYTES;
+            Ok(Admitted::Write(if small { Bytes::copy_from_slice(&payload) } else { payload }))
+        }
+        Incoming::Read { query, stale, min_applied } => {
+            validate_query(&query, &front.limits)?;
+            let freshness = if stale { Freshness::Stale } else { Freshness::Linearizable };
+            Ok(Admitted::Read { query, freshness, min_applied: Index(min_applied) })
+        }
+        Incoming::Status => Ok(Admitted::Status),
+    }
+}
+
+fn check_command(front: &KvFront, payload: &Bytes, command: &Command) -> Result<(), RequestError> {
+    // A command of a later cluster version would stop every node that applies it: it must not come into the log.
+    let needed = wire::command_header(payload).map_err(unreadable)?.cluster_version;
+    let in_force = front.observed().cluster_version;
+    if needed > in_force {
+        return Err(RequestError::Invalid(format!(
+            "the command needs cluster version {needed}, and {in_force} is in force; upgrade every node first"
+        )));
+    }
+    validate_command(command, &front.limits)
+}
+
+fn unreadable(error: DecodeError) -> RequestError {
+    RequestError::Invalid(format!("the request cannot be read: {error}"))
+}

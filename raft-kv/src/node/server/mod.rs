@@ -1,0 +1,210 @@
+//! The key-value store's way in: clients' connections.
+//!
+//! A connection has two tasks and no more, however many requests it carries: one decodes and checks what comes in, at the
+//! door, and hands it to the node's loop in batches; the other encodes the answers. Every request gets exactly one answer,
+//! with its request id, unless the connection ends before.
+
+mod connection;
+mod door;
+mod quota;
+mod status;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::LogId;
+use raft_net_tcp::Link;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::accept::Front;
+use super::inbox::{Context, Inbox, Own};
+use super::launch::{Running, launch};
+use super::replica::{NotDone, ReadFailure, WriteFailure};
+use super::{Exit, Halt, NodeConfig, StartError, StateMachine};
+use crate::api::{CommandReply, Header, LeaderHint, Query, Reply, RequestError};
+use crate::store::{Limits, Settings, Store};
+use connection::Answer;
+use quota::Quota;
+
+/// How many bytes of key-values one reply carries at most, though always one key-value. The largest frame that a client takes
+/// is 2 MiB; this leaves room for keys and headers.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+impl StateMachine for Store {
+    type Output = CommandReply;
+
+    fn apply(&mut self, at: LogId, command: &Bytes) -> Result<CommandReply, Halt> {
+        self.apply_payload(at, command).map_err(|error| Halt(error.to_string()))
+    }
+
+    fn passed(&mut self, at: LogId) {
+        self.note_applied(at.index);
+    }
+}
+
+/// How long a node that has stopped waits for its last answers to leave.
+const LAST_ANSWERS_MAX: Duration = Duration::from_millis(300);
+
+/// A key-value node that runs.
+#[derive(Debug)]
+pub struct Server {
+    own: mpsc::UnboundedSender<Own>,
+    local_addr: std::net::SocketAddr,
+    /// Tells connections to end once their answers are sent.
+    closing: watch::Sender<bool>,
+    /// Closed once every connection has ended.
+    connections: mpsc::Receiver<Infallible>,
+    exit: JoinHandle<Exit>,
+}
+
+impl Server {
+    /// Starts a node of the key-value store. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`StartError`] lists them.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let (closing, closing_seen) = watch::channel(false);
+        let (alive, connections) = mpsc::channel(1);
+        let front = Arc::new(KvFront::new(config.data_dir.clone(), closing_seen, alive));
+        let store = Store::new(Settings::default());
+        let Running { inbox, exit, local_addr, member } = launch(config, store, front).await?;
+        tracing::info!(%member, listen = %local_addr, version = env!("CARGO_PKG_VERSION"), "node started");
+        Ok(Self { own: inbox.own, local_addr, closing, connections, exit })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> std::net::SocketAddr {
+        self.local_addr
+    }
+
+    /// Tells it to stop: no request is taken any more, open ones are answered, the log is synced and closed. [`Server::ended`]
+    /// says when.
+    pub fn stop(&self) {
+        let _ = self.own.send(Own::Stop);
+    }
+
+    /// Waits until it has ended; after a stop also until every answer that was made is sent, for a while.
+    pub async fn ended(&mut self) -> Exit {
+        let exit = (&mut self.exit).await;
+        let exit = exit.unwrap_or_else(|error| Exit::Log(format!("the node's loop has ended: {error}")));
+        if exit == Exit::Stopped {
+            let _ = self.closing.send(true);
+            let _ = timeout(LAST_ANSWERS_MAX, self.connections.recv()).await;
+        }
+        exit
+    }
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct KvFront {
+    limits: Limits,
+    quota: Arc<Quota>,
+    data_dir: PathBuf,
+    observed: Mutex<Observed>,
+    closing: watch::Receiver<bool>,
+    /// Never used: every connection holds it, with the front, for as long as it lives.
+    _alive: mpsc::Sender<Infallible>,
+}
+
+/// How the node stood after the last round: for answers that are made at the door, without asking the loop.
+#[derive(Clone, Copy, Debug, Default)]
+struct Observed {
+    header: Header,
+    cluster_version: u16,
+}
+
+impl KvFront {
+    fn new(data_dir: PathBuf, closing: watch::Receiver<bool>, alive: mpsc::Sender<Infallible>) -> Self {
+        Self {
+            limits: Limits::default(),
+            quota: Arc::new(Quota::default()),
+            data_dir,
+            observed: Mutex::new(Observed::default()),
+            closing,
+            _alive: alive,
+        }
+    }
+
+    /// Nothing panics under the lock.
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn header(context: &Context<'_, Store>) -> Header {
+    let view = &context.view;
+    Header {
+        cluster: view.cluster.0,
+        node: view.node.0,
+        revision: context.machine.revision(),
+        applied: view.applied.0,
+        term: view.term.0,
+    }
+}
+
+impl Front<Store> for KvFront {
+    type Write = KvWrite;
+    type Read = KvRead;
+    const SERVES_CLIENTS: bool = true;
+
+    fn observe(&self, context: &Context<'_, Store>) {
+        *self.observed() = Observed { header: header(context), cluster_version: context.machine.cluster_version() };
+    }
+
+    async fn serve(self: Arc<Self>, link: Link, inbox: Inbox<Store, KvWrite, KvRead>) {
+        connection::serve(self, link, inbox).await;
+    }
+}
+
+/// A client that waits for a command.
+#[derive(Debug)]
+pub(crate) struct KvWrite(Answer);
+
+/// A client that waits for an answer to a query.
+#[derive(Debug)]
+pub(crate) struct KvRead {
+    query: Query,
+    answer: Answer,
+}
+
+impl super::inbox::WriteTicket<Store> for KvWrite {
+    fn done(self, context: &Context<'_, Store>, result: Result<(LogId, CommandReply), WriteFailure>) {
+        let body = match result {
+            Ok((_, reply)) => Ok(Reply::Command(reply)),
+            Err(WriteFailure::Unknown) => Err(RequestError::Unknown),
+            Err(WriteFailure::Not(why)) => Err(not_done(why)),
+        };
+        self.0.send(header(context), body);
+    }
+}
+
+impl super::inbox::ReadTicket<Store> for KvRead {
+    fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
+        let body = match result {
+            Ok(()) => Ok(Reply::Query(context.machine.query(&self.query, REPLY_BYTES_MAX))),
+            Err(ReadFailure(why)) => Err(not_done(why)),
+        };
+        self.answer.send(header(context), body);
+    }
+}
+
+fn not_done(why: NotDone) -> RequestError {
+    match why {
+        NotDone::NotFormed(why) => RequestError::NotFormed(why),
+        NotDone::NotLeader { leader } => RequestError::NotLeader {
+            leader: leader.map(|(node, address)| LeaderHint { node: node.0, address }),
+        },
+        NotDone::Busy => RequestError::Busy,
+        NotDone::TooLarge => RequestError::Invalid("the command is larger than the log takes".into()),
+        NotDone::Failed => RequestError::ReadFailed,
+        // Surely not applied, and no use in asking here again: the client goes elsewhere.
+        NotDone::Stopping => RequestError::NotLeader { leader: None },
+    }
+}

@@ -1,0 +1,97 @@
+//! What a node says of itself to a client.
+
+use std::path::PathBuf;
+
+use raft_core::{PeerStatus, RoleName, Status};
+
+use super::{KvRead, KvWrite};
+use crate::api::{Header, LeaderHint, MemberStatus, NodeStatus};
+use crate::glue;
+use crate::node::config::TICK;
+use crate::node::disk;
+use crate::node::inbox::Inspection;
+use crate::store::Store;
+
+/// How many bytes the data directory takes. Asked on a thread that may wait for the disk.
+pub(super) async fn disk_bytes(dir: PathBuf) -> u64 {
+    tokio::task::spawn_blocking(move || disk::disk_bytes(&dir)).await.unwrap_or(0)
+}
+
+/// The node as it is now.
+pub(super) fn status(inspection: &Inspection<'_, Store, KvWrite, KvRead>, disk_bytes: u64) -> (Header, NodeStatus) {
+    let replica = inspection.replica;
+    let store = replica.machine();
+    let view = replica.view();
+    let identity = replica.identity();
+    let header = Header {
+        cluster: view.cluster.0,
+        node: view.node.0,
+        revision: store.revision(),
+        applied: view.applied.0,
+        term: view.term.0,
+    };
+    let mut node = NodeStatus {
+        id: identity.member.node.0,
+        incarnation: identity.member.incarnation.0,
+        boot: identity.boot.0,
+        leader: replica.leader().map(|(node, address)| LeaderHint { node: node.0, address }),
+        term: view.term.0,
+        applied: view.applied.0,
+        first: 1,
+        disk_bytes,
+        keys: store.key_count() as u64,
+        syncs: inspection.counters.syncs,
+        version: env!("CARGO_PKG_VERSION").into(),
+        cluster_version: store.cluster_version(),
+        ..NodeStatus::default()
+    };
+    let troubles = inspection.troubles.join("; ");
+    match replica.status() {
+        Some(status) => {
+            node.role = role(status.role).into();
+            node.commit = status.commit.0;
+            node.last = status.last.index.0;
+            node.members = members(&status);
+            node.error = troubles;
+        }
+        None => {
+            node.role = "forming".into();
+            let waits_for = replica.waits_for().unwrap_or_default();
+            node.error = if troubles.is_empty() { waits_for } else { format!("{waits_for} ({troubles})") };
+        }
+    }
+    (header, node)
+}
+
+fn role(role: RoleName) -> &'static str {
+    match role {
+        // What an operator wants to know is that it looks for votes.
+        RoleName::PreCandidate => RoleName::Candidate.as_str(),
+        role => role.as_str(),
+    }
+}
+
+fn members(status: &Status) -> Vec<MemberStatus> {
+    let me = status.identity.member;
+    let tick_ms = u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX);
+    status
+        .membership
+        .members()
+        .map(|(member, context)| {
+            let peer: Option<&PeerStatus> = status.peers.iter().find(|peer| peer.member == member);
+            let (matched, silent_ms) = match peer {
+                Some(peer) => (peer.matched.0, peer.silent_ticks.map(|ticks| ticks.saturating_mul(tick_ms))),
+                None if member == me && status.role == RoleName::Leader => (status.durable.0, Some(0)),
+                None => (0, None),
+            };
+            MemberStatus {
+                id: member.node.0,
+                incarnation: member.incarnation.0,
+                address: glue::address(context).unwrap_or_default(),
+                voter: status.membership.is_voter(member),
+                matched,
+                silent_ms,
+            }
+        })
+        .collect()
+}
