@@ -133,10 +133,10 @@ impl Raft {
                     .into_iter()
                     .filter(|entry| entry.id.index >= next && entry.id.index <= to)
                     .collect();
-                if good.first().is_some_and(|first| first.id.index == next) {
-                    if let Some(effect) = self.apply.hand_out(good) {
-                        self.outbox.push(effect);
-                    }
+                if good.first().is_some_and(|first| first.id.index == next)
+                    && let Some(effect) = self.apply.hand_out(good)
+                {
+                    self.outbox.push(effect);
                 }
             }
             Purpose::Peer(node) => self.on_fetched_for_peer(node, from, good, retry_at),

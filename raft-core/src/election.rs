@@ -89,12 +89,12 @@ impl Raft {
     /// The candidate's vote for itself counts once it is durable, if it is still that very campaign (S-B43).
     pub(crate) fn count_own_vote(&mut self, job: JobId) {
         let me = self.me().node;
-        if let Role::Candidate(campaign) = &mut self.role {
-            if campaign.own_vote_job.is_some_and(|own| own <= job) {
-                campaign.own_vote_job = None;
-                campaign.answers.insert(me, true);
-                self.count_votes();
-            }
+        if let Role::Candidate(campaign) = &mut self.role
+            && campaign.own_vote_job.is_some_and(|own| own <= job)
+        {
+            campaign.own_vote_job = None;
+            campaign.answers.insert(me, true);
+            self.count_votes();
         }
     }
 
@@ -191,20 +191,20 @@ impl Raft {
     // ---- the candidate's side ----
 
     pub(crate) fn on_pre_vote_response(&mut self, from: MemberId, id: RequestId, granted: bool) {
-        if let Role::PreCandidate(campaign) = &mut self.role {
-            if campaign.number == id.number {
-                campaign.answers.insert(from.node, granted);
-                self.count_votes();
-            }
+        if let Role::PreCandidate(campaign) = &mut self.role
+            && campaign.number == id.number
+        {
+            campaign.answers.insert(from.node, granted);
+            self.count_votes();
         }
     }
 
     pub(crate) fn on_vote_response(&mut self, from: MemberId, id: RequestId, granted: bool) {
-        if let Role::Candidate(campaign) = &mut self.role {
-            if campaign.number == id.number {
-                campaign.answers.insert(from.node, granted);
-                self.count_votes();
-            }
+        if let Role::Candidate(campaign) = &mut self.role
+            && campaign.number == id.number
+        {
+            campaign.answers.insert(from.node, granted);
+            self.count_votes();
         }
     }
 

@@ -81,6 +81,12 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
             raft.term, before.voted_for, raft.voted_for
         );
     }
+    check_role(before, raft);
+}
+
+/// What holds only of a leader, a candidate or a follower.
+fn check_role(before: &Before, raft: &Raft) {
+    let last = raft.log.last();
     match &raft.role {
         Role::Leader(leadership) => {
             assert!(
@@ -121,7 +127,7 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
             "a candidate voted for itself"
         ),
         Role::Follower | Role::PreCandidate(_) => {
-            assert!(raft.leader != Some(raft.me()), "only a leader leads")
+            assert!(raft.leader != Some(raft.me()), "only a leader leads");
         }
     }
 }

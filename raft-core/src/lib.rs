@@ -1,8 +1,100 @@
-//! placeholder
+//! Raft as a pure state machine: inputs in, effects out.
+//!
+//! This crate decides; it does nothing. It has no threads, no clocks, no sockets, no files and no randomness but a seed, and it
+//! is `no_std`. Whoever embeds it, the *driver*, brings those, in whatever form suits: an async runtime, a loop with a channel, a
+//! simulator. What it decides follows the Raft paper (Ongaro and Ousterhout, *In Search of an Understandable Consensus
+//! Algorithm*, extended version) and Ongaro's thesis; the code cites the section at each rule.
+//!
+//! # Driving it
+//!
+//! A [`Raft`] is one node. It is made in one of two ways, so that none is mistaken for the other:
+//! [`Raft::bootstrap`] founds a cluster on an empty disk, [`Raft::recover`] goes on from what a disk holds.
+//!
+//! *Inputs* tell it what happened: [`tick`](Raft::tick), [`receive`](Raft::receive), [`propose`](Raft::propose),
+//! [`read`](Raft::read). *Effects* tell the driver what to do: take them with [`next_effect`](Raft::next_effect) until there are
+//! none. An effect that needs an answer carries a number, and the *answer* names it:
+//!
+//! | effect | what the driver does | answer |
+//! | --- | --- | --- |
+//! | [`Effect::Send`] | sends it, or loses it, in any order | none |
+//! | [`Effect::Persist`] | writes it, all or nothing, and syncs | [`persisted`](Raft::persisted) |
+//! | [`Effect::Apply`] | applies the entries to the state machine | [`applied`](Raft::applied) |
+//! | [`Effect::FetchLog`] | reads entries from the log | [`fetched`](Raft::fetched) |
+//! | [`Effect::ReadReady`], [`Effect::ReadFailed`] | answers a read from the state machine, or sends its client elsewhere | none |
+//! | [`Effect::Outcome`] | tells a proposal's client what became of it | none |
+//! | [`Effect::Event`] | tells a person | none |
+//!
+//! Whoever works synchronously answers at once; whoever works asynchronously answers later, and goes on feeding inputs meanwhile.
+//! There is no second mode, and no storage trait.
+//!
+//! # What cannot be done wrong
+//!
+//! - **Sending before persisting.** The core withholds every message until the job that it depends on is answered as durable: a
+//!   vote until the vote is, an acknowledgement until the entries are. An effect that was handed out may be carried out at once.
+//! - **Taking an old write's answer for a new one.** Durability goes by job number; an index that was cut and written again waits
+//!   for the newer job.
+//! - **Applying what is not committed, or twice.** [`Effect::Apply`] holds only entries that are committed, and durable here, each
+//!   once in a life.
+//! - **Losing a proposal.** Each ends with exactly one [`Outcome`]; what is not known is called [`Outcome::Unknown`].
+//! - **Reading stale data.** A read waits for a majority that answered after it came in (ReadIndex, thesis §6.4). There are no lease
+//!   reads, which would trust clocks.
+//! - **Counting a node that lost its disk.** A member is a node *in an incarnation* of its data directory ([`MemberId`]), and every
+//!   answer names the life ([`Boot`]) of the node that asked.
+//! - **Trusting a peer.** No envelope makes the core panic; one that contradicts the protocol is [`Rejected`], and changes nothing.
+//!   The safety properties of Raft are asserted around every input, in release builds too.
+//!
+//! # An example
+//!
+//! A cluster of one, driven synchronously: every effect is carried out on the spot.
+//!
+//! ```
+//! use raft_core::*;
+//!
+//! let me = MemberId { node: NodeId(1), incarnation: Incarnation(0x5eed) };
+//! let members = Membership::of_voters([(me, "127.0.0.1:7101".into())])?;
+//! let identity = Identity { cluster: ClusterId([1; 16]), member: me, boot: Boot(1) };
+//! let mut raft = Raft::bootstrap(Config::new(42), identity, members)?;
+//! let mut applied = Vec::new();
+//!
+//! // The whole driver.
+//! let mut drive = |raft: &mut Raft| {
+//!     while let Some(effect) = raft.next_effect() {
+//!         match effect {
+//!             Effect::Persist(job) => raft.persisted(job.id).expect("a job that was handed out"), // after an fsync
+//!             Effect::Apply(job) => {
+//!                 let last = job.entries.last().expect("a job is never empty").id.index;
+//!                 applied.extend(job.entries);
+//!                 raft.applied(last).expect("entries that were handed out");
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//! };
+//!
+//! drive(&mut raft);
+//! while raft.status().role != RoleName::Leader {
+//!     raft.tick(1);
+//!     drive(&mut raft);
+//! }
+//! raft.propose(vec!["hello".into()])?;
+//! drive(&mut raft);
+//! assert_eq!(applied.last().expect("applied").payload, Payload::Command("hello".into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/three_nodes.rs` drives three nodes on threads of their own, over channels, with logs that survive a crash.
+//!
+//! # Not in this version
+//!
+//! Changes of the membership, learners, snapshots and leadership transfer: the types have room for them, the protocol does not do
+//! them yet. So a log only grows, and a cluster keeps the members that it was founded with.
+
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod apply;
 mod config;
@@ -46,3 +138,7 @@ pub use status::{PeerStatus, Status};
 pub use types::{
     Boot, ClusterId, HardState, Identity, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term,
 };
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -94,7 +94,7 @@ impl Progress {
                 *under_way = Some(ProbeSent {
                     number,
                     sent_at: now,
-                })
+                });
             }
             Mode::Stream => {
                 assert!(
@@ -164,21 +164,28 @@ impl Progress {
             .max(self.matched.next())
     }
 
-    /// A heartbeat was answered at `now`. A probe that has gone unanswered for a heartbeat interval is taken for lost, and so is
-    /// a stream whose oldest append has waited for three.
-    pub(crate) fn note_heartbeat_answered(&mut self, now: u64, heartbeat_ticks: u64) {
+    /// A heartbeat was answered at `now`, by a peer that says to match up to `matched`. Three things show in it that nothing else
+    /// would while no entries flow: a probe that was lost (unanswered for a heartbeat interval), an append that was lost (unanswered
+    /// for three), and a peer that was restarted and does not know any more how much of its log is the leader's.
+    pub(crate) fn note_heartbeat_answered(
+        &mut self,
+        matched: Index,
+        now: u64,
+        heartbeat_ticks: u64,
+    ) {
         let waited = |sent_at: u64, patience: u64| now.saturating_sub(sent_at) >= patience;
         match self.mode {
             Mode::Probe(Some(probe)) if waited(probe.sent_at, heartbeat_ticks) => {
-                self.mode = Mode::Probe(None)
+                self.mode = Mode::Probe(None);
             }
             Mode::Probe(_) => {}
             Mode::Stream => {
-                if self
+                let lost = self
                     .in_flight
                     .front()
-                    .is_some_and(|oldest| waited(oldest.sent_at, 3 * heartbeat_ticks))
-                {
+                    .is_some_and(|oldest| waited(oldest.sent_at, 3 * heartbeat_ticks));
+                let forgot = self.in_flight.is_empty() && matched < self.matched;
+                if lost || forgot {
                     self.become_probing(self.matched.next());
                 }
             }

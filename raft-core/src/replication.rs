@@ -15,13 +15,13 @@ use crate::types::{Index, LogId, MemberId, NodeId};
 
 impl Raft {
     pub(crate) fn on_leader_tick(&mut self) {
-        if let Some((job, issued_at)) = self.journal.oldest() {
-            if self.now - issued_at >= u64::from(self.config.disk_stall_ticks) {
-                // Someone whose disk works is to lead (F-P16).
-                self.outbox.push(Effect::Event(Event::DiskStalled { job }));
-                self.become_follower(self.term, None);
-                return;
-            }
+        if let Some((job, issued_at)) = self.journal.oldest()
+            && self.now - issued_at >= u64::from(self.config.disk_stall_ticks)
+        {
+            // Someone whose disk works is to lead (F-P16).
+            self.outbox.push(Effect::Event(Event::DiskStalled { job }));
+            self.become_follower(self.term, None);
+            return;
         }
         let now = self.now;
         let Role::Leader(leadership) = &self.role else {
@@ -84,7 +84,7 @@ impl Raft {
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
         let news = peer.note_matched(matched);
-        peer.note_heartbeat_answered(now, heartbeat);
+        peer.note_heartbeat_answered(matched, now, heartbeat);
         if news {
             self.advance_commit();
         }

@@ -94,7 +94,7 @@ impl Raft {
         match response {
             // A voter of an earlier term answers a pre-vote in that term: it has no reason to raise it.
             Message::PreVoteResponse { id, granted } => {
-                self.on_pre_vote_response(from, id, granted)
+                self.on_pre_vote_response(from, id, granted);
             }
             _ if term < self.term => {}
             Message::VoteResponse { id, granted } => self.on_vote_response(from, id, granted),

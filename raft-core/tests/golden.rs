@@ -1,0 +1,519 @@
+//! Raft by example: each script in `tests/golden` shows one behaviour, input and effects side by side. After an intended change,
+//! `UPDATE_GOLDENFILES=1 cargo test -p raft-core --test golden` writes the effects anew; what a script `expect`s stays as it is.
+//!
+//! | command | does |
+//! | --- | --- |
+//! | `cluster nodes=3` or `cluster logs=1,1;1,2; terms=2;2;2` | starts nodes with these logs, each a list of terms from index 1 |
+//! | `found nodes=3` | founds a cluster: entry 1@1 is its membership |
+//! | `campaign N` | lets time pass on nN alone until it begins a campaign |
+//! | `elect N` | the same, and delivers everything until nN leads; others forget a leader first |
+//! | `tick N [TICKS]`, `pause N TICKS` | time passes on nN, tick by tick, or all at once |
+//! | `propose N VALUE…`, `read N` | |
+//! | `deliver [from=N] [to=N]`, `settle` | delivers what is on its way now, or until nothing is |
+//! | `drop [from=N] [to=N]`, `keep [from=N] [to=N]`, `replay` | loses what is on its way, sets it aside, and brings it back, late |
+//! | `hold N`, `save N [COUNT]`, `crash N [kept=COUNT]`, `restart N` | the disk of nN holds writes back, finishes the oldest; nN dies, comes back |
+//! | `isolate N`, `cut FROM TO`, `heal` | |
+//! | `inject from=N to=M term=T KIND …` | a message made up by hand |
+//! | `messages`, `status`, `log N` | shows |
+//! | `expect N key=value…` | fails unless it is so |
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod harness;
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use goldenscript::Command;
+use harness::{Cluster, describe_envelope};
+use raft_core::{
+    AppendResult, Boot, Config, Entry, Envelope, Incarnation, Index, LogId, Message, RequestId,
+    RoleName, Sender, Term,
+};
+
+type Res<T> = Result<T, Box<dyn Error>>;
+
+#[derive(Default)]
+struct Script {
+    cluster: Option<Cluster>,
+    kept: Vec<Envelope>,
+}
+
+impl goldenscript::Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Res<String> {
+        let mut output = match command.name.as_str() {
+            "cluster" | "found" => self.create(command)?,
+            "tick" | "pause" | "campaign" | "elect" => self.time(command)?,
+            "propose" | "read" => self.ask(command)?,
+            "deliver" | "settle" | "drop" | "keep" | "replay" | "inject" => {
+                self.network(command)?
+            }
+            "hold" | "save" | "crash" | "restart" => self.disk(command)?,
+            "isolate" | "cut" | "heal" => self.links(command)?,
+            "messages" | "status" | "log" => self.show(command)?,
+            "expect" => self.expect(command)?,
+            other => return Err(format!("unknown command {other}").into()),
+        };
+        if let Some(cluster) = &mut self.cluster {
+            output.insert_str(0, &cluster.take_trace());
+        }
+        Ok(output)
+    }
+
+    fn end_script(&mut self) -> Res<()> {
+        if let Some(cluster) = &self.cluster {
+            harness::Checker::check_log_matching(&cluster.nodes);
+        }
+        Ok(())
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Res<T> {
+    text.parse()
+        .map_err(|_| format!("cannot read {text}").into())
+}
+
+fn node_arg(args: &mut goldenscript::ArgumentConsumer<'_>) -> Res<u64> {
+    parse(args.next_pos().ok_or("which node?")?)
+}
+
+fn log_id(text: &str) -> Res<LogId> {
+    let (index, term) = text.split_once('@').ok_or("a log id is index@term")?;
+    Ok(LogId::new(parse(index)?, parse(term)?))
+}
+
+impl Script {
+    fn cluster(&mut self) -> &mut Cluster {
+        self.cluster
+            .as_mut()
+            .expect("a script begins with cluster or found")
+    }
+
+    fn create(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let mut config = Config::new(1);
+        config.election_timeout_ticks = args.take_key("T").map_or(Ok(10), parse)?;
+        config.heartbeat_ticks = args.take_key("H").map_or(Ok(3), parse)?;
+        config.tail_bytes_max = args.take_key("tail").map_or(Ok(1 << 20), parse)?;
+        config.batch_bytes_max = args.take_key("batch").map_or(Ok(1 << 20), parse)?;
+        config.inflight_appends_max = args.take_key("inflight").map_or(Ok(64), parse)?;
+        config.uncommitted_bytes_max = args.take_key("uncommitted").map_or(Ok(1 << 20), parse)?;
+        config.disk_stall_ticks = args.take_key("stall").map_or(Ok(20), parse)?;
+        let list = |text: &str| -> Res<Vec<u64>> {
+            text.split(',')
+                .filter(|part| !part.is_empty())
+                .map(parse)
+                .collect()
+        };
+        let logs = args
+            .take_key("logs")
+            .map(|logs| logs.split(';').map(list).collect::<Res<Vec<_>>>())
+            .transpose()?;
+        let terms = args
+            .take_key("terms")
+            .map(|terms| terms.split(';').map(parse).collect::<Res<Vec<u64>>>())
+            .transpose()?;
+        let nodes = args.take_key("nodes").map(parse::<u64>).transpose()?;
+        args.reject_next()?;
+        self.cluster = Some(if command.name == "found" {
+            Cluster::founded(config, nodes.unwrap_or(3))
+        } else {
+            let logs = logs.unwrap_or_else(|| vec![Vec::new(); nodes.unwrap_or(3) as usize]);
+            Cluster::scripted(config, &logs, &terms.unwrap_or_default())
+        });
+        Ok(String::new())
+    }
+
+    fn time(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let ticks: Option<u32> = args.next_pos().map(parse).transpose()?;
+        args.reject_next()?;
+        let cluster = self.cluster();
+        match command.name.as_str() {
+            "tick" => (0..ticks.unwrap_or(1)).for_each(|_| cluster.tick(id, 1)),
+            "pause" => cluster.tick(id, ticks.unwrap_or(1000)),
+            "campaign" => campaign(cluster, id)?,
+            _ => {
+                for _ in 0..20 {
+                    // Time passes for all; whoever else would campaign is not heard.
+                    campaign(cluster, id)?;
+                    cluster.settle();
+                    if cluster.leader() == Some(id) {
+                        return Ok(String::new());
+                    }
+                    for other in cluster.ids() {
+                        if other != id && cluster.is_up(other) {
+                            cluster.tick(other, 1);
+                            cluster
+                                .net
+                                .retain(|envelope| envelope.from.member.node.0 != other);
+                        }
+                    }
+                }
+                return Err(format!("n{id} does not win").into());
+            }
+        }
+        Ok(String::new())
+    }
+
+    fn ask(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let values: Vec<&str> = std::iter::from_fn(|| args.next_pos()).collect();
+        args.reject_next()?;
+        let cluster = self.cluster();
+        if command.name == "read" {
+            return Ok(match cluster.read(id) {
+                Ok(number) => format!("read {number}\n"),
+                Err(error) => format!("refused: {error}\n"),
+            });
+        }
+        Ok(match cluster.propose(id, &values) {
+            Ok(numbers) => format!("proposals {numbers:?}\n"),
+            Err(error) => format!("refused: {error}\n"),
+        })
+    }
+
+    fn network(&mut self, command: &Command) -> Res<String> {
+        if command.name == "inject" {
+            return self.inject(command);
+        }
+        let mut args = command.consume_args();
+        let from: Option<u64> = args.take_key("from").map(parse).transpose()?;
+        let to: Option<u64> = args.take_key("to").map(parse).transpose()?;
+        args.reject_next()?;
+        let matches = |envelope: &Envelope| {
+            from.is_none_or(|from| envelope.from.member.node.0 == from)
+                && to.is_none_or(|to| envelope.to.node.0 == to)
+        };
+        let kept = std::mem::take(&mut self.kept);
+        let cluster = self.cluster.as_mut().ok_or("no cluster")?;
+        if command.name == "settle" {
+            cluster.settle();
+            self.kept = kept;
+            return Ok(String::new());
+        }
+        if command.name == "replay" {
+            kept.into_iter()
+                .for_each(|envelope| cluster.deliver(envelope));
+            return Ok(String::new());
+        }
+        let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut cluster.net)
+            .into_iter()
+            .partition(matches);
+        cluster.net = rest.into();
+        let mut output = String::new();
+        match command.name.as_str() {
+            "deliver" => taken
+                .into_iter()
+                .for_each(|envelope| cluster.deliver(envelope)),
+            "drop" => taken.iter().for_each(|envelope| {
+                writeln!(output, "lost: {}", describe_envelope(envelope)).unwrap();
+            }),
+            _ => {
+                self.kept = kept;
+                self.kept.extend(taken);
+                return Ok(output);
+            }
+        }
+        self.kept = kept;
+        Ok(output)
+    }
+
+    /// A message made up by hand: what no honest peer would say, or what one said long ago.
+    fn inject(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let kind = args.next_pos().ok_or("what kind?")?;
+        let mut number = |key: &str, or: u64| args.take_key(key).map_or(Ok(or), parse::<u64>);
+        let (from, to, term) = (number("from", 0)?, number("to", 0)?, number("term", 0)?);
+        let (incarnation, boot) = (number("incarnation", from)?, number("boot", 1)?);
+        let (commit, matched, id) = (
+            number("commit", 0)?,
+            number("matched", 0)?,
+            number("id", 1)?,
+        );
+        let mut entry_id = |key: &str| args.take_key(key).map_or(Ok(LogId::ZERO), log_id);
+        let (last, prev, hint) = (entry_id("last")?, entry_id("prev")?, entry_id("hint")?);
+        let entries: Vec<Entry> = args
+            .take_key("entries")
+            .map(|list| {
+                list.split(',')
+                    .map(|id| Ok(harness::scripted_entry(log_id(id)?)))
+                    .collect::<Res<_>>()
+            })
+            .transpose()?
+            .unwrap_or_default();
+        args.reject_next()?;
+        let id = RequestId {
+            boot: Boot(if kind.ends_with("response") {
+                self.cluster().nodes[&to].boot
+            } else {
+                boot
+            }),
+            number: id,
+        };
+        let message = match kind {
+            "append" => Message::AppendRequest {
+                id,
+                prev,
+                entries,
+                commit: Index(commit),
+            },
+            "heartbeat" => Message::HeartbeatRequest {
+                id,
+                commit: Index(commit),
+            },
+            "vote" => Message::VoteRequest { id, last },
+            "prevote" => Message::PreVoteRequest { id, last },
+            "vote-response" => Message::VoteResponse { id, granted: true },
+            "prevote-response" => Message::PreVoteResponse { id, granted: true },
+            "append-response" => Message::AppendResponse {
+                id,
+                result: AppendResult::Matched(Index(matched)),
+            },
+            "conflict-response" => Message::AppendResponse {
+                id,
+                result: AppendResult::Conflict {
+                    prev: prev.index,
+                    hint,
+                },
+            },
+            "heartbeat-response" => Message::HeartbeatResponse {
+                id,
+                matched: Index(matched),
+            },
+            other => return Err(format!("unknown message {other}").into()),
+        };
+        let mut sender = harness::member(from);
+        sender.incarnation = Incarnation(incarnation);
+        let envelope = Envelope {
+            cluster: harness::CLUSTER,
+            from: Sender {
+                member: sender,
+                boot: Boot(boot),
+            },
+            to: harness::member(to),
+            term: Term(term),
+            message,
+        };
+        self.cluster().deliver(envelope);
+        Ok(String::new())
+    }
+
+    fn disk(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let count: Option<usize> = args.next_pos().map(parse).transpose()?;
+        let kept = args.take_key("kept").map_or(Ok(0), parse)?;
+        args.reject_next()?;
+        let cluster = self.cluster();
+        match command.name.as_str() {
+            "hold" => cluster.node(id).hold = true,
+            "save" => {
+                cluster.save(id, count.unwrap_or(usize::MAX));
+                if count.is_none() {
+                    cluster.node(id).hold = false;
+                }
+            }
+            "crash" => cluster.crash(id, kept),
+            _ => cluster.start(id),
+        }
+        Ok(String::new())
+    }
+
+    fn links(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let cluster = self.cluster();
+        match command.name.as_str() {
+            "heal" => cluster.cut.clear(),
+            "cut" => {
+                let link = (node_arg(&mut args)?, node_arg(&mut args)?);
+                cluster.cut.insert(link);
+            }
+            _ => {
+                let id = node_arg(&mut args)?;
+                for other in cluster.ids() {
+                    cluster.cut.extend([(id, other), (other, id)]);
+                }
+            }
+        }
+        args.reject_next()?;
+        Ok(String::new())
+    }
+
+    fn show(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let mut output = String::new();
+        let cluster = self.cluster();
+        match command.name.as_str() {
+            "messages" => cluster
+                .net
+                .iter()
+                .for_each(|envelope| writeln!(output, "{}", describe_envelope(envelope)).unwrap()),
+            "log" => {
+                let id = node_arg(&mut args)?;
+                writeln!(output, "n{id} on disk: [{}]", disk_terms(cluster, id))?;
+            }
+            _ => {
+                for node in cluster.nodes.values() {
+                    let Some(raft) = &node.raft else {
+                        writeln!(output, "n{} down", node.id)?;
+                        continue;
+                    };
+                    let s = raft.status();
+                    write!(
+                        output,
+                        "n{}@{} {} last={} durable={} ",
+                        node.id,
+                        s.term,
+                        s.role.as_str(),
+                        s.last,
+                        s.durable
+                    )?;
+                    write!(output, "commit={} applied={}", s.commit, s.applied)?;
+                    if s.withheld > 0 {
+                        write!(output, " withheld={}", s.withheld)?;
+                    }
+                    for peer in &s.peers {
+                        let mode = if peer.streaming { "stream" } else { "probe" };
+                        write!(
+                            output,
+                            " n{}:{}/{}/{mode}",
+                            peer.member.node, peer.matched, peer.next
+                        )?;
+                    }
+                    output.push('\n');
+                }
+            }
+        }
+        args.reject_next()?;
+        Ok(output)
+    }
+
+    /// What must be so, however the effects are written.
+    fn expect(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let cluster = self.cluster();
+        while let Some((key, wanted)) = args.next_key() {
+            let node = &cluster.nodes[&id];
+            let found = match (key, &node.raft) {
+                ("log", _) => disk_terms(cluster, id),
+                ("outcomes", _) => node.outcomes.len().to_string(),
+                ("outcome", _) => match node.outcomes.last_key_value() {
+                    Some((_, raft_core::Outcome::Committed(at))) => at.to_string(),
+                    Some((_, raft_core::Outcome::Unknown)) => "unknown".into(),
+                    None => "open".into(),
+                },
+                ("answered", _) => node
+                    .reads
+                    .values()
+                    .filter(|&&answered| answered)
+                    .count()
+                    .to_string(),
+                ("read", _) => match node.reads.last_key_value() {
+                    Some((_, true)) => "answered".into(),
+                    Some((_, false)) => "failed".into(),
+                    None => "open".into(),
+                },
+                ("sends", _) => cluster
+                    .net
+                    .iter()
+                    .filter(|envelope| envelope.from.member.node.0 == id)
+                    .count()
+                    .to_string(),
+                (_, None) => return Err(format!("n{id} is down").into()),
+                (_, Some(raft)) => status_field(&raft.status(), key)?,
+            };
+            if found != wanted {
+                return Err(format!("n{id}: {key} is {found}, not {wanted}").into());
+            }
+        }
+        args.reject_next()?;
+        Ok(String::new())
+    }
+}
+
+fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
+    let node =
+        |member: Option<raft_core::NodeId>| member.map_or("none".into(), |node| node.to_string());
+    let peer = |prefix: &str| -> Res<raft_core::PeerStatus> {
+        let id: u64 = parse(key.trim_start_matches(prefix))?;
+        Ok(*status
+            .peers
+            .iter()
+            .find(|peer| peer.member.node.0 == id)
+            .ok_or("no such peer")?)
+    };
+    Ok(match key {
+        "role" => status.role.as_str().into(),
+        "term" => status.term.to_string(),
+        "leader" => node(status.leader),
+        "vote" => node(status.voted_for.map(|vote| vote.node)),
+        "commit" => status.commit.to_string(),
+        "applied" => status.applied.to_string(),
+        "durable" => status.durable.to_string(),
+        "last" => status.last.to_string(),
+        "withheld" => status.withheld.to_string(),
+        "members" => status.membership.voters().len().to_string(),
+        key if key.starts_with("match") => peer("match")?.matched.to_string(),
+        key if key.starts_with("next") => peer("next")?.next.to_string(),
+        key if key.starts_with("streaming") => peer("streaming")?.streaming.to_string(),
+        key => return Err(format!("unknown field {key}").into()),
+    })
+}
+
+fn disk_terms(cluster: &Cluster, id: u64) -> String {
+    let log = &cluster.nodes[&id].disk.log;
+    log.iter()
+        .map(|entry| entry.id.term.to_string())
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn campaign(cluster: &mut Cluster, id: u64) -> Res<()> {
+    let limit = 2 * cluster.config.election_timeout_ticks;
+    for _ in 0..=limit {
+        cluster.tick(id, 1);
+        let status = cluster.raft(id).status();
+        if status.role != RoleName::Follower && status.leader != Some(raft_core::NodeId(id))
+            || status.role == RoleName::Leader
+        {
+            return Ok(());
+        }
+    }
+    Err(format!("n{id} does not campaign").into())
+}
+
+#[test]
+fn scripts() {
+    let mut paths: Vec<_> = std::fs::read_dir("tests/golden")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 20, "only {} scripts", paths.len());
+    let mut failed = Vec::new();
+    for path in &paths {
+        let run = || goldenscript::run(&mut Script::default(), path);
+        match std::panic::catch_unwind(run) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => failed.push(format!("{}: {error}", path.display())),
+            Err(_) => failed.push(format!(
+                "{}: the effects differ, or the core panicked (see above)",
+                path.display()
+            )),
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {} scripts failed:\n{}",
+        failed.len(),
+        paths.len(),
+        failed.join("\n")
+    );
+    println!("{} scripts", paths.len());
+}

@@ -1,0 +1,239 @@
+//! The safety properties of the whole cluster, seen from outside: over all nodes, all lives and all disks.
+
+use std::collections::BTreeMap;
+
+use raft_core::{AppendResult, Entry, Envelope, Index, LogId, Message, RoleName, Term};
+
+use super::Node;
+
+/// What must never change once it was seen.
+#[derive(Default)]
+pub struct Checker {
+    /// I1: who led each term.
+    leaders: BTreeMap<Term, u64>,
+    /// I13: whom each node voted for, in each term, over all its lives.
+    votes: BTreeMap<(u64, Term), u64>,
+    /// I5, I6: what is committed at each index.
+    committed: BTreeMap<Index, Entry>,
+    /// I8: term, commit and applied of each node in this life.
+    seen: BTreeMap<u64, (Term, Index, Index)>,
+    /// I4: which leaderships were checked to hold everything committed before them.
+    complete: BTreeMap<Term, ()>,
+    /// I14: what was committed anywhere when a read came in.
+    reads: BTreeMap<(u64, u64), Index>,
+    pub elections: u64,
+    pub commits: u64,
+}
+
+impl Checker {
+    /// A node's life has ended: its term and commit index may be behind when it returns, its votes may not.
+    pub fn forget(&mut self, id: u64) {
+        self.seen.remove(&id);
+        self.reads.retain(|&(node, _), _| node != id);
+    }
+
+    /// I12, I13: what leaves is on disk.
+    pub fn check_send(&mut self, node: &Node, envelope: &Envelope) {
+        let state = node.disk.hard_state;
+        assert!(
+            state.term >= envelope.term,
+            "n{}: term {} leaves, {} is on disk",
+            node.id,
+            envelope.term,
+            state.term
+        );
+        let vote = match &envelope.message {
+            Message::VoteResponse { granted: true, .. } => Some(envelope.to.node.0),
+            Message::VoteRequest { .. } => Some(node.id),
+            _ => None,
+        };
+        if let Some(vote) = vote {
+            let on_disk = state.voted_for.map(|vote| vote.node.0);
+            assert!(
+                state.term > envelope.term || on_disk == Some(vote),
+                "n{}: a vote leaves that is not on disk",
+                node.id
+            );
+            let before = *self.votes.entry((node.id, envelope.term)).or_insert(vote);
+            assert_eq!(
+                before, vote,
+                "n{} votes twice in term {}",
+                node.id, envelope.term
+            );
+        }
+        let matched = match envelope.message {
+            Message::AppendResponse {
+                result: AppendResult::Matched(index),
+                ..
+            } => Some(index),
+            Message::HeartbeatResponse { matched, .. } => Some(matched),
+            _ => None,
+        };
+        if let Some(matched) = matched {
+            let on_disk = node.disk.log.len() as u64;
+            assert!(
+                matched.0 <= on_disk,
+                "n{}: {matched} is acknowledged, {on_disk} is on disk",
+                node.id
+            );
+        }
+    }
+
+    /// I5: every node applies the same.
+    pub fn check_apply(&mut self, id: u64, entries: &[Entry]) {
+        for entry in entries {
+            let committed = self.committed.get(&entry.id.index);
+            assert!(
+                committed.is_none_or(|committed| committed == entry),
+                "n{id} applies {} where {committed:?} is committed",
+                entry.id
+            );
+        }
+    }
+
+    pub fn note_read(&mut self, id: u64, read: u64) {
+        let committed = self
+            .committed
+            .last_key_value()
+            .map_or(Index::ZERO, |(&index, _)| index);
+        self.reads.insert((id, read), committed);
+    }
+
+    /// I14: a read sees all that was committed when it came in.
+    pub fn check_read(&mut self, id: u64, read: u64, applied: Index) {
+        if let Some(committed) = self.reads.remove(&(id, read)) {
+            assert!(
+                applied >= committed,
+                "n{id}: read {read} is stale: {applied} is applied, {committed} was committed"
+            );
+        }
+    }
+
+    /// After each step of a node.
+    pub fn check_node(&mut self, id: u64, nodes: &BTreeMap<u64, Node>) {
+        let node = &nodes[&id];
+        let Some(raft) = &node.raft else { return };
+        let status = raft.status();
+        let before = self
+            .seen
+            .insert(id, (status.term, status.commit, status.applied));
+        let (term, commit, applied) = before.unwrap_or_default();
+        assert!(
+            status.term >= term && status.commit >= commit && status.applied >= applied,
+            "n{id} went back"
+        );
+        assert!(
+            status.applied <= status.commit && status.commit <= status.last.index,
+            "n{id}: applied, commit, last out of order"
+        );
+        if status.role == RoleName::Leader {
+            self.check_leader(node, nodes, status.term, status.commit, commit);
+        }
+        self.note_committed(node, status.commit);
+    }
+
+    fn check_leader(
+        &mut self,
+        node: &Node,
+        nodes: &BTreeMap<u64, Node>,
+        term: Term,
+        commit: Index,
+        before: Index,
+    ) {
+        let leader = *self.leaders.entry(term).or_insert_with(|| {
+            self.elections += 1;
+            node.id
+        });
+        assert_eq!(leader, node.id, "two leaders in term {term}");
+        let status = node.raft.as_ref().unwrap().status();
+        // I7: what a leader commits is on a majority of the disks.
+        for index in before.0 + 1..=commit.0 {
+            if self.committed.contains_key(&Index(index)) {
+                continue;
+            }
+            let entry = entry_at(node, index);
+            let holders = nodes
+                .values()
+                .filter(|other| other.disk.holds(entry.id))
+                .count();
+            assert!(
+                2 * holders > nodes.len(),
+                "{} is committed on {holders} disks of {}",
+                entry.id,
+                nodes.len()
+            );
+        }
+        // I4: a new leader has all that was committed before.
+        if self.complete.insert(term, ()).is_none() {
+            for entry in self.committed.values().filter(|entry| entry.id.term < term) {
+                assert!(
+                    has(node, entry.id, status.last),
+                    "n{} leads term {term} without {}",
+                    node.id,
+                    entry.id
+                );
+            }
+        }
+        // I9.
+        for peer in &status.peers {
+            assert!(
+                peer.matched < peer.next,
+                "n{}: match and next of {}",
+                node.id,
+                peer.member
+            );
+        }
+    }
+
+    /// I6: what is committed stays so.
+    fn note_committed(&mut self, node: &Node, commit: Index) {
+        let known = self
+            .committed
+            .last_key_value()
+            .map_or(0, |(index, _)| index.0);
+        for index in known + 1..=commit.0 {
+            self.commits += 1;
+            self.committed.insert(Index(index), entry_at(node, index));
+        }
+    }
+
+    /// What is committed, as far as any node has known it.
+    pub fn committed(&self) -> impl Iterator<Item = &Entry> {
+        self.committed.values()
+    }
+
+    /// I3, over the disks: equal ids mean equal prefixes.
+    pub fn check_log_matching(nodes: &BTreeMap<u64, Node>) {
+        let logs: Vec<&Vec<Entry>> = nodes.values().map(|node| &node.disk.log).collect();
+        for (i, a) in logs.iter().enumerate() {
+            for b in &logs[..i] {
+                let agree = (0..a.len().min(b.len()))
+                    .rev()
+                    .find(|&at| a[at].id == b[at].id);
+                if let Some(at) = agree {
+                    assert_eq!(
+                        a[..=at],
+                        b[..=at],
+                        "two logs agree at {} and differ before",
+                        a[at].id
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// An entry of a node's log, be it on disk or on its way there.
+fn entry_at(node: &Node, index: u64) -> Entry {
+    let mut disk = node.disk.clone();
+    node.jobs.iter().for_each(|job| disk.write(job));
+    disk.log
+        .get(index as usize - 1)
+        .cloned()
+        .unwrap_or_else(|| panic!("n{} committed {index}, and does not have it", node.id))
+}
+
+fn has(node: &Node, id: LogId, last: LogId) -> bool {
+    // The no-op of the new term may not be in a job yet; everything before it is.
+    id.index <= last.index && entry_at(node, id.index.0).id == id
+}

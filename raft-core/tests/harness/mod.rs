@@ -1,0 +1,485 @@
+//! A little cluster in one thread: the core on disks that can be held back and crash, and a network that can lose, repeat and
+//! reorder. It checks the safety properties of the whole cluster after every step (paper fig. 3; I1–I13 of `docs/faults.md`).
+
+#![allow(dead_code, unreachable_pub)] // Each test binary uses its own part of it.
+
+mod checker;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use raft_core::{
+    Boot, ClusterId, Config, Effect, Entry, Envelope, Event, HardState, Identity, Incarnation,
+    Index, JobId, LogId, MemberId, Membership, Message, NodeId, Outcome, Payload, PersistJob, Raft,
+    Recovered, RoleName, Term,
+};
+
+pub use checker::Checker;
+
+pub const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+pub fn member(node: u64) -> MemberId {
+    MemberId {
+        node: NodeId(node),
+        incarnation: Incarnation(node),
+    }
+}
+
+pub fn membership(nodes: impl IntoIterator<Item = u64>) -> Membership {
+    Membership::of_voters(nodes.into_iter().map(|node| (member(node), Bytes::new()))).unwrap()
+}
+
+/// The entry that a script means by an id: the same wherever it is named.
+pub fn scripted_entry(id: LogId) -> Entry {
+    Entry {
+        id,
+        payload: Payload::Command(Bytes::from(id.to_string())),
+    }
+}
+
+/// What a node's disk holds: what was answered as durable, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub log: Vec<Entry>,
+}
+
+impl Disk {
+    pub fn write(&mut self, job: &PersistJob) {
+        if let Some(hard_state) = job.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(from) = job.truncate_from {
+            self.log.truncate(from.0 as usize - 1);
+        }
+        for entry in &job.entries {
+            assert_eq!(
+                entry.id.index.0,
+                self.log.len() as u64 + 1,
+                "a job leaves a gap on disk"
+            );
+            self.log.push(entry.clone());
+        }
+    }
+
+    pub fn holds(&self, id: LogId) -> bool {
+        id.index.0 == 0
+            || self
+                .log
+                .get(id.index.0 as usize - 1)
+                .is_some_and(|entry| entry.id == id)
+    }
+}
+
+pub struct Node {
+    pub id: u64,
+    pub boot: u64,
+    pub raft: Option<Raft>,
+    pub disk: Disk,
+    /// Jobs handed out and not yet durable.
+    pub jobs: VecDeque<PersistJob>,
+    pub hold: bool,
+    pub applied: Vec<Entry>,
+    /// What became of each proposal of this life.
+    pub outcomes: BTreeMap<u64, Outcome>,
+    pub reads: BTreeMap<u64, bool>,
+}
+
+pub struct Cluster {
+    pub config: Config,
+    /// In force before the first entry of a scripted log; a founded cluster has none.
+    pub base: Option<Membership>,
+    pub nodes: BTreeMap<u64, Node>,
+    pub net: VecDeque<Envelope>,
+    /// Links that lose everything.
+    pub cut: BTreeSet<(u64, u64)>,
+    pub checker: Checker,
+    /// What happened since it was last taken.
+    pub trace: String,
+}
+
+impl Cluster {
+    /// Nodes 1 to `count` that begin with these logs (each a list of terms, from index 1) and terms.
+    pub fn scripted(config: Config, logs: &[Vec<u64>], terms: &[u64]) -> Self {
+        let mut cluster = Self::empty(config, Some(membership(1..=logs.len() as u64)));
+        for (position, log) in logs.iter().enumerate() {
+            let ids = (1..).zip(log).map(|(index, &term)| LogId::new(index, term));
+            let log: Vec<Entry> = ids.map(scripted_entry).collect();
+            let last = log.last().map_or(0, |entry| entry.id.term.0);
+            let term = Term(terms.get(position).copied().unwrap_or(last).max(last));
+            let disk = Disk {
+                hard_state: HardState {
+                    term,
+                    ..HardState::default()
+                },
+                log,
+            };
+            let id = position as u64 + 1;
+            cluster.nodes.insert(id, Node::new(id, disk));
+            cluster.start(id);
+        }
+        cluster
+    }
+
+    /// Nodes 1 to `count` that found a cluster.
+    pub fn founded(config: Config, count: u64) -> Self {
+        let mut cluster = Self::empty(config, None);
+        for id in 1..=count {
+            let mut node = Node::new(id, Disk::default());
+            node.boot = 1;
+            let raft = Raft::bootstrap(
+                cluster.config.clone(),
+                node.identity(),
+                membership(1..=count),
+            )
+            .unwrap();
+            node.raft = Some(raft);
+            cluster.nodes.insert(id, node);
+            cluster.drain(id);
+        }
+        cluster
+    }
+
+    fn empty(config: Config, base: Option<Membership>) -> Self {
+        Self {
+            config,
+            base,
+            nodes: BTreeMap::new(),
+            net: VecDeque::new(),
+            cut: BTreeSet::new(),
+            checker: Checker::default(),
+            trace: String::new(),
+        }
+    }
+
+    pub fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes
+            .get_mut(&id)
+            .unwrap_or_else(|| panic!("there is no n{id}"))
+    }
+
+    pub fn raft(&mut self, id: u64) -> &mut Raft {
+        self.node(id)
+            .raft
+            .as_mut()
+            .unwrap_or_else(|| panic!("n{id} is down"))
+    }
+
+    pub fn is_up(&self, id: u64) -> bool {
+        self.nodes[&id].raft.is_some()
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The one that leads the latest term, if any does.
+    pub fn leader(&self) -> Option<u64> {
+        let leads = |node: &&Node| {
+            node.raft
+                .as_ref()
+                .is_some_and(|raft| raft.status().role == RoleName::Leader)
+        };
+        self.nodes
+            .values()
+            .filter(leads)
+            .max_by_key(|node| node.raft.as_ref().unwrap().status().term)
+            .map(|node| node.id)
+    }
+
+    /// Starts a node from its disk, in a new life.
+    pub fn start(&mut self, id: u64) {
+        let (config, base) = (self.config.clone(), self.base.clone());
+        let node = self.node(id);
+        assert!(node.raft.is_none(), "n{id} is up");
+        node.boot += 1;
+        node.applied.clear();
+        node.outcomes.clear();
+        node.reads.clear();
+        let mut runs: Vec<(Index, Term)> = Vec::new();
+        let mut memberships = Vec::new();
+        for entry in &node.disk.log {
+            if runs.last().is_none_or(|&(_, term)| term != entry.id.term) {
+                runs.push((entry.id.index, entry.id.term));
+            }
+            if let Payload::Membership(membership) = &entry.payload {
+                memberships.push((entry.id, membership.clone()));
+            }
+        }
+        let recovered = Recovered {
+            identity: node.identity(),
+            hard_state: node.disk.hard_state,
+            base: LogId::ZERO,
+            base_membership: base.map(|membership| (LogId::ZERO, membership)),
+            runs,
+            last: Index(node.disk.log.len() as u64),
+            memberships,
+            applied: Index::ZERO,
+        };
+        node.raft = Some(Raft::recover(config, recovered).unwrap());
+        self.drain(id);
+    }
+
+    /// Stops a node dead. Of the jobs under way, the first `kept` reach the disk; each of them whole (F-L21, S-F12).
+    pub fn crash(&mut self, id: u64, kept: usize) {
+        let node = self.node(id);
+        node.raft = None;
+        for job in node.jobs.drain(..).take(kept) {
+            node.disk.write(&job);
+        }
+        node.hold = false;
+        let _ = writeln!(self.trace, "n{id} crashes");
+        self.checker.forget(id);
+    }
+
+    pub fn tick(&mut self, id: u64, ticks: u32) {
+        self.raft(id).tick(ticks);
+        self.drain(id);
+    }
+
+    pub fn propose(
+        &mut self,
+        id: u64,
+        values: &[&str],
+    ) -> Result<Vec<u64>, raft_core::ProposeError> {
+        let batch = values
+            .iter()
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+            .collect();
+        let ids = self.raft(id).propose(batch)?;
+        self.drain(id);
+        Ok(ids.iter().map(|id| id.number).collect())
+    }
+
+    pub fn read(&mut self, id: u64) -> Result<u64, raft_core::ReadError> {
+        let read = self.raft(id).read()?;
+        self.checker.note_read(id, read.number);
+        self.drain(id);
+        Ok(read.number)
+    }
+
+    /// The oldest `count` jobs of a node become durable.
+    pub fn save(&mut self, id: u64, count: usize) {
+        let node = self.node(id);
+        let mut last = None;
+        for job in node.jobs.drain(..count.min(node.jobs.len())) {
+            node.disk.write(&job);
+            last = Some(job.id);
+        }
+        if let Some(job) = last {
+            self.raft(id).persisted(job).unwrap();
+            self.drain(id);
+        }
+    }
+
+    /// Hands one message over, or loses it.
+    pub fn deliver(&mut self, envelope: Envelope) {
+        let (from, to) = (envelope.from.member.node.0, envelope.to.node.0);
+        if self.cut.contains(&(from, to))
+            || self.nodes.get(&to).is_none_or(|node| node.raft.is_none())
+        {
+            return;
+        }
+        if let Err(rejected) = self.raft(to).receive(envelope) {
+            let _ = writeln!(self.trace, "n{to} rejects: {rejected}");
+        }
+        self.drain(to);
+    }
+
+    /// Delivers until nothing is on its way.
+    pub fn settle(&mut self) {
+        let mut budget = 100_000;
+        while let Some(envelope) = self.net.pop_front() {
+            self.deliver(envelope);
+            budget -= 1;
+            assert!(budget > 0, "the cluster does not come to rest");
+        }
+    }
+
+    /// Carries out every effect, then checks the cluster.
+    pub fn drain(&mut self, id: u64) {
+        loop {
+            let Some(node) = self.nodes.get_mut(&id) else {
+                return;
+            };
+            let Some(effect) = node.raft.as_mut().and_then(Raft::next_effect) else {
+                break;
+            };
+            let line = describe(id, &effect);
+            if !line.is_empty() {
+                let _ = writeln!(self.trace, "{line}");
+            }
+            match effect {
+                Effect::Send(envelope) => {
+                    self.checker.check_send(&self.nodes[&id], &envelope);
+                    self.net.push_back(envelope);
+                }
+                Effect::Persist(job) => {
+                    node.jobs.push_back(job);
+                    if !node.hold {
+                        let (job, raft) =
+                            (node.jobs.pop_front().unwrap(), node.raft.as_mut().unwrap());
+                        node.disk.write(&job);
+                        raft.persisted(job.id).unwrap();
+                    }
+                }
+                Effect::Apply(job) => {
+                    let last = job.entries.last().unwrap().id.index;
+                    self.checker.check_apply(id, &job.entries);
+                    node.applied.extend(job.entries);
+                    node.raft.as_mut().unwrap().applied(last).unwrap();
+                }
+                Effect::FetchLog(job) => {
+                    let range =
+                        job.from.0 as usize - 1..(job.to.0 as usize).min(node.disk.log.len());
+                    let entries = node.disk.log.get(range).unwrap_or_default().to_vec();
+                    node.raft.as_mut().unwrap().fetched(job.id, entries);
+                }
+                Effect::Outcome(proposal, outcome) => {
+                    let twice = node.outcomes.insert(proposal.number, outcome);
+                    assert!(
+                        twice.is_none(),
+                        "n{id}: two outcomes for proposal {}",
+                        proposal.number
+                    );
+                }
+                Effect::ReadReady(read) => {
+                    node.reads.insert(read.number, true);
+                    let applied = node.raft.as_ref().unwrap().status().applied;
+                    self.checker.check_read(id, read.number, applied);
+                }
+                Effect::ReadFailed(read) => {
+                    node.reads.insert(read.number, false);
+                }
+                _ => {}
+            }
+        }
+        self.checker.check_node(id, &self.nodes);
+    }
+
+    pub fn take_trace(&mut self) -> String {
+        std::mem::take(&mut self.trace)
+    }
+}
+
+impl Node {
+    fn new(id: u64, disk: Disk) -> Self {
+        Self {
+            id,
+            boot: 0,
+            raft: None,
+            disk,
+            jobs: VecDeque::new(),
+            hold: false,
+            applied: Vec::new(),
+            outcomes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            cluster: CLUSTER,
+            member: member(self.id),
+            boot: Boot(self.boot),
+        }
+    }
+}
+
+/// An effect as a line of a script.
+fn describe(id: u64, effect: &Effect) -> String {
+    match effect {
+        Effect::Send(envelope) => describe_envelope(envelope),
+        Effect::Persist(job) => {
+            let mut line = format!("n{id} persists #{}", job.id);
+            if let Some(state) = job.hard_state {
+                let vote = state
+                    .voted_for
+                    .map_or("none".into(), |vote| format!("n{}", vote.node));
+                let _ = write!(
+                    line,
+                    " term={} vote={vote} commit={}",
+                    state.term, state.commit
+                );
+            }
+            if let Some(from) = job.truncate_from {
+                let _ = write!(line, " cut={from}");
+            }
+            if !job.entries.is_empty() {
+                let _ = write!(line, " entries={}", ids(&job.entries));
+            }
+            line
+        }
+        Effect::Apply(job) => format!("n{id} applies {}", ids(&job.entries)),
+        Effect::FetchLog(job) => format!("n{id} fetches {}..{}", job.from, job.to),
+        Effect::ReadReady(read) => format!("n{id} answers read {}", read.number),
+        Effect::ReadFailed(read) => format!("n{id} fails read {}", read.number),
+        Effect::Outcome(proposal, Outcome::Committed(at)) => {
+            format!("n{id} proposal {} is committed at {at}", proposal.number)
+        }
+        Effect::Outcome(proposal, Outcome::Unknown) => {
+            format!("n{id} proposal {} is unknown", proposal.number)
+        }
+        Effect::Event(Event::RoleChanged { term, role, leader }) => {
+            let leader = leader.map_or(String::new(), |leader| format!(", led by n{leader}"));
+            format!("n{id} is {} in term {term}{leader}", role.as_str())
+        }
+        Effect::Event(event) => format!("n{id} tells: {event:?}"),
+        other => format!("n{id} {other:?}"),
+    }
+}
+
+pub fn describe_envelope(envelope: &Envelope) -> String {
+    let what = match &envelope.message {
+        Message::PreVoteRequest { last, .. } => format!("PreVoteRequest last={last}"),
+        Message::PreVoteResponse { granted, .. } => format!("PreVoteResponse granted={granted}"),
+        Message::VoteRequest { last, .. } => format!("VoteRequest last={last}"),
+        Message::VoteResponse { granted, .. } => format!("VoteResponse granted={granted}"),
+        Message::AppendRequest {
+            prev,
+            entries,
+            commit,
+            ..
+        } => {
+            format!(
+                "AppendRequest prev={prev} entries=[{}] commit={commit}",
+                ids(entries)
+            )
+        }
+        Message::AppendResponse {
+            result: raft_core::AppendResult::Matched(index),
+            ..
+        } => {
+            format!("AppendResponse matched={index}")
+        }
+        Message::AppendResponse {
+            result: raft_core::AppendResult::Conflict { prev, hint },
+            ..
+        } => {
+            format!("AppendResponse refused prev={prev} hint={hint}")
+        }
+        Message::HeartbeatRequest { commit, .. } => format!("HeartbeatRequest commit={commit}"),
+        Message::HeartbeatResponse { matched, .. } => {
+            format!("HeartbeatResponse matched={matched}")
+        }
+        other => format!("{other:?}"),
+    };
+    format!(
+        "n{}@{} -> n{} {what}",
+        envelope.from.member.node, envelope.term, envelope.to.node
+    )
+}
+
+fn ids(entries: &[Entry]) -> String {
+    entries
+        .iter()
+        .map(|entry| entry.id.to_string())
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// The number of a job, for tests that answer one by hand.
+pub fn job(id: u64) -> JobId {
+    JobId(id)
+}

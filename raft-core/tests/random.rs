@@ -1,0 +1,238 @@
+//! Random runs: crashes, lost, repeated and reordered messages, slow and dying disks, pauses; the safety properties checked at
+//! every step, and in the end, with all well again, a leader, progress, and equal logs.
+//!
+//! `RAFT_SEED=n` replays one run, `RAFT_SEEDS=n` makes more of them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod harness;
+
+use harness::{Checker, Cluster};
+use raft_core::{Config, Envelope, RoleName};
+
+/// xorshift64*, as good as any here.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// How rough a run is; drawn for each, so that some faults are absent from some runs.
+struct Faults {
+    lose: u64,
+    repeat: u64,
+    reorder: u64,
+    crash: u64,
+    hold: u64,
+    cut: u64,
+}
+
+fn run(seed: u64) -> (u64, u64) {
+    let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut config = Config::new(seed);
+    config.election_timeout_ticks = 10;
+    config.heartbeat_ticks = 3;
+    config.tail_bytes_max = [1, 200, 1 << 20][rng.below(3) as usize];
+    config.batch_bytes_max = [1, 100, 1 << 20][rng.below(3) as usize];
+    config.inflight_appends_max = 1 + rng.below(4) as usize;
+    config.apply_bytes_max = [1, 1 << 20][rng.below(2) as usize];
+    let nodes = [1, 2, 3, 3, 3, 5][rng.below(6) as usize];
+    let mut pick = |max: u64| if rng.chance(50) { rng.below(max) } else { 0 };
+    let faults = Faults {
+        lose: pick(30),
+        repeat: pick(30),
+        reorder: pick(50),
+        crash: pick(4),
+        hold: pick(20),
+        cut: pick(6),
+    };
+
+    let mut cluster = Cluster::founded(config, nodes);
+    let mut old: Vec<Envelope> = Vec::new();
+    for step in 0..1500 {
+        one_step(&mut cluster, &mut rng, &faults, &mut old, step);
+        cluster.take_trace();
+    }
+    Checker::check_log_matching(&cluster.nodes);
+    heal(&mut cluster);
+    (cluster.checker.elections, cluster.checker.commits)
+}
+
+fn one_step(
+    cluster: &mut Cluster,
+    rng: &mut Rng,
+    faults: &Faults,
+    old: &mut Vec<Envelope>,
+    step: u64,
+) {
+    let ids = cluster.ids();
+    let id = ids[rng.below(ids.len() as u64) as usize];
+    if rng.chance(faults.crash) {
+        if cluster.is_up(id) {
+            let kept = rng.below(cluster.nodes[&id].jobs.len() as u64 + 1) as usize;
+            cluster.crash(id, kept);
+        } else {
+            cluster.start(id);
+        }
+    }
+    if rng.chance(faults.cut) {
+        let other = ids[rng.below(ids.len() as u64) as usize];
+        if rng.chance(40) {
+            cluster.cut.clear();
+        } else {
+            cluster.cut.insert((id, other));
+        }
+    }
+    if cluster.is_up(id) {
+        cluster.node(id).hold = rng.chance(faults.hold);
+        match rng.below(8) {
+            0..=2 => cluster.tick(id, 1),
+            3 if rng.chance(3) => cluster.tick(id, 50),
+            4 | 5 => {
+                let value = format!("{step}");
+                let _ = cluster.propose(id, &[&value]);
+            }
+            6 => {
+                let _ = cluster.read(id);
+            }
+            _ => {
+                let waiting = cluster.nodes[&id].jobs.len() as u64;
+                cluster.save(id, rng.below(waiting + 1) as usize);
+            }
+        }
+    }
+    for _ in 0..rng.below(6) {
+        if cluster.net.is_empty() {
+            break;
+        }
+        let at = if rng.chance(faults.reorder) {
+            rng.below(cluster.net.len() as u64) as usize
+        } else {
+            0
+        };
+        let Some(envelope) = cluster.net.remove(at) else {
+            break;
+        };
+        if rng.chance(faults.repeat) {
+            cluster.net.push_back(envelope.clone());
+            old.push(envelope.clone());
+        }
+        if !rng.chance(faults.lose) {
+            cluster.deliver(envelope);
+        }
+    }
+    // A message from long ago (F-N2).
+    if rng.chance(faults.repeat / 4) && !old.is_empty() {
+        let envelope = old[rng.below(old.len() as u64) as usize].clone();
+        cluster.deliver(envelope);
+    }
+}
+
+/// All is well from here on: the cluster must find a leader, commit, answer a read, and end with equal logs.
+fn heal(cluster: &mut Cluster) {
+    cluster.cut.clear();
+    for id in cluster.ids() {
+        if !cluster.is_up(id) {
+            cluster.start(id);
+        }
+        cluster.node(id).hold = false;
+        cluster.save(id, usize::MAX);
+    }
+    let round = |cluster: &mut Cluster| {
+        for id in cluster.ids() {
+            cluster.tick(id, 1);
+        }
+        cluster.settle();
+        cluster.take_trace();
+    };
+    // What is left of the storm blows over: someone may still find out that it leads no more.
+    for _ in 0..40 {
+        round(cluster);
+    }
+    let mut rounds = 0;
+    while cluster.leader().is_none() {
+        round(cluster);
+        rounds += 1;
+        assert!(rounds < 400, "no leader after {rounds} ticks of calm");
+    }
+    let leader = loop {
+        let Some(leader) = cluster.leader() else {
+            round(cluster);
+            continue;
+        };
+        if cluster.propose(leader, &["last"]).is_ok() {
+            break leader;
+        }
+    };
+    let read = cluster.read(leader).unwrap();
+    for _ in 0..60 {
+        round(cluster);
+    }
+    let leader_now = cluster.leader().unwrap();
+    assert_eq!(leader_now, leader, "the lead changed hands in calm");
+    assert_eq!(
+        cluster.nodes[&leader].reads.get(&read),
+        Some(&true),
+        "a read in calm was not answered"
+    );
+    let log = cluster.nodes[&leader].disk.log.clone();
+    for node in cluster.nodes.values() {
+        let status = node.raft.as_ref().unwrap().status();
+        assert_eq!(
+            node.disk.log, log,
+            "n{} has another log than its leader",
+            node.id
+        );
+        assert_eq!(
+            status.applied, status.last.index,
+            "n{} has not applied everything",
+            node.id
+        );
+        assert!(
+            status.role == RoleName::Leader || status.leader.is_some(),
+            "n{} knows of no leader",
+            node.id
+        );
+    }
+}
+
+#[test]
+fn safety_at_every_step_and_progress_in_calm() {
+    let env = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().expect("a number"))
+    };
+    let seeds = match env("RAFT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..env("RAFT_SEEDS").unwrap_or(300),
+    };
+    let count = seeds.end - seeds.start;
+    let (mut elections, mut commits) = (0, 0);
+    for seed in seeds {
+        let result = std::panic::catch_unwind(|| run(seed));
+        match result {
+            Ok((e, c)) => (elections, commits) = (elections + e, commits + c),
+            Err(panic) => {
+                eprintln!("replay with: RAFT_SEED={seed} cargo test -p raft-core --test random");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("{count} seeds, {elections} elections, {commits} entries committed");
+    if count > 1 {
+        assert!(
+            elections > 2 * count && commits > 20 * count,
+            "the runs reach too little: {elections} elections, {commits} commits"
+        );
+    }
+}
