@@ -253,7 +253,8 @@ impl Staged {
         self.last_term = match self.runs.last() {
             Some(&(_, term)) => term,
             None if keep == self.base.0 => self.base.1,
-            None => index.term(keep).unwrap_or(0),
+            // Entries of this batch without a run of their own are in the last run that it left of the index.
+            None => index.term(keep.min(self.keep_to)).unwrap_or(0),
         };
         self.broken = true;
         Ok(())

@@ -1,6 +1,8 @@
 //! A write-ahead log.
 
 pub mod files;
+#[cfg(feature = "sim")]
+pub mod sim_disk;
 pub mod writer;
 
 mod batch;

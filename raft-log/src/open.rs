@@ -146,6 +146,10 @@ impl<F: Files> Log<F> {
         if let Some(recovered) = &recovered {
             repair_tail(recovered)?;
         }
+        // A former process may have seen names, and acted on them, that its crash kept it from syncing.
+        files
+            .sync_dir(dir)
+            .map_err(|source| Failure::new("sync the directory", dir, source))?;
         let boot = recovered
             .as_ref()
             .map_or(0, |recovered| recovered.boot)

@@ -315,6 +315,8 @@ pub(crate) fn read_checkpoint<F: Files>(
     Ok(Checkpoint::decode(&body).map(|checkpoint| (header, checkpoint)))
 }
 
+const ZEROS: [u8; 4096] = [0; 4096];
+
 /// Looks for records that verify by themselves behind the end of the chain, and for the last byte that is not zero.
 fn inspect_tail<F: Files>(
     window: &mut Window<'_, F>,
@@ -329,16 +331,15 @@ fn inspect_tail<F: Files>(
     let mut offset = stopped;
     while offset < size {
         let bytes = window.some_bytes(offset, usize::MAX)?;
-        // The untouched rest of a segment is zeros: skip them by the window.
-        let zeros = bytes
-            .iter()
-            .position(|&byte| byte != 0)
-            .unwrap_or(bytes.len()) as u32;
         if bytes.is_empty() {
             break;
         }
-        if zeros >= 8 {
-            offset += zeros - zeros % 8;
+        // The untouched rest of a segment is zeros: skip them by large pieces, and the last few by words.
+        let piece = [4096, 8]
+            .into_iter()
+            .find(|&piece| bytes.get(..piece) == ZEROS.get(..piece));
+        if let Some(piece) = piece {
+            offset += piece as u32;
             continue;
         }
         let word = bytes.get(..8).unwrap_or(bytes);

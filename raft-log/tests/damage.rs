@@ -1,0 +1,239 @@
+//! Damage to a log at rest: it is found, and the message names the place; or it has no effect.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod harness;
+
+use std::path::Path;
+
+use harness::{History, Model, Op, Step, dir, options, read_model, run};
+use raft_log::sim_disk::SimDisk;
+use raft_log::{Batch, Damage, Log, OpenError, ReadError, Record};
+
+fn append(bytes: usize) -> Op {
+    Op::Append {
+        bytes,
+        new_term: false,
+    }
+}
+
+/// Three segments; the last batch spans several sectors and has several records.
+fn steps() -> Vec<Step> {
+    vec![
+        Step::Commit(vec![Op::Metadata(1), append(700), append(10)]),
+        Step::Commit(vec![append(900), append(900)]),
+        Step::Reopen,
+        Step::Commit(vec![Op::Truncate(1), append(1200), Op::Metadata(2)]),
+        Step::Commit(vec![append(1500)]),
+        Step::Drop,
+        Step::Commit(vec![append(300), append(700)]),
+        Step::Commit(vec![append(600), append(20), append(600)]),
+    ]
+}
+
+fn build(close: bool) -> (SimDisk, History) {
+    let disk = SimDisk::new();
+    let history = run(&disk, &dir(), &options(), &steps(), close);
+    assert_eq!(history.error, None);
+    (disk, history)
+}
+
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    NoEffect,
+    Found,
+    LastBatchCut,
+}
+
+/// Opens a damaged disk. Anything but an error that names one of `files`, no effect, or (if the log was not closed) the cut
+/// of the very last batch is a failure.
+fn judge(disk: &SimDisk, history: &History, files: &[&Path]) -> Result<Verdict, String> {
+    disk.kill();
+    let named = |file: &Path| files.contains(&file);
+    match Log::open_with(disk.clone(), &dir(), options()) {
+        Err(OpenError::Corrupt { file, .. }) if named(&file) => Ok(Verdict::Found),
+        // A missing record shows in the segment before the damaged checkpoint, and a lost superblock in the segments.
+        Err(error @ OpenError::Corrupt { .. }) => Err(format!("names the wrong file: {error}")),
+        Err(error) => Err(format!("{error}")),
+        Ok((log, recovery)) => {
+            let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
+            let cut = recovery.cut.as_ref().is_some_and(|cut| named(&cut.file));
+            match found {
+                found if found == history.acknowledged => Ok(Verdict::NoEffect),
+                found if found == history.before_last && !history.closed && cut => {
+                    Ok(Verdict::LastBatchCut)
+                }
+                Model { entries, .. } => {
+                    Err(format!("{} entries, {:?}", entries.len(), recovery.cut))
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    cases: u64,
+    found: u64,
+    cut: u64,
+}
+
+impl Tally {
+    fn case(&mut self, what: &str, disk: &SimDisk, history: &History, files: &[&Path]) -> Verdict {
+        let verdict = judge(disk, history, files).unwrap_or_else(|error| panic!("{what}: {error}"));
+        self.cases += 1;
+        self.found += u64::from(verdict == Verdict::Found);
+        self.cut += u64::from(verdict == Verdict::LastBatchCut);
+        verdict
+    }
+}
+
+/// F-L2, F-L3, F-L4, F-L6, F-L16, F-L18, F-L20; S-L2, S-L6, S-L8: bits flip, sectors and pages turn to zero, files are cut
+/// short, grow, vanish or change places.
+fn sweep(close: bool) -> Tally {
+    let (disk, history) = build(close);
+    let files = disk.files();
+    let mut tally = Tally::default();
+    for file in &files {
+        let mut length = 0;
+        disk.fork().rot(file, |bytes| length = bytes.len());
+        let mut rot = |what: String, change: &dyn Fn(&mut Vec<u8>)| {
+            let disk = disk.fork();
+            disk.rot(file, |bytes| change(bytes));
+            tally.case(
+                &format!("{what} of {}", file.display()),
+                &disk,
+                &history,
+                &[file],
+            );
+        };
+        // A bit in every third byte; which one wanders, so that all are met.
+        for at in (0..length).step_by(3) {
+            rot(format!("bit {} of byte {at}", at % 8), &|bytes| {
+                bytes[at] ^= 1 << (at % 8)
+            });
+        }
+        for at in (0..length).step_by(512) {
+            rot(format!("zeroed sector at {at}"), &|bytes| {
+                bytes[at..at + 512].fill(0)
+            });
+        }
+        for len in (0..length).step_by(97).chain([length - 1]) {
+            rot(format!("cut to {len}"), &|bytes| bytes.truncate(len));
+        }
+        rot("a byte more".into(), &|bytes| bytes.push(0));
+        let disk = disk.fork();
+        disk.lose(file);
+        tally.case(
+            &format!("loss of {}", file.display()),
+            &disk,
+            &history,
+            &[file],
+        );
+    }
+    for (nth, one) in files.iter().enumerate() {
+        for two in &files[..nth] {
+            let disk = disk.fork();
+            let mut first = Vec::new();
+            disk.rot(one, |bytes| first.clone_from(bytes));
+            disk.rot(two, |bytes| std::mem::swap(bytes, &mut first));
+            disk.rot(one, |bytes| *bytes = first);
+            let verdict = tally.case(
+                &format!("swap of {one:?} and {two:?}"),
+                &disk,
+                &history,
+                &[one, two],
+            );
+            assert_eq!(verdict, Verdict::Found);
+        }
+    }
+    tally
+}
+
+#[test]
+fn after_a_clean_close_every_damage_is_found_or_has_no_effect() {
+    let Tally { cases, found, cut } = sweep(true);
+    println!("{cases} cases, {found} found");
+    assert_eq!(cut, 0);
+}
+
+#[test]
+fn after_a_crash_only_the_last_batch_can_be_cut() {
+    let Tally { cases, found, cut } = sweep(false);
+    println!("{cases} cases, {found} found, {cut} cut the last batch");
+    assert!(cut > 0);
+}
+
+/// F-L15, F-L20: files of another log of the same caller, or an older copy of the superblock.
+#[test]
+fn strangers_and_old_copies_are_found() {
+    let (disk, history) = build(true);
+    let superblock = dir().join("superblock");
+    let older = SimDisk::new();
+    run(&older, &dir(), &options(), &steps()[..1], true);
+    let mut old = Vec::new();
+    older.rot(&superblock, |bytes| old.clone_from(bytes));
+    disk.rot(&superblock, |bytes| *bytes = old);
+    let verdict = judge(&disk, &history, &[&superblock]);
+    assert_eq!(verdict, Ok(Verdict::Found), "a superblock from before");
+
+    let (disk, history) = build(true);
+    let stranger = SimDisk::new();
+    let others = raft_log::Options {
+        identity: b"other".to_vec(),
+        ..options()
+    };
+    run(&stranger, &dir(), &others, &steps(), true);
+    let segment = dir().join("00000000000000000002.seg");
+    let mut bytes = Vec::new();
+    stranger.rot(&segment, |theirs| bytes.clone_from(theirs));
+    disk.rot(&segment, |ours| *ours = bytes);
+    let opened = Log::open_with(disk.clone(), &dir(), options());
+    assert!(matches!(
+        opened,
+        Err(OpenError::Corrupt {
+            what: Damage::SegmentForeign,
+            ..
+        })
+    ));
+    drop(opened);
+
+    // F-L16: all segments gone, or the superblock.
+    let (disk, _) = build(true);
+    disk.lose(&superblock);
+    let opened = Log::open_with(disk.clone(), &dir(), options());
+    assert!(matches!(
+        opened,
+        Err(OpenError::Corrupt {
+            what: Damage::SuperblockMissing,
+            ..
+        })
+    ));
+    let _ = history;
+}
+
+/// Rot that comes while the log is open is found by the read.
+#[test]
+fn a_read_verifies() {
+    let disk = SimDisk::new();
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    let record = |index| Record {
+        index,
+        term: 1,
+        kind: 0,
+        payload: &[0x5a; 200],
+    };
+    log.commit(Batch::new().append(record(1)).append(record(2)))
+        .unwrap();
+    let segment = dir().join("00000000000000000001.seg");
+    disk.rot(&segment, |bytes| {
+        let last = bytes.iter().rposition(|&byte| byte == 0x5a).unwrap();
+        bytes[last] = 0;
+    });
+    let reader = log.reader();
+    assert_eq!(reader.read(1, 0).unwrap().len(), 1);
+    let error = reader.read(2, 0).unwrap_err();
+    assert!(
+        matches!(&error, ReadError::Corrupt { index: 2, file, .. } if *file == segment),
+        "{error}"
+    );
+}

@@ -1,0 +1,430 @@
+//! A log beside its model: a vector. Steps, how they are run until something breaks, and what must hold afterwards.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use raft_log::sim_disk::{Fault, Keep, SimDisk, Tear};
+use raft_log::{Batch, Cut, Files, Log, OpenError, Options, Record, Recovery, WriteError};
+
+/// One part of a batch.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Metadata(u8),
+    /// Cuts this many records, or as many as there are.
+    Truncate(u64),
+    /// Appends a record of this size; the term rises if set.
+    Append {
+        bytes: usize,
+        new_term: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Commit(Vec<Op>),
+    /// Purges this part (in 1/8) of the log.
+    Purge(u64),
+    Settle,
+    /// Closes cleanly and opens.
+    Reopen,
+    /// Drops the log and opens.
+    Drop,
+}
+
+/// index 1 is `entries[0]`; those up to `base` are purged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) base: u64,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) metadata: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) term: u64,
+    pub(crate) kind: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Model {
+    pub(crate) fn last(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn last_term(&self) -> u64 {
+        self.entries.last().map_or(1, |entry| entry.term)
+    }
+
+    /// Applies ops to the model and writes them into a batch. `salt` makes payloads of different histories differ.
+    fn commit(&mut self, ops: &[Op], salt: u64) -> Vec<Planned> {
+        let mut plan = Vec::new();
+        for op in ops {
+            match *op {
+                Op::Metadata(byte) => {
+                    let metadata = vec![byte; 1 + byte as usize % 40];
+                    self.metadata = Some(metadata.clone());
+                    plan.push(Planned::Metadata(metadata));
+                }
+                Op::Truncate(count) => {
+                    let last = self.last() - count.min(self.last() - self.base);
+                    self.entries.truncate(last as usize);
+                    plan.push(Planned::Truncate(last + 1));
+                }
+                Op::Append { bytes, new_term } => {
+                    let term = self.last_term() + u64::from(new_term);
+                    let index = self.last() + 1;
+                    let byte = (salt ^ index.wrapping_mul(31) ^ term) as u8;
+                    let entry = Entry {
+                        term,
+                        kind: byte % 4,
+                        payload: vec![byte; bytes],
+                    };
+                    self.entries.push(entry.clone());
+                    plan.push(Planned::Append(index, entry));
+                }
+            }
+        }
+        plan
+    }
+
+    /// The expected `runs` and `marked` of a recovery.
+    fn runs(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (entry, index) in self.entries.iter().zip(1..).skip(self.base as usize) {
+            if runs.last().is_none_or(|run| run.1 != entry.term) {
+                runs.push((index, entry.term));
+            }
+        }
+        runs
+    }
+
+    fn marked(&self) -> Vec<(u64, u8)> {
+        let entries = self.entries.iter().zip(1..).skip(self.base as usize);
+        entries
+            .filter(|(entry, _)| entry.kind != 0)
+            .map(|(entry, index)| (index, entry.kind))
+            .collect()
+    }
+}
+
+enum Planned {
+    Metadata(Vec<u8>),
+    Truncate(u64),
+    Append(u64, Entry),
+}
+
+fn batch(plan: &[Planned]) -> Batch<'_> {
+    let mut batch = Batch::new();
+    for part in plan {
+        match part {
+            Planned::Metadata(metadata) => batch.metadata(metadata),
+            Planned::Truncate(index) => batch.truncate_from(*index),
+            Planned::Append(
+                index,
+                Entry {
+                    term,
+                    kind,
+                    payload,
+                },
+            ) => batch.append(Record {
+                index: *index,
+                term: *term,
+                kind: *kind,
+                payload,
+            }),
+        };
+    }
+    batch
+}
+
+pub(crate) fn dir() -> PathBuf {
+    PathBuf::from("/log")
+}
+
+pub(crate) fn options() -> Options {
+    Options {
+        segment_bytes: 4096,
+        background: false,
+        identity: b"sim".to_vec(),
+        ..Options::default()
+    }
+}
+
+/// What a run has seen acknowledged, and what was under way when it ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) acknowledged: Model,
+    /// The state if the step under way counts after all.
+    pub(crate) or: Option<Model>,
+    /// The state before the newest batch that was acknowledged, for tests that damage it.
+    pub(crate) before_last: Model,
+    pub(crate) boot: u64,
+    /// Whether the last thing acknowledged was a clean close.
+    pub(crate) closed: bool,
+    pub(crate) error: Option<String>,
+}
+
+/// Runs steps, beginning with an opening, until the first error. The last log is closed cleanly if `close` is set.
+pub(crate) fn run<F: Files>(
+    files: &F,
+    dir: &Path,
+    options: &Options,
+    steps: &[Step],
+    close: bool,
+) -> History {
+    let mut history = History::default();
+    if let Err(error) = run_steps(files, dir, options, steps, close, &mut history) {
+        history.error = Some(error);
+    }
+    history
+}
+
+fn run_steps<F: Files>(
+    files: &F,
+    dir: &Path,
+    options: &Options,
+    steps: &[Step],
+    close: bool,
+    history: &mut History,
+) -> Result<(), String> {
+    let mut log = reopen(files, dir, options, history)?;
+    for (step, salt) in steps.iter().zip(1..) {
+        let mut next = history.acknowledged.clone();
+        let done = match step {
+            Step::Commit(ops) => {
+                let plan = next.commit(ops, salt * 7);
+                history.or = Some(next);
+                log.commit(&batch(&plan))
+            }
+            Step::Purge(eighths) => {
+                next.base += (next.last() - next.base) * eighths / 8;
+                let base = next.base;
+                history.or = Some(next);
+                log.purge(base)
+            }
+            Step::Settle => log.settle(),
+            Step::Reopen => {
+                log.close().map_err(|error| error.to_string())?;
+                log = reopen(files, dir, options, history)?;
+                Ok(())
+            }
+            Step::Drop => {
+                drop(log);
+                log = reopen(files, dir, options, history)?;
+                Ok(())
+            }
+        };
+        done.map_err(|error: WriteError| error.to_string())?;
+        if let Some(next) = history.or.take() {
+            history.before_last = std::mem::replace(&mut history.acknowledged, next);
+        }
+    }
+    if close {
+        log.close().map_err(|error| error.to_string())?;
+        history.closed = true;
+    }
+    Ok(())
+}
+
+fn reopen<F: Files>(
+    files: &F,
+    dir: &Path,
+    options: &Options,
+    history: &mut History,
+) -> Result<Log<F>, String> {
+    let (log, recovery) =
+        Log::open_with(files.clone(), dir, options.clone()).map_err(|e| e.to_string())?;
+    check_boot(recovery.boot, history.boot)?;
+    history.boot = recovery.boot;
+    Ok(log)
+}
+
+fn check_boot(boot: u64, before: u64) -> Result<(), String> {
+    if boot <= before {
+        Err(format!("boot {boot} after boot {before}"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Reads a whole log back through a reader, and compares index, runs and marks on the way.
+pub(crate) fn read_model<F: Files>(
+    log: &Log<F>,
+    recovery: Option<&Recovery>,
+    like: &Model,
+) -> Result<Model, String> {
+    let reader = log.reader();
+    let (first, last) = (log.first_index(), log.last_index());
+    let purged = like
+        .entries
+        .iter()
+        .take(first as usize - 1)
+        .cloned()
+        .collect();
+    let mut model = Model {
+        base: first - 1,
+        entries: purged,
+        metadata: log.metadata().map(<[u8]>::to_vec),
+    };
+    let mut next = first;
+    while next <= last {
+        let budget = [0, 100, 5000][next as usize % 3];
+        for record in reader
+            .read(next, budget)
+            .map_err(|error| error.to_string())?
+        {
+            if record.index != next {
+                return Err(format!("read record {} for {next}", record.index));
+            }
+            let payload = record.payload.to_vec();
+            model.entries.push(Entry {
+                term: record.term,
+                kind: record.kind,
+                payload,
+            });
+            next += 1;
+        }
+    }
+    if let Some(recovery) = recovery
+        && (recovery.runs != model.runs() || recovery.marked != model.marked())
+    {
+        return Err(format!("{recovery:?} does not fit {model:?}"));
+    }
+    Ok(model)
+}
+
+/// Opens what a crash left and checks everything that was promised: nothing acknowledged is missing, nothing is there that
+/// was not written, a batch is there as a whole or not at all, the boot number rises, and the log goes on working.
+pub(crate) fn check_recovery<F: Files>(
+    files: &F,
+    dir: &Path,
+    options: &Options,
+    history: &History,
+) -> Result<Option<Cut>, String> {
+    let open = |before: u64| -> Result<(Log<F>, Recovery), String> {
+        let opened = Log::open_with(files.clone(), dir, options.clone());
+        let (log, recovery) = opened.map_err(|error: OpenError| format!("cannot open: {error}"))?;
+        check_boot(recovery.boot, before)?;
+        Ok((log, recovery))
+    };
+    let (mut log, recovery) = open(history.boot)?;
+    let mut model = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    if model != history.acknowledged && Some(&model) != history.or.as_ref() {
+        let History {
+            acknowledged, or, ..
+        } = history;
+        return Err(format!(
+            "found {model:?}\nacknowledged {acknowledged:?}\nor {or:?}"
+        ));
+    }
+    for ops in [
+        &[
+            Op::Append {
+                bytes: 30,
+                new_term: false,
+            },
+            Op::Metadata(9),
+        ][..],
+        &[
+            Op::Truncate(2),
+            Op::Append {
+                bytes: 500,
+                new_term: true,
+            },
+        ][..],
+    ] {
+        let plan = model.commit(ops, 99);
+        log.commit(&batch(&plan))
+            .map_err(|error| format!("after recovery: {error}"))?;
+    }
+    drop(log);
+    let (log, again) = open(recovery.boot)?;
+    if again.cut.is_some() || read_model(&log, Some(&again), &model)? != model {
+        return Err(format!(
+            "after recovery and two commits: {again:?}, expected {model:?}"
+        ));
+    }
+    Ok(recovery.cut)
+}
+
+/// All ways in which a crash with this many pending changes is tried; `seeds` of them by coin.
+pub(crate) fn variants(pending: usize, seeds: u64, salt: u64) -> Vec<Keep> {
+    let mut variants = vec![Keep::Nothing, Keep::All];
+    for nth in 0..pending {
+        variants.push(Keep::First(nth));
+        variants.push(Keep::Without(nth));
+        for tear in [Tear::Front, Tear::Back, Tear::Alternate] {
+            variants.push(Keep::Torn(nth, tear));
+        }
+    }
+    variants.extend((0..seeds).map(|seed| Keep::Some(salt.wrapping_mul(1000) + seed)));
+    variants
+}
+
+/// Crashes a workload at every operation, in every variant; and the recovery of each at some of its own. The number of
+/// cases, or the first that went wrong.
+pub(crate) fn sweep<F: Files>(
+    wrap: impl Fn(SimDisk) -> F,
+    steps: &[Step],
+    seeds: u64,
+) -> Result<u64, String> {
+    let mut cases = 0;
+    let mut operation = 0;
+    loop {
+        operation += 1;
+        let crashed = SimDisk::new();
+        crashed.fail(operation, Fault::PowerLoss);
+        let history = run(&wrap(crashed.clone()), &dir(), &options(), steps, true);
+        if history.error.is_none() {
+            return Ok(cases);
+        }
+        for keep in variants(crashed.pending(), seeds, operation) {
+            let at = |error: String| format!("crash at operation {operation}, {keep:?}: {error}");
+            let disk = crashed.fork();
+            disk.restart(keep);
+            cases += 1;
+            // Recovery itself is cut short, at an operation that wanders with the case; then it is tried again.
+            let again = disk.fork();
+            again.fail(again.operations() + 1 + cases % 12, Fault::PowerLoss);
+            check_recovery(&wrap(disk), &dir(), &options(), &history).map_err(at)?;
+            if Log::open_with(wrap(again.clone()), &dir(), options()).is_err() {
+                again.restart(Keep::Some(cases));
+                cases += 1;
+                check_recovery(&wrap(again), &dir(), &options(), &history)
+                    .map_err(|error| at(format!("and in recovery: {error}")))?;
+            }
+        }
+    }
+}
+
+/// A workload from a seed.
+pub(crate) fn random_steps(seed: u64, count: usize) -> Vec<Step> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut draw = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 20) % below
+    };
+    let ops = |draw: &mut dyn FnMut(u64) -> u64| -> Vec<Op> {
+        (0..1 + draw(4))
+            .map(|_| match draw(8) {
+                0 | 1 => Op::Metadata(draw(256) as u8),
+                2 => Op::Truncate(draw(4)),
+                _ => Op::Append {
+                    bytes: [0, 20, 300, 1200][draw(4) as usize],
+                    new_term: draw(5) == 0,
+                },
+            })
+            .collect()
+    };
+    (0..count)
+        .map(|_| match draw(16) {
+            0 => Step::Purge(draw(9)),
+            1 => Step::Settle,
+            2 => Step::Reopen,
+            3 => Step::Drop,
+            _ => Step::Commit(ops(&mut draw)),
+        })
+        .collect()
+}
