@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use raft_net_tcp::{
-    AdmitAll, Body, CloseReason, ClusterId, Config, Connection, Event, Frame, Identity, Local,
-    Policy, Refusal, Role, SendError, Stranger, Versions,
+    AdmitAll, BadHello, Body, CloseReason, ClusterId, Config, Connection, Event, Frame, Identity,
+    Local, Policy, Refusal, Role, SendError, Stranger, Versions,
 };
 
 const START: Duration = Duration::from_secs(100);
@@ -605,11 +605,11 @@ proptest! {
 
     /// Well-formed frames with arbitrary contents of the crate's own kinds never panic either.
     #[test]
-    fn arbitrary_control_frames_never_panic(kind in 0xE0..=0xFFu8, body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut header = [&(body.len() as u32).to_le_bytes()[..], &[kind, 0, 0, 0], &[0; 8]].concat();
-        header.extend(crc32c::crc32c(&body).to_le_bytes());
-        header.extend(crc32c::crc32c(&header).to_le_bytes());
-        let stream = [&raft_net_tcp::PREAMBLE[..], &header, &body].concat();
+    fn arbitrary_control_frames_never_panic(
+        kind in prop_oneof![Just(0xF0u8), Just(0xF1), 0xE0..=0xFFu8],
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let stream = [&raft_net_tcp::PREAMBLE[..], &frame(kind, &body)].concat();
         let (mut open, _) = pair();
         open.receive(&stream[8..], START);
         for mut connection in [acceptor(), dialer()] {
@@ -618,6 +618,103 @@ proptest! {
             while connection.next_event().is_some() {}
         }
     }
+}
+
+/// A frame with checksums that hold, built from the description and not from the code.
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = [
+        &(body.len() as u32).to_le_bytes()[..],
+        &[kind, 0, 0, 0],
+        &[0; 8],
+    ]
+    .concat();
+    frame.extend(crc32c::crc32c(body).to_le_bytes());
+    frame.extend(crc32c::crc32c(&frame).to_le_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// However a hello is malformed, the reason is typed, and the other side is told.
+#[test]
+fn malformed_hellos() {
+    let hello = out(&mut dialer(), START)[8 + 24..].to_vec();
+    let with = |place: usize, bytes: &[u8]| {
+        let mut hello = hello.clone();
+        hello[place..place + bytes.len()].copy_from_slice(bytes);
+        hello
+    };
+    let mut bad = vec![
+        (
+            with(0, &[9, 0, 8, 0]),
+            BadHello::Versions(Versions { min: 9, max: 8 }),
+        ),
+        (with(4, &[77]), BadHello::Role { code: 77 }),
+        (
+            with(6, &[5, 0]),
+            BadHello::Application {
+                application_bytes: 5,
+            },
+        ),
+        (
+            with(6, &[0xFF, 0xFF]),
+            BadHello::Application {
+                application_bytes: 0xFFFF,
+            },
+        ),
+    ];
+    bad.extend((0..68).map(|len| (hello[..len].to_vec(), BadHello::Short { body_bytes: len })));
+    for (body, reason) in bad {
+        let mut connection = acceptor();
+        connection.receive(
+            &[&raft_net_tcp::PREAMBLE[..], &frame(0xF0, &body)].concat(),
+            START,
+        );
+        assert_eq!(closed(&mut connection), CloseReason::BadHello(reason));
+        assert_eq!(out(&mut connection, START)[8..], frame(0xF1, &[8, 0]));
+    }
+
+    let longer = [&hello[..], b"from a later version"].concat();
+    let mut connection = acceptor();
+    connection.receive(
+        &[&raft_net_tcp::PREAMBLE[..], &frame(0xF0, &longer)].concat(),
+        START,
+    );
+    assert!(
+        matches!(connection.next_event(), Some(Event::Hello(_))),
+        "what is appended later is ignored"
+    );
+}
+
+/// The frames that only have a meaning in a handshake, or in a later version.
+#[test]
+fn control_frames_out_of_place() {
+    for kind in [0xF0, 0xF3, 0xFF] {
+        let (mut connection, _) = pair();
+        connection.receive(&frame(kind, &[]), START);
+        assert_eq!(
+            closed(&mut connection),
+            CloseReason::UnexpectedKind { kind }
+        );
+    }
+    let (mut connection, _) = pair();
+    connection.receive(&frame(0xF1, &[0x34, 0x12, 1, 2, 3]), START);
+    assert_eq!(
+        closed(&mut connection),
+        CloseReason::Remote(Refusal::Unknown { code: 0x1234 })
+    );
+}
+
+/// The smallest writes that there are.
+#[test]
+fn one_byte_at_a_time() {
+    let (mut sender, mut receiver) = pair();
+    let chunks = [5000, 3, 0, 4097].map(|bytes| bytes::Bytes::from(vec![bytes as u8; bytes]));
+    sender.send(1, 1, &Body::from(chunks)).unwrap();
+    while sender.transmit_bytes() > 0 {
+        partial_write(&mut sender, &mut receiver, 1);
+    }
+    let received = received(&mut receiver);
+    assert_eq!((received.len(), received[0].body.len()), (1, 9100));
 }
 
 fn partial_write(sender: &mut Connection, receiver: &mut Connection, bytes: usize) {
