@@ -1,4 +1,17 @@
-//! A write-ahead log.
+#![doc = include_str!("../README.md")]
+//!
+//! # The pieces
+//!
+//! - [`Log`] is the log in a directory: [`Log::open`], [`Log::commit`], [`Log::purge`], [`Log::close`]. One owner writes.
+//! - [`Batch`] is what becomes durable together: metadata, truncation and [`Record`]s, in the order of the calls.
+//! - [`Recovery`] is what an opening found. [`peek_identity`] tells whose log a directory is before it is opened.
+//! - [`Reader`] reads durable records from any thread.
+//! - [`writer`] has a thread that commits in groups what others submit.
+//! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
+//!   up, rots and fails as it is told.
+//!
+//! Every operation has an error type of its own; each message says what happened, in which file, and what to do.
+//! The bytes on the disk are described in `docs/log-format.md` of the repository.
 
 pub mod files;
 #[cfg(feature = "sim")]

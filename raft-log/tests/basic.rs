@@ -17,7 +17,7 @@ fn record(index: u64, term: u64, payload: &[u8]) -> Record<'_> {
     Record {
         index,
         term,
-        kind: (index % 3 == 0) as u8,
+        kind: index.is_multiple_of(3).into(),
         payload,
     }
 }
@@ -28,6 +28,31 @@ fn append(log: &mut Log, range: std::ops::RangeInclusive<u64>, term: u64, payloa
         batch.append(record(index, term, payload));
     }
     log.commit(&batch).unwrap();
+}
+
+fn check(log: &Log) {
+    let reader = log.reader();
+    assert!(matches!(
+        reader.read(40, 10),
+        Err(ReadError::Purged { first: 41, .. })
+    ));
+    assert!(matches!(
+        reader.read(92, 10),
+        Err(ReadError::BeyondEnd { last: 91, .. })
+    ));
+    let records = reader.read(41, 3000).unwrap();
+    assert_eq!(records.len(), 10);
+    assert!(
+        records
+            .iter()
+            .zip(41..)
+            .all(|(record, index)| record.index == index && record.payload == [7; 300][..])
+    );
+    let newest = &reader.read(91, 0).unwrap()[0];
+    assert_eq!(
+        (newest.index, newest.term, &newest.payload[..]),
+        (91, 3, &b"new"[..])
+    );
 }
 
 /// S-L1, S-L7, S-L9: rotation, truncation, purge, reads, and all of it after reopening.
@@ -55,30 +80,6 @@ fn a_log_remembers() {
     .unwrap();
     assert_eq!(log.last_index(), 91);
     log.purge(40).unwrap();
-    let check = |log: &Log| {
-        let reader = log.reader();
-        assert!(matches!(
-            reader.read(40, 10),
-            Err(ReadError::Purged { first: 41, .. })
-        ));
-        assert!(matches!(
-            reader.read(92, 10),
-            Err(ReadError::BeyondEnd { last: 91, .. })
-        ));
-        let records = reader.read(41, 3000).unwrap();
-        assert_eq!(records.len(), 10);
-        assert!(
-            records
-                .iter()
-                .zip(41..)
-                .all(|(record, index)| record.index == index && record.payload == [7; 300][..])
-        );
-        let newest = &reader.read(91, 0).unwrap()[0];
-        assert_eq!(
-            (newest.index, newest.term, &newest.payload[..]),
-            (91, 3, &b"new"[..])
-        );
-    };
     check(&log);
     log.close().unwrap();
 
@@ -99,7 +100,7 @@ fn a_log_remembers() {
     assert_eq!(
         recovery.marked,
         (41..=91)
-            .filter(|index| index % 3 == 0)
+            .filter(|index: &u64| index.is_multiple_of(3))
             .map(|index| (index, 1))
             .collect::<Vec<_>>()
     );
