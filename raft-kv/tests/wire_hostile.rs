@@ -16,7 +16,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 /// A byte of a packed list may stand for an element that takes as many bytes as its type in memory, twice: as it was
 /// unpacked, and as it is handed on.
-const BYTES_FOR_A_BYTE: usize = 64;
+const BYTES_FOR_A_BYTE: usize = 32;
 
 /// What the test harness itself may allocate meanwhile in its own thread.
 const OTHER_BYTES: usize = 16 << 10;

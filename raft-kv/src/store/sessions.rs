@@ -41,7 +41,9 @@ struct Session {
     /// Ascending by sequence.
     replies: VecDeque<Kept>,
     reply_bytes: u64,
-    /// This item's share of the state hash, without the replies.
+    /// Whether it keeps more than its fair share, and so stands in `Sessions::heavy`.
+    heavy: bool,
+    /// This item's part of the state hash, without the replies.
     hash: u64,
 }
 
@@ -93,6 +95,8 @@ pub(super) struct Sessions {
     map: BTreeMap<SessionId, Session>,
     /// By the log index of their last command, the least recently used first. An entry is one command, of one session.
     by_use: BTreeMap<u64, SessionId>,
+    /// Those of them that keep more than a fair share of the replies.
+    heavy: BTreeMap<u64, SessionId>,
     reply_bytes: u64,
     hash: HashSum,
 }
@@ -118,6 +122,7 @@ impl Sessions {
             refused: None,
             replies: VecDeque::new(),
             reply_bytes: 0,
+            heavy: false,
             hash: 0,
         };
         session.hash = session.hashed(index);
@@ -135,6 +140,9 @@ impl Sessions {
         };
         self.by_use.remove(&session.last_used);
         self.by_use.insert(index, command.session);
+        if session.heavy {
+            self.heavy.remove(&session.last_used);
+        }
         session.last_used = index;
         // A client cannot have the answer of the command that it sends: such a claim counts up to the command.
         let acknowledged = command.first_outstanding.min(command.sequence);
@@ -149,6 +157,10 @@ impl Sessions {
                 self.hash.remove(kept.hash);
             }
             session.refused = session.refused.filter(|&(_, high)| high >= acknowledged);
+        }
+        session.heavy = session.reply_bytes > fair_share(settings);
+        if session.heavy {
+            self.heavy.insert(index, command.session);
         }
         let verdict = session.judge(command.sequence, settings.outstanding_max);
         self.hash.remove(session.hash);
@@ -186,6 +198,10 @@ impl Sessions {
         self.reply_bytes += kept.bytes;
         self.hash.add(kept.hash);
         session.replies.insert(at, kept);
+        session.heavy = session.reply_bytes > fair_share(settings);
+        if session.heavy {
+            self.heavy.insert(session.last_used, command.session);
+        }
         self.enforce(settings);
     }
 
@@ -193,6 +209,7 @@ impl Sessions {
     pub(super) fn end(&mut self, id: SessionId) {
         if let Some(session) = self.map.remove(&id) {
             self.by_use.remove(&session.last_used);
+            self.heavy.remove(&session.last_used);
             self.reply_bytes -= session.reply_bytes;
             self.hash.remove(session.hash);
             session
@@ -202,16 +219,33 @@ impl Sessions {
         }
     }
 
-    /// Ends the least recently used sessions while there are too many, or they keep too much; never the one in use.
+    /// Ends sessions while there are too many, or they keep too much: the least recently used one, and for what is kept the
+    /// least recently used of those that keep more than a fair share, of which there is one then. Never the one in use.
     fn enforce(&mut self, settings: &Settings) {
-        while self.map.len() > 1
-            && (self.map.len() > settings.sessions_max
-                || self.reply_bytes > settings.reply_bytes_max)
-            && let Some((_, &oldest)) = self.by_use.first_key_value()
+        while self.map.len() > settings.sessions_max
+            && let Some(oldest) = oldest_of_several(&self.by_use)
+        {
+            self.end(oldest);
+        }
+        while self.reply_bytes > settings.reply_bytes_max
+            && let Some(oldest) = oldest_of_several(&self.heavy)
         {
             self.end(oldest);
         }
     }
+}
+
+/// The least recently used session, unless it is the only one: the session in use is the last of all.
+fn oldest_of_several(by_use: &BTreeMap<u64, SessionId>) -> Option<SessionId> {
+    by_use
+        .first_key_value()
+        .filter(|_| by_use.len() > 1)
+        .map(|(_, &oldest)| oldest)
+}
+
+/// What each session may keep when all keep the same, in bytes.
+fn fair_share(settings: &Settings) -> u64 {
+    settings.reply_bytes_max / settings.sessions_max.max(1) as u64
 }
 
 fn content_bytes(reply: &CommandReply) -> u64 {

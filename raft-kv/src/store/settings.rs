@@ -18,7 +18,9 @@ pub struct Settings {
     /// How many bytes of replies one session keeps; a reply beyond it is answered once, and to a retry with
     /// [`CommandReply::Forgotten`](crate::api::CommandReply::Forgotten). Default 2 MiB, so that one of the largest value fits.
     pub session_reply_bytes_max: u64,
-    /// How many bytes of replies all sessions keep together; beyond it the least recently used session ends. Default 256 MiB.
+    /// How many bytes of replies all sessions keep together; beyond it sessions end that keep more than their fair share (this
+    /// limit divided by `sessions_max`), the least recently used first. The session in use does not end, so that one
+    /// session's replies may come on top. Default 256 MiB.
     pub reply_bytes_max: u64,
     /// How many bytes of deleted key-values one reply carries, though always at least one. Default 1 MiB.
     pub deleted_bytes_max: u64,
