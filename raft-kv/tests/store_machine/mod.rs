@@ -1,0 +1,84 @@
+//! A store with a log index that counts by itself, and short names for what the tests say often.
+
+use bytes::Bytes;
+use raft_core::{Index, LogId};
+use raft_kv::api::*;
+use raft_kv::store::{Settings, Store};
+use raft_kv::wire;
+
+/// A store and the next entry's index.
+pub(crate) struct Machine {
+    pub(crate) store: Store,
+    next: u64,
+}
+
+impl Machine {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            store: Store::new(settings),
+            next: 1,
+        }
+    }
+
+    /// Applies a command as a node does: by its bytes.
+    pub(crate) fn apply(&mut self, command: &Command) -> CommandReply {
+        let at = LogId::new(self.next, 1);
+        self.next += 1;
+        let payload = wire::encode_command(command);
+        let reply = self
+            .store
+            .apply_payload(at, &payload)
+            .expect("this release can apply it");
+        assert_eq!(self.store.applied(), at.index);
+        reply
+    }
+
+    /// An entry that is not for the store.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn pass(&mut self) {
+        self.store.note_applied(Index(self.next));
+        self.next += 1;
+    }
+
+    pub(crate) fn register(&mut self) -> SessionId {
+        let reply = self.apply(&command(0, 0, 0, Operation::RegisterSession));
+        let CommandReply::Registered { session } = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(session, self.store.applied().0);
+        session
+    }
+}
+
+pub(crate) fn command(
+    session: SessionId,
+    sequence: u64,
+    first_outstanding: u64,
+    operation: Operation,
+) -> Command {
+    Command {
+        session,
+        sequence,
+        first_outstanding,
+        principal: Bytes::new(),
+        operation,
+    }
+}
+
+pub(crate) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+pub(crate) fn put(key: &str, value: &str) -> Operation {
+    put_if(key, value, vec![])
+}
+
+pub(crate) fn put_if(key: &str, value: &str, conditions: Vec<Condition>) -> Operation {
+    Operation::Put {
+        key: bytes(key),
+        value: bytes(value),
+        lease: 0,
+        want_previous: true,
+        conditions,
+    }
+}
