@@ -33,6 +33,11 @@ pub enum Cause {
     /// The session ended while it was not known whether the request had been applied in it.
     #[error("the session ended before the answer came")]
     SessionExpired,
+    /// It was carried out, but the cluster no longer keeps the answer: it was too large.
+    #[error(
+        "it was carried out, but the answer was lost on the way and the cluster no longer keeps it"
+    )]
+    Forgotten,
     /// The one endpoint that was asked could not be reached, or did not answer.
     #[error("{0}")]
     Endpoint(EndpointAnswer),

@@ -42,7 +42,7 @@ impl Machine {
         let header = response.header;
         match (attempt.purpose, response.body) {
             (Purpose::Probe, Ok(Reply::Status(status))) => {
-                self.on_status(now, attempt.place, connection, &status)
+                self.on_status(now, attempt.place, connection, &status);
             }
             (Purpose::Probe, Err(error)) => self.on_refusal(attempt.place, error),
             (Purpose::Register, Ok(Reply::Command(CommandReply::Registered { session }))) => {
@@ -55,7 +55,7 @@ impl Machine {
             }
             (Purpose::Request(key), Ok(reply)) => self.on_reply(now, attempt, key, header, reply),
             (Purpose::Request(key), Err(error)) => {
-                self.on_request_error(now, attempt, Some(key), error)
+                self.on_request_error(now, attempt, Some(key), error);
             }
             (Purpose::Probe | Purpose::Register, Ok(_)) => {
                 self.put_back(attempt);
@@ -136,12 +136,13 @@ impl Machine {
         match reply {
             CommandReply::SessionExpired => self.on_session_expired(now, key, header, ends_session),
             CommandReply::Forgotten => {
+                self.note_leader_answer(now);
                 self.mark(key, true);
-                self.fail(key, Cause::SessionExpired);
+                self.fail(key, Cause::Forgotten);
             }
             CommandReply::Refused(Refusal::TooManyOutstanding) => {
                 self.hold(now);
-                self.try_again(key, false);
+                self.renumber(key);
             }
             reply => {
                 self.note_leader_answer(now);
@@ -177,11 +178,20 @@ impl Machine {
         } else if maybe_applied {
             self.fail(key, Cause::SessionExpired);
         } else {
-            if let Some(open) = self.requests.get_mut(&key) {
-                open.number = None;
-            }
-            self.try_again(key, false);
+            self.renumber(key);
         }
+    }
+
+    /// The number was turned away for good: no try under it was applied, nor ever will be. Another may be.
+    fn renumber(&mut self, key: RequestKey) {
+        let Some(open) = self.requests.get_mut(&key) else {
+            return;
+        };
+        open.maybe_applied = false;
+        if let (Some(number), Session::Open(session)) = (open.number.take(), &mut self.session) {
+            session.finish(number);
+        }
+        self.try_again(key, false);
     }
 
     fn answer(&mut self, key: RequestKey, header: Header, reply: Reply) {
@@ -194,7 +204,7 @@ impl Machine {
         self.busy_backoff.reset();
     }
 
-    fn hold(&mut self, now: Time) {
+    pub(super) fn hold(&mut self, now: Time) {
         // Many answers of the same kind come together: they make one wait, not many.
         if now >= self.hold_until {
             self.hold_until = now + self.busy_backoff.next(&mut self.rng);

@@ -393,7 +393,7 @@ impl Machine {
         let Some(attempt) = self.drop_attempt(request_id) else {
             return;
         };
-        self.hold_until = now + self.busy_backoff.next(&mut self.rng);
+        self.hold(now);
         if let Purpose::Request(key) = attempt.purpose {
             match why {
                 NotSent::Later => self.try_again(key, false),

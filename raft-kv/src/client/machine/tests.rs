@@ -595,9 +595,23 @@ fn a_busy_leader_is_given_time() {
     );
     assert!(script.sent.is_empty());
     script.advance(20);
-    let (id, _) = script.take_write(a);
+    let (id, command) = script.take_write(a);
+    assert_eq!(
+        (command.sequence, command.first_outstanding),
+        (3, 3),
+        "the refused number is used again"
+    );
     script.answer(a, id, applied(3));
     assert!(matches!(script.end(key), End::Answered { .. }));
+}
+
+#[test]
+fn an_answer_that_the_cluster_no_longer_keeps_is_an_unknown_outcome() {
+    let (mut script, a) = Script::led(&["a:1"]);
+    let key = script.put(5000);
+    let (id, _) = script.take_write(a);
+    script.answer(a, id, Ok(Reply::Command(CommandReply::Forgotten)));
+    assert_eq!(script.unknown(key).cause, Cause::Forgotten);
 }
 
 #[test]

@@ -1,0 +1,298 @@
+//! The task that drives a [`Machine`]: sockets, clock and callers on one side, its inputs and outputs on the other.
+//!
+//! One task owns the machine; each connection has one more, which hands over what it received a batch at a time.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use raft_net_tcp::{
+    ClusterId, Config, Dial, Frame, Identity, Local, Role, SendError, Sender, Versions,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::machine::{Ask, ConnectionId, End, Machine, NotSent, Output, RequestKey, Time};
+use crate::api::{Request, Response};
+use crate::wire;
+
+/// The version of requests and responses that this client speaks.
+const PROTOCOL: Versions = Versions { min: 1, max: 1 };
+/// How many submissions, or batches of frames, are taken before anything is sent.
+const BATCH_MAX: usize = 512;
+/// Batches of frames that may wait for the driver; a connection stops reading when they do.
+const EVENTS_MAX: usize = 64;
+
+/// A request on its way from a caller.
+pub(super) struct Submission {
+    pub(super) ask: Ask,
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<End>,
+}
+
+enum Event {
+    Up(ConnectionId, Sender, [u8; 16]),
+    Frames(ConnectionId, Vec<Frame>),
+    Down(ConnectionId, String),
+}
+
+/// A connection that is open or in the making. Dropping it ends its task, and with it the connection.
+struct Connection {
+    sender: Option<Sender>,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(super) struct Driver {
+    machine: Machine,
+    start: Instant,
+    connect_timeout: Duration,
+    submissions: mpsc::UnboundedReceiver<Submission>,
+    events: mpsc::Receiver<Event>,
+    event_sender: mpsc::Sender<Event>,
+    connections: HashMap<ConnectionId, Connection>,
+    replies: HashMap<RequestKey, oneshot::Sender<End>>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        machine: Machine,
+        submissions: mpsc::UnboundedReceiver<Submission>,
+        connect_timeout: Duration,
+    ) -> Driver {
+        let (event_sender, events) = mpsc::channel(EVENTS_MAX);
+        Driver {
+            machine,
+            start: Instant::now(),
+            connect_timeout,
+            submissions,
+            events,
+            event_sender,
+            connections: HashMap::new(),
+            replies: HashMap::new(),
+        }
+    }
+
+    /// Until the last [`Client`](super::Client) is dropped.
+    pub(super) async fn run(mut self) {
+        let mut submitted = Vec::with_capacity(BATCH_MAX);
+        let mut arrived = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let deadline = self
+                .machine
+                .next_deadline(self.now())
+                .map(|time| self.start + time);
+            tokio::select! {
+                count = self.submissions.recv_many(&mut submitted, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = self.events.recv_many(&mut arrived, BATCH_MAX) => {}
+                () = wake(deadline) => {}
+            }
+            let now = self.now();
+            for event in arrived.drain(..) {
+                self.on_event(now, event);
+            }
+            for Submission {
+                ask,
+                deadline,
+                reply,
+            } in submitted.drain(..)
+            {
+                let key =
+                    self.machine
+                        .submit(now, ask, deadline.saturating_duration_since(self.start));
+                self.replies.insert(key, reply);
+            }
+            self.machine.tick(now);
+            self.act(now);
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.start.elapsed()
+    }
+
+    fn on_event(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Up(connection, sender, cluster) => {
+                if let Some(open) = self.connections.get_mut(&connection) {
+                    open.sender = Some(sender);
+                    self.machine.connected(now, connection, cluster);
+                }
+            }
+            Event::Frames(connection, frames) => {
+                for frame in frames {
+                    if let Err(reason) = self.on_frame(now, connection, frame) {
+                        self.end_connection(now, connection, &reason);
+                        return;
+                    }
+                }
+            }
+            Event::Down(connection, reason) => self.end_connection(now, connection, &reason),
+        }
+        self.act(now);
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        frame: Frame,
+    ) -> Result<(), String> {
+        if frame.kind != wire::kind::RESPONSE {
+            return Err(format!(
+                "it sent a frame of kind {}, which is no response",
+                frame.kind
+            ));
+        }
+        let response: Response = wire::decode_response(frame.body)
+            .map_err(|error| format!("it sent a response that cannot be read: {error}"))?;
+        self.machine
+            .received(now, connection, frame.request_id, response);
+        Ok(())
+    }
+
+    /// What surely never left this process is given back to the machine as such, before the rest is lost.
+    fn end_connection(&mut self, now: Time, connection: ConnectionId, reason: &str) {
+        if let Some(open) = self.connections.remove(&connection) {
+            for request_id in open.sender.as_ref().map(Sender::unsent).unwrap_or_default() {
+                self.machine.not_sent(now, request_id, NotSent::Later);
+            }
+            self.machine.disconnected(now, connection, reason);
+        }
+    }
+
+    fn act(&mut self, now: Time) {
+        while let Some(output) = self.machine.next_output() {
+            match output {
+                Output::Connect {
+                    connection,
+                    address,
+                    cluster,
+                } => self.connect(connection, address, cluster),
+                Output::Disconnect { connection } => {
+                    self.connections.remove(&connection);
+                }
+                Output::Send {
+                    connection,
+                    request_id,
+                    request,
+                } => self.send(now, connection, request_id, &request),
+                Output::Complete { key, end } => {
+                    if let Some(reply) = self.replies.remove(&key) {
+                        // Whoever asked may have stopped waiting.
+                        let _ = reply.send(end);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, now: Time, connection: ConnectionId, request_id: u64, request: &Request) {
+        let Some(sender) = self
+            .connections
+            .get(&connection)
+            .and_then(|open| open.sender.as_ref())
+        else {
+            return self.machine.not_sent(now, request_id, NotSent::Later);
+        };
+        let sent = sender.try_send(
+            wire::kind::REQUEST,
+            request_id,
+            wire::encode_request(request),
+        );
+        if let Err(error) = sent {
+            let why = match error {
+                SendError::TooLarge { body_bytes, max } => NotSent::TooLarge {
+                    bytes: body_bytes as u64,
+                    max: u64::from(max),
+                },
+                _ => NotSent::Later,
+            };
+            self.machine.not_sent(now, request_id, why);
+        }
+    }
+
+    fn connect(&mut self, connection: ConnectionId, address: String, cluster: [u8; 16]) {
+        let config = Config {
+            connect_timeout: self.connect_timeout,
+            ..Config::default()
+        };
+        let identity = Identity {
+            cluster: ClusterId(cluster),
+            ..Identity::default()
+        };
+        let dial = Dial::new(config, Role::Client, move || Local::new(PROTOCOL, identity));
+        let events = self.event_sender.clone();
+        let task = tokio::spawn(async move {
+            let down = receive(connection, &dial, &address, &events).await;
+            // The driver is gone only when nobody waits for it.
+            let _ = events.send(Event::Down(connection, down)).await;
+        });
+        self.connections.insert(
+            connection,
+            Connection {
+                sender: None,
+                task: task.abort_handle(),
+            },
+        );
+    }
+}
+
+/// Connects, and hands over what arrives until the connection ends; returns why it did.
+async fn receive(
+    connection: ConnectionId,
+    dial: &Dial,
+    address: &str,
+    events: &mpsc::Sender<Event>,
+) -> String {
+    let mut link = match dial.connect(address).await {
+        Ok(link) => link,
+        Err(error) => return without_address(&error.to_string(), address),
+    };
+    let cluster = link.hello.identity.cluster.0;
+    if events
+        .send(Event::Up(connection, link.sender.clone(), cluster))
+        .await
+        .is_err()
+    {
+        return String::new();
+    }
+    loop {
+        match link.receiver.recv_many().await {
+            Ok(frames) => {
+                if events
+                    .send(Event::Frames(connection, frames))
+                    .await
+                    .is_err()
+                {
+                    return String::new();
+                }
+            }
+            Err(reason) => return reason.to_string(),
+        }
+    }
+}
+
+/// The address stands before the text already wherever it is shown.
+fn without_address(text: &str, address: &str) -> String {
+    text.strip_prefix(address)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(text)
+        .to_owned()
+}
+
+async fn wake(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
