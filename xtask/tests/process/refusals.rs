@@ -79,7 +79,7 @@ fn wrong_flags() {
         with(8, ""),
         and(&["--election-timeout", "soon"]),
         // Less than three heartbeats: one lost message would depose a leader.
-        and(&["--election-timeout", "299ms", "--heartbeat", "100ms"]),
+        and(&["--election-timeout", "290ms", "--heartbeat", "100ms"]),
         and(&["--heartbeat", "0ms"]),
     ] {
         let output = raft_kv(&arguments);
