@@ -3,6 +3,12 @@
 //! Clients retry, double, overtake and leave out commands, run ahead, acknowledge, end their sessions and are driven out of
 //! them by others. Small limits make all of that frequent.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says so by panicking"
+)]
+
 mod store_machine;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,12 @@
 //!
 //! One test alone in its process, so that nothing else allocates while it measures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says so by panicking"
+)]
+
 mod wire_samples;
 
 use bytes::Bytes;

@@ -93,6 +93,16 @@ impl Keys {
         self.map.get(key)
     }
 
+    /// The hash, reckoned anew from what is there.
+    #[cfg(test)]
+    pub(super) fn hash_anew(&self) -> u64 {
+        let mut sum = HashSum::default();
+        for (key, record) in &self.map {
+            sum.add(record.clone().hashed(key).hash);
+        }
+        sum.value()
+    }
+
     /// The key with its record, for a reply.
     pub(super) fn key_value(&self, key: &[u8]) -> Option<KeyValue> {
         let (key, record) = self.map.get_key_value(key)?;

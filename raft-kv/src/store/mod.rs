@@ -40,6 +40,8 @@ mod keys;
 mod query;
 mod sessions;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::fmt;

@@ -110,6 +110,41 @@ impl Sessions {
         self.hash.value()
     }
 
+    /// The hash and the bytes of all replies, reckoned anew from what is there; checks the indexes on the way.
+    #[cfg(test)]
+    pub(super) fn anew(&self, settings: &Settings) -> (u64, u64) {
+        let mut sum = HashSum::default();
+        let mut bytes = 0;
+        for (&id, session) in &self.map {
+            sum.add(session.hashed(id));
+            let mut session_bytes = 0;
+            for kept in &session.replies {
+                let reply = kept.reply.as_ref().unwrap_or(&CommandReply::Forgotten);
+                sum.add(reply_hash(id, kept.sequence, reply));
+                session_bytes += KEPT_OVERHEAD_BYTES;
+                session_bytes += kept.reply.as_ref().map_or(0, content_bytes);
+            }
+            assert_eq!(session.reply_bytes, session_bytes);
+            assert!(
+                session
+                    .replies
+                    .iter()
+                    .is_sorted_by_key(|kept| kept.sequence)
+            );
+            assert!(session.replies.len() as u64 <= settings.outstanding_max);
+            assert_eq!(session.heavy, session_bytes > fair_share(settings));
+            assert_eq!(self.by_use.get(&session.last_used), Some(&id));
+            assert_eq!(self.heavy.contains_key(&session.last_used), session.heavy);
+            bytes += session_bytes;
+        }
+        assert_eq!(self.by_use.len(), self.map.len());
+        assert_eq!(
+            self.heavy.len(),
+            self.map.values().filter(|s| s.heavy).count()
+        );
+        (sum.value(), bytes)
+    }
+
     pub(super) fn reply_bytes(&self) -> u64 {
         self.reply_bytes
     }
@@ -184,15 +219,15 @@ impl Sessions {
             sequence: command.sequence,
             reply: fits.then(|| reply.clone()),
             bytes: KEPT_OVERHEAD_BYTES + if fits { content } else { 0 },
-            hash: ItemHash::new(Kind::Reply)
-                .word(command.session)
-                .word(command.sequence)
-                .reply(if fits {
+            hash: reply_hash(
+                command.session,
+                command.sequence,
+                if fits {
                     reply
                 } else {
                     &CommandReply::Forgotten
-                })
-                .finish(),
+                },
+            ),
         };
         session.reply_bytes += kept.bytes;
         self.reply_bytes += kept.bytes;
@@ -246,6 +281,14 @@ fn oldest_of_several(by_use: &BTreeMap<u64, SessionId>) -> Option<SessionId> {
 /// What each session may keep when all keep the same, in bytes.
 fn fair_share(settings: &Settings) -> u64 {
     settings.reply_bytes_max / settings.sessions_max.max(1) as u64
+}
+
+fn reply_hash(session: SessionId, sequence: u64, reply: &CommandReply) -> u64 {
+    ItemHash::new(Kind::Reply)
+        .word(session)
+        .word(sequence)
+        .reply(reply)
+        .finish()
 }
 
 fn content_bytes(reply: &CommandReply) -> u64 {

@@ -1,0 +1,192 @@
+//! What is kept up to date step by step is what a reckoning from scratch gives; and the hash tells states apart.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::KeyRange;
+
+fn command(session: u64, sequence: u64, first: u64, operation: Operation) -> Command {
+    Command {
+        session,
+        sequence,
+        first_outstanding: first,
+        principal: Bytes::new(),
+        operation,
+    }
+}
+
+fn put(key: u8, value_bytes: usize) -> Operation {
+    Operation::Put {
+        key: Bytes::copy_from_slice(&[key]),
+        value: vec![key; value_bytes].into(),
+        lease: 0,
+        want_previous: true,
+        conditions: vec![],
+    }
+}
+
+fn delete(key: u8) -> Operation {
+    Operation::Delete {
+        keys: KeyRange::Prefix(Bytes::copy_from_slice(&[key])),
+        want_previous: true,
+        conditions: vec![],
+    }
+}
+
+/// Applies commands as entries from 1 on.
+fn run(settings: Settings, commands: &[Command]) -> Store {
+    let mut store = Store::new(settings);
+    for command in commands {
+        let at = LogId {
+            index: store.applied.next(),
+            ..LogId::ZERO
+        };
+        store.apply(at, command).unwrap();
+    }
+    store
+}
+
+fn check(store: &Store) {
+    let (hash, reply_bytes) = store.sessions.anew(&store.settings);
+    assert_eq!(store.sessions.hash(), hash);
+    assert_eq!(store.sessions.reply_bytes(), reply_bytes);
+    assert_eq!(store.keys.hash(), store.keys.hash_anew());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_is_kept_step_by_step_is_what_a_reckoning_gives(
+        steps in prop::collection::vec((0..40_u8, 1..12_u64, 1..8_u64, 0..4_u8, 0..900_usize), 1..80),
+    ) {
+        let settings = Settings {
+            sessions_max: 4,
+            outstanding_max: 5,
+            session_reply_bytes_max: 2000,
+            reply_bytes_max: 3000,
+            ..Settings::default()
+        };
+        let mut store = Store::new(settings);
+        let mut sessions = vec![0];
+        for (kind, sequence, first, key, value_bytes) in steps {
+            let at = LogId { index: store.applied.next(), ..LogId::ZERO };
+            let session = sessions[sessions.len() - 1 - usize::from(kind) % sessions.len().min(5)];
+            let operation = match kind {
+                0..5 => Operation::RegisterSession,
+                5 => Operation::EndSession,
+                6..12 => delete(key),
+                _ => put(key, value_bytes),
+            };
+            let reply = store.apply(at, &command(session, sequence, first, operation)).unwrap();
+            if let CommandReply::Registered { session } = reply {
+                sessions.push(session);
+            }
+            check(&store);
+        }
+    }
+
+    #[test]
+    fn an_item_hash_sees_every_byte_and_where_it_stands(
+        bytes in prop::collection::vec(any::<u8>(), 1..70),
+        at in any::<prop::sample::Index>(),
+        other in 1..=255_u8,
+    ) {
+        let hash = |bytes: &[u8]| ItemHash::new(Kind::Key).bytes(bytes).finish();
+        let mut changed = bytes.clone();
+        *at.get_mut(&mut changed) ^= other;
+        prop_assert_ne!(hash(&bytes), hash(&changed));
+        let longer = [&bytes[..], &[0]].concat();
+        prop_assert_ne!(hash(&bytes), hash(&longer));
+        let (left, right) = bytes.split_at(at.index(bytes.len()));
+        let split = ItemHash::new(Kind::Key).bytes(left).bytes(right).finish();
+        prop_assert_ne!(hash(&bytes), split);
+    }
+}
+
+#[test]
+fn every_part_of_the_state_is_in_its_hash() {
+    let base = || {
+        vec![
+            command(0, 0, 0, Operation::RegisterSession),
+            command(1, 1, 1, put(7, 3)),
+            command(1, 2, 1, put(8, 3)),
+        ]
+    };
+    let changed = |change: &dyn Fn(&mut Vec<Command>)| {
+        let mut commands = base();
+        change(&mut commands);
+        run(Settings::default(), &commands).state_hash()
+    };
+    let mut hashes = vec![
+        changed(&|_| {}),
+        changed(&|commands| commands[2].operation = put(9, 3)),
+        changed(&|commands| commands[2].operation = put(8, 4)),
+        // The same keys, but not the same session.
+        changed(&|commands| commands[2].sequence = 3),
+        changed(&|commands| commands[2].first_outstanding = 2),
+        changed(&|commands| commands.push(command(1, 2, 1, put(8, 3)))),
+        changed(&|commands| commands.push(command(1, 2000, 1, put(8, 3)))),
+        changed(&|commands| commands.push(command(1, 2001, 1, put(8, 3)))),
+        changed(&|commands| commands.push(command(0, 0, 0, Operation::RegisterSession))),
+        changed(&|commands| commands.push(command(99, 1, 1, put(1, 1)))),
+        changed(&|commands| commands.swap(1, 2)),
+        changed(&|commands| commands.truncate(2)),
+        Store::new(Settings::default()).state_hash(),
+    ];
+    let settings = Settings {
+        sessions_max: 3,
+        ..Settings::default()
+    };
+    hashes.push(run(settings, &base()).state_hash());
+    let mut raised = run(Settings::default(), &base());
+    raised.cluster_version = 2;
+    hashes.push(raised.state_hash());
+    let count = hashes.len();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(
+        hashes.len(),
+        count,
+        "two states that differ have the same hash"
+    );
+}
+
+#[test]
+fn the_hash_is_of_the_state_and_not_of_the_way_to_it() {
+    let register = || command(0, 0, 0, Operation::RegisterSession);
+    let one = run(
+        Settings::default(),
+        &[
+            register(),
+            command(1, 1, 1, put(1, 500)),
+            command(1, 2, 1, put(2, 500)),
+            command(1, 3, 3, delete(9)),
+        ],
+    );
+    // Others in between, whose answers are forgotten in the end.
+    let other = run(
+        Settings::default(),
+        &[
+            register(),
+            command(1, 2, 1, put(1, 500)),
+            command(1, 1, 1, put(2, 500)),
+            command(1, 3, 3, delete(9)),
+        ],
+    );
+    assert_eq!(one.state_hash(), other.state_hash());
+}
+
+#[test]
+fn the_hash_is_the_same_on_every_platform() {
+    let store = run(
+        Settings::default(),
+        &[
+            command(0, 0, 0, Operation::RegisterSession),
+            command(1, 1, 1, put(1, 40)),
+            command(1, 2, 1, delete(1)),
+            command(1, 3, 1, put(2, 20)),
+        ],
+    );
+    assert_eq!(store.state_hash(), 2_925_871_446_736_621_475);
+}
