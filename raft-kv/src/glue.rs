@@ -1,8 +1,13 @@
 //! Where the layers meet: the only file that turns the core's types into those of log, network and wire, and back.
 //! raft-core, raft-log and raft-net-tcp do not know each other.
+//!
+//! What a simulated node needs of it is public.
 
 use bytes::Bytes;
-use raft_core::{ClusterId, Entry, Identity, Incarnation, Index, LogId, MemberId, Membership, NodeId, PersistJob, Term};
+use raft_core::{
+    ClusterId, Entry, Identity, Incarnation, Index, LogId, MemberId, Membership, NodeId,
+    PersistJob, Term,
+};
 use raft_log::OwnedRecord;
 use raft_log::writer::OwnedBatch;
 
@@ -19,27 +24,46 @@ pub(crate) fn address(context: &Bytes) -> Option<String> {
 }
 
 /// A job of the core as a batch of the log. Payloads are shared, not copied.
-pub(crate) fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
-    let metadata = job.hard_state.map(|hard_state| wire::encode_metadata(&Metadata { cluster, hard_state }));
+#[must_use]
+pub fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
+    let metadata = job.hard_state.map(|hard_state| {
+        wire::encode_metadata(&Metadata {
+            cluster,
+            hard_state,
+        })
+    });
     let records = job.entries.iter().map(record).collect();
-    OwnedBatch { job: job.id.0, metadata, truncate_from: job.truncate_from.map(|index| index.0), records }
+    OwnedBatch {
+        job: job.id.0,
+        metadata,
+        truncate_from: job.truncate_from.map(|index| index.0),
+        records,
+    }
 }
 
 fn record(entry: &Entry) -> OwnedRecord {
     let (kind, payload) = wire::encode_payload(&entry.payload);
-    OwnedRecord { index: entry.id.index.0, term: entry.id.term.0, kind, payload }
+    OwnedRecord {
+        index: entry.id.index.0,
+        term: entry.id.term.0,
+        kind,
+        payload,
+    }
 }
 
 /// Records of the log as entries of the core.
 ///
 /// # Errors
 /// A record that verifies and does not decode: written by a newer version, or by another program.
-pub(crate) fn entries(records: Vec<OwnedRecord>) -> Result<Vec<Entry>, DecodeError> {
+pub fn entries(records: Vec<OwnedRecord>) -> Result<Vec<Entry>, DecodeError> {
     records
         .into_iter()
         .map(|record| {
             let payload = wire::decode_payload(record.kind, record.payload)?;
-            Ok(Entry { id: LogId::new(record.index, record.term), payload })
+            Ok(Entry {
+                id: LogId::new(record.index, record.term),
+                payload,
+            })
         })
         .collect()
 }
@@ -68,32 +92,57 @@ pub enum DiskError {
 ///
 /// # Errors
 /// As [`DiskError`] lists them.
-pub(crate) fn recovered<F: raft_log::Files>(
+pub fn recovered<F: raft_log::Files>(
     recovery: &raft_log::Recovery,
     reader: &raft_log::Reader<F>,
 ) -> Result<Option<FormedDisk>, DiskError> {
     let empty = recovery.last_index < recovery.first_index;
     let Some(metadata) = &recovery.metadata else {
-        return if empty { Ok(None) } else { Err(DiskError::Partial("entries without a term or a vote")) };
+        return if empty {
+            Ok(None)
+        } else {
+            Err(DiskError::Partial("entries without a term or a vote"))
+        };
     };
     let metadata = Bytes::copy_from_slice(metadata);
-    let Metadata { cluster, hard_state } =
-        wire::decode_metadata(metadata).map_err(|source| DiskError::Decode { what: "the metadata", source })?;
+    let Metadata {
+        cluster,
+        hard_state,
+    } = wire::decode_metadata(metadata).map_err(|source| DiskError::Decode {
+        what: "the metadata",
+        source,
+    })?;
     let mut memberships = Vec::new();
-    for &(index, _) in recovery.marked.iter().filter(|(_, kind)| *kind == MEMBERSHIP_KIND) {
+    for &(index, _) in recovery
+        .marked
+        .iter()
+        .filter(|(_, kind)| *kind == MEMBERSHIP_KIND)
+    {
         let records = reader.read(index, 0)?.into_iter().take(1).collect();
-        let entries = entries(records).map_err(|source| DiskError::Decode { what: "a membership", source })?;
+        let entries = entries(records).map_err(|source| DiskError::Decode {
+            what: "a membership",
+            source,
+        })?;
         memberships.extend(entries.into_iter().filter_map(membership));
     }
-    let founding = memberships.first().filter(|(at, _)| at.index == Index(1)).map(|(_, membership)| membership.clone());
+    let founding = memberships
+        .first()
+        .filter(|(at, _)| at.index == Index(1))
+        .map(|(_, membership)| membership.clone());
     let Some(founding) = founding else {
-        return Err(DiskError::Partial("a term without the cluster's first membership"));
+        return Err(DiskError::Partial(
+            "a term without the cluster's first membership",
+        ));
     };
     Ok(Some(FormedDisk {
         cluster,
         founding,
         hard_state,
-        runs: recovery.runs.iter().map(|&(index, term)| (Index(index), Term(term))).collect(),
+        runs: recovery
+            .runs
+            .iter()
+            .map(|&(index, term)| (Index(index), Term(term)))
+            .collect(),
         last: Index(recovery.last_index),
         memberships,
     }))
@@ -107,40 +156,74 @@ fn membership(entry: Entry) -> Option<(LogId, Membership)> {
 }
 
 /// What a formation message is on the wire.
-pub(crate) fn formation_to_wire(message: FormationMessage) -> Formation {
+#[must_use]
+pub fn formation_to_wire(message: FormationMessage) -> Formation {
     match message {
-        FormationMessage::Hello(Hello { from, founders, known }) => Formation::Hello {
+        FormationMessage::Hello(Hello {
+            from,
+            founders,
+            known,
+        }) => Formation::Hello {
             node: from.node,
             incarnation: from.incarnation,
             advertise: founders.get(&from.node).cloned().unwrap_or_default(),
             known: known
                 .into_iter()
-                .map(|(node, incarnation)| (node, incarnation, founders.get(&node).cloned().unwrap_or_default()))
+                .map(|(node, incarnation)| {
+                    (
+                        node,
+                        incarnation,
+                        founders.get(&node).cloned().unwrap_or_default(),
+                    )
+                })
                 .collect(),
             founding: founders.into_iter().collect(),
         },
-        FormationMessage::Formed(Formed { cluster, founding, current }) => {
-            Formation::Formed { cluster, membership: founding, current }
-        }
+        FormationMessage::Formed(Formed {
+            cluster,
+            founding,
+            current,
+        }) => Formation::Formed {
+            cluster,
+            membership: founding,
+            current,
+        },
     }
 }
 
 /// What a formation message from the wire says. Whom the sender knows under another address than its own list gives is
 /// left out: it has promised nothing about that one.
-pub(crate) fn formation_from_wire(message: Formation) -> FormationMessage {
+#[must_use]
+pub fn formation_from_wire(message: Formation) -> FormationMessage {
     match message {
-        Formation::Hello { node, incarnation, advertise: _, founding, known } => {
+        Formation::Hello {
+            node,
+            incarnation,
+            advertise: _,
+            founding,
+            known,
+        } => {
             let founders: Founders = founding.into_iter().collect();
             let known = known
                 .into_iter()
                 .filter(|(node, _, address)| founders.get(node) == Some(address))
                 .map(|(node, incarnation, _)| (node, incarnation))
                 .collect();
-            FormationMessage::Hello(Hello { from: MemberId { node, incarnation }, founders, known })
+            FormationMessage::Hello(Hello {
+                from: MemberId { node, incarnation },
+                founders,
+                known,
+            })
         }
-        Formation::Formed { cluster, membership, current } => {
-            FormationMessage::Formed(Formed { cluster, founding: membership, current })
-        }
+        Formation::Formed {
+            cluster,
+            membership,
+            current,
+        } => FormationMessage::Formed(Formed {
+            cluster,
+            founding: membership,
+            current,
+        }),
     }
 }
 
@@ -156,5 +239,8 @@ pub(crate) fn identity_to_net(identity: Identity) -> raft_net_tcp::Identity {
 
 /// Who a connection's handshake says is at the other end.
 pub(crate) fn member_from_net(identity: &raft_net_tcp::Identity) -> MemberId {
-    MemberId { node: NodeId(identity.node), incarnation: Incarnation(identity.incarnation) }
+    MemberId {
+        node: NodeId(identity.node),
+        incarnation: Incarnation(identity.incarnation),
+    }
 }

@@ -1,7 +1,57 @@
-//! placeholder
+//! A replicated key-value store for coordination, and a way to replicate any state machine of one's own: raft-core,
+//! raft-log and raft-net-tcp composed into a running node.
+//!
+//! # Replicating a state machine of one's own
+//!
+//! Implement [`node::StateMachine`], start a node on each machine, and propose:
+//!
+//! ```no_run
+//! use bytes::Bytes;
+//! use raft_core::LogId;
+//! use raft_kv::node::{Halt, Node, NodeConfig, StateMachine};
+//!
+//! #[derive(Default)]
+//! struct Counter(u64);
+//!
+//! impl StateMachine for Counter {
+//!     type Output = u64;
+//!
+//!     fn apply(&mut self, _at: LogId, command: &Bytes) -> Result<u64, Halt> {
+//!         self.0 += command.len() as u64;
+//!         Ok(self.0)
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let cluster = [(1, "127.0.0.1:7301".into()), (2, "127.0.0.1:7302".into()), (3, "127.0.0.1:7303".into())];
+//! let node = Node::start(NodeConfig::new(1, "data/1", cluster.into()), Counter::default()).await?;
+//! let count = node.propose(Bytes::from_static(b"+++")).await?;
+//! assert_eq!(node.read(|counter| counter.0).await?, count);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/counter.rs` runs all three in one process.
+//!
+//! # Map
+//!
+//! - [`node`]: drives core, log and network for any state machine. What decides in it is synchronous
+//!   ([`node::replica`], [`node::formation`]); the tokio shell around it is thin. [`node::server`] serves clients of the store.
+//! - [`glue`]: the one file that converts between core, log, network and wire, none of which knows another.
+//! - [`store`]: the key-value state machine.
+//! - [`wire`]: versioned encodings of messages, entries, requests.
+//! - [`api`]: what a client may ask and what it is answered, as plain data.
+//! - [`client`]: finds the leader, follows it, and tells applied, surely not applied and unknown apart.
+//! - `bin/raft-kv`: the server.
+
 pub mod api;
 pub mod client;
-mod glue;
+pub mod glue;
 pub mod node;
 pub mod store;
 pub mod wire;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,12 +28,19 @@ pub(crate) trait Front<S: StateMachine>: Send + Sync + 'static {
     }
 
     /// Serves one connection until it ends.
-    fn serve(self: Arc<Self>, link: Link, inbox: Inbox<S, Self::Write, Self::Read>) -> impl Future<Output = ()> + Send;
+    fn serve(
+        self: Arc<Self>,
+        link: Link,
+        inbox: Inbox<S, Self::Write, Self::Read>,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// Accepts until the task is dropped.
-pub(crate) async fn accept<S, F>(mut listener: Listener, inbox: Inbox<S, F::Write, F::Read>, front: Arc<F>)
-where
+pub(crate) async fn accept<S, F>(
+    mut listener: Listener,
+    inbox: Inbox<S, F::Write, F::Read>,
+    front: Arc<F>,
+) where
     S: StateMachine,
     F: Front<S>,
 {
@@ -41,7 +48,9 @@ where
         let link = listener.accept().await;
         match link.hello.role {
             Role::Client => drop(tokio::spawn(front.clone().serve(link, inbox.clone()))),
-            Role::Peer | Role::PeerBulk => drop(tokio::spawn(listen_to_peer(link, inbox.peers.clone()))),
+            Role::Peer | Role::PeerBulk => {
+                drop(tokio::spawn(listen_to_peer(link, inbox.peers.clone())));
+            }
         }
     }
 }
@@ -74,7 +83,11 @@ async fn hold(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermi
     room.clone().acquire_many_owned(bytes).await.ok()
 }
 
-fn read(link: &Link, frame: Frame, held: Option<OwnedSemaphorePermit>) -> Result<FromPeer, DecodeError> {
+fn read(
+    link: &Link,
+    frame: Frame,
+    held: Option<OwnedSemaphorePermit>,
+) -> Result<FromPeer, DecodeError> {
     match frame.kind {
         kind::ENVELOPE => {
             let envelope = wire::decode_envelope(frame.body)?;
@@ -82,7 +95,10 @@ fn read(link: &Link, frame: Frame, held: Option<OwnedSemaphorePermit>) -> Result
             let from = envelope.from;
             if from.member != glue::member_from_net(named) || from.boot.0 != named.boot {
                 let detail = "the sender is not the one that the handshake named";
-                return Err(DecodeError::Malformed { what: "envelope", detail });
+                return Err(DecodeError::Malformed {
+                    what: "envelope",
+                    detail,
+                });
             }
             Ok(FromPeer::Envelope { envelope, held })
         }
@@ -90,6 +106,9 @@ fn read(link: &Link, frame: Frame, held: Option<OwnedSemaphorePermit>) -> Result
             from: glue::member_from_net(&link.hello.identity),
             message: glue::formation_from_wire(wire::decode_formation(frame.body)?),
         }),
-        kind => Err(DecodeError::UnknownKind { what: "frame between nodes", kind }),
+        kind => Err(DecodeError::UnknownKind {
+            what: "frame between nodes",
+            kind,
+        }),
     }
 }

@@ -44,7 +44,9 @@ pub enum NodeConfigError {
     #[error("a node's id is at least 1")]
     BadId,
     /// Nothing says who belongs to the cluster.
-    #[error("the data directory is new, so the cluster's first members must be listed: --cluster 1=HOST:PORT,…")]
+    #[error(
+        "the data directory is new, so the cluster's first members must be listed: --cluster 1=HOST:PORT,…"
+    )]
     NoCluster,
     /// The cluster's list cannot work.
     #[error(transparent)]
@@ -94,14 +96,22 @@ impl NodeConfig {
 
     /// The founders, as the formation of the cluster wants them.
     pub(crate) fn founders(&self) -> Founders {
-        self.cluster.iter().map(|(&node, address)| (NodeId(node), address.clone())).collect()
+        self.cluster
+            .iter()
+            .map(|(&node, address)| (NodeId(node), address.clone()))
+            .collect()
     }
 
     /// The core's settings.
     pub(crate) fn core(&self, seed: u64) -> Result<Config, NodeConfigError> {
         let election_timeout_ticks = ticks("the election timeout", self.election_timeout)?;
         let heartbeat_ticks = ticks("the heartbeat", self.heartbeat)?;
-        let config = Config { election_timeout_ticks, heartbeat_ticks, command_bytes_max: COMMAND_BYTES_MAX, ..Config::new(seed) };
+        let config = Config {
+            election_timeout_ticks,
+            heartbeat_ticks,
+            command_bytes_max: COMMAND_BYTES_MAX,
+            ..Config::new(seed)
+        };
         config.validate().map_err(|error| match error {
             ConfigError::ElectionTooShort { .. } => NodeConfigError::ElectionTooShort {
                 election_timeout: self.election_timeout,
@@ -120,7 +130,11 @@ impl NodeConfig {
         if self.id == 0 {
             return Err(NodeConfigError::BadId);
         }
-        let addresses = self.cluster.values().chain(self.dial_override.values()).chain([&self.listen]);
+        let addresses = self
+            .cluster
+            .values()
+            .chain(self.dial_override.values())
+            .chain([&self.listen]);
         for address in addresses {
             check_address(address)?;
         }
@@ -137,13 +151,18 @@ fn check_address(address: &str) -> Result<(), NodeConfigError> {
         let visible = host.chars().all(|c| !c.is_control() && !c.is_whitespace());
         !host.is_empty() && visible && port.parse::<u16>().is_ok()
     });
-    if good { Ok(()) } else { Err(NodeConfigError::Address(address.to_owned())) }
+    if good {
+        Ok(())
+    } else {
+        Err(NodeConfigError::Address(address.to_owned()))
+    }
 }
 
 fn ticks(field: &'static str, given: Duration) -> Result<u32, NodeConfigError> {
     let error = NodeConfigError::Time { field, given };
     let millis = given.as_millis();
-    if !millis.is_multiple_of(TICK.as_millis()) || millis == 0 || given > Duration::from_secs(3600) {
+    if !millis.is_multiple_of(TICK.as_millis()) || millis == 0 || given > Duration::from_secs(3600)
+    {
         return Err(error);
     }
     u32::try_from(millis / TICK.as_millis()).map_err(|_| error)

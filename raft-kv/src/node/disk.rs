@@ -8,7 +8,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use raft_core::{Boot, FetchJob, Incarnation, MemberId, NodeId};
+use raft_core::{Boot, FetchJob, Incarnation, JobId, MemberId, NodeId};
+use raft_log::writer::{Completion, Writer};
 use raft_log::{Log, OpenError, Options, ReadError, Reader, peek_identity};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
@@ -69,21 +70,40 @@ pub(crate) struct Directory {
 
 /// Opens a node's data directory, or makes it. The boot number that it gives is durable.
 pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory, DirectoryError> {
-    let failed = |source| DirectoryError::Open { dir: dir.to_path_buf(), source };
+    let failed = |source| DirectoryError::Open {
+        dir: dir.to_path_buf(),
+        source,
+    };
     let given = NodeId(id);
     let identity = match peek_identity(dir).map_err(failed)? {
-        Some(blob) => wire::decode_identity(blob.into())
-            .map_err(|source| DirectoryError::NoNode { dir: dir.to_path_buf(), source })?,
-        None => DirectoryIdentity { node: given, incarnation: draw_incarnation() },
+        Some(blob) => {
+            wire::decode_identity(blob.into()).map_err(|source| DirectoryError::NoNode {
+                dir: dir.to_path_buf(),
+                source,
+            })?
+        }
+        None => DirectoryIdentity {
+            node: given,
+            incarnation: draw_incarnation(),
+        },
     };
     if identity.node != given {
-        return Err(DirectoryError::OtherNode { dir: dir.to_path_buf(), stored: identity.node, given });
+        return Err(DirectoryError::OtherNode {
+            dir: dir.to_path_buf(),
+            stored: identity.node,
+            given,
+        });
     }
-    let options = Options { segment_bytes, ..Options::new(wire::encode_identity(&identity).to_vec()) };
+    let options = Options {
+        segment_bytes,
+        ..Options::new(wire::encode_identity(&identity).to_vec())
+    };
     let (log, recovery) = Log::open(dir, options).map_err(failed)?;
     let reader = log.reader();
-    let disk = glue::recovered(&recovery, &reader)
-        .map_err(|source| DirectoryError::Content { dir: dir.to_path_buf(), source })?;
+    let disk = glue::recovered(&recovery, &reader).map_err(|source| DirectoryError::Content {
+        dir: dir.to_path_buf(),
+        source,
+    })?;
     info!(
         dir = %dir.display(), boot = recovery.boot, new = recovery.created, clean = recovery.clean,
         first = recovery.first_index, last = recovery.last_index, "data directory opened"
@@ -92,14 +112,28 @@ pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory,
         warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes, records = cut.records,
             "a torn tail was cut: what the last run wrote and nobody was told of");
     }
-    let member = MemberId { node: identity.node, incarnation: identity.incarnation };
-    Ok(Directory { log, reader, member, boot: Boot(recovery.boot), disk })
+    let member = MemberId {
+        node: identity.node,
+        incarnation: identity.incarnation,
+    };
+    Ok(Directory {
+        log,
+        reader,
+        member,
+        boot: Boot(recovery.boot),
+        disk,
+    })
 }
 
 /// Whether there is no node's data yet.
 pub(crate) fn is_new(dir: &Path) -> Result<bool, DirectoryError> {
-    let failed = |source| DirectoryError::Open { dir: dir.to_path_buf(), source };
-    peek_identity(dir).map(|identity| identity.is_none()).map_err(failed)
+    let failed = |source| DirectoryError::Open {
+        dir: dir.to_path_buf(),
+        source,
+    };
+    peek_identity(dir)
+        .map(|identity| identity.is_none())
+        .map_err(failed)
 }
 
 /// A number that no directory has had: the keys of a `RandomState` come from the operating system.
@@ -114,24 +148,57 @@ pub(crate) fn random() -> u64 {
 
 /// How many bytes the files in a directory take.
 pub(crate) fn disk_bytes(dir: &Path) -> u64 {
-    let Ok(files) = std::fs::read_dir(dir) else { return 0 };
-    files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+    let Ok(files) = std::fs::read_dir(dir) else {
+        return 0;
+    };
+    files
+        .filter_map(|file| file.ok()?.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
+}
+
+/// Starts the thread that writes the log. It says through `answers` what is durable, and if it failed.
+pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result<Writer> {
+    Writer::spawn(log, move |completion| {
+        let event = match completion {
+            Completion::Durable(commit) => Own::Durable(JobId(commit.job)),
+            Completion::Failed(error) => Own::LogFailed(error.to_string()),
+            Completion::Full { job } => {
+                warn!(
+                    job,
+                    "no space for the log; nothing more is written until there is"
+                );
+                return;
+            }
+            _ => return,
+        };
+        // The loop is gone only when the node has stopped.
+        let _ = answers.send(event);
+    })
 }
 
 /// Starts the thread that reads the log. It ends when the sender is dropped.
-pub(crate) fn fetcher(reader: Reader, answers: UnboundedSender<Own>) -> std::io::Result<mpsc::Sender<FetchJob>> {
+pub(crate) fn fetcher(
+    reader: Reader,
+    answers: UnboundedSender<Own>,
+) -> std::io::Result<mpsc::Sender<FetchJob>> {
     let (jobs, inbox) = mpsc::channel::<FetchJob>();
-    std::thread::Builder::new().name("log-reader".into()).spawn(move || {
-        for job in inbox {
-            let answer = match fetch(&reader, job) {
-                Ok(entries) => Own::Fetched { id: job.id, entries },
-                Err(error) => Own::LogFailed(error),
-            };
-            if answers.send(answer).is_err() {
-                return;
+    std::thread::Builder::new()
+        .name("log-reader".into())
+        .spawn(move || {
+            for job in inbox {
+                let answer = match fetch(&reader, job) {
+                    Ok(entries) => Own::Fetched {
+                        id: job.id,
+                        entries,
+                    },
+                    Err(error) => Own::LogFailed(error),
+                };
+                if answers.send(answer).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(jobs)
 }
 

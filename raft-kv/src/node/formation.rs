@@ -106,7 +106,9 @@ pub enum FormationError {
 #[non_exhaustive]
 pub enum FoundersError {
     /// This node is not among them.
-    #[error("the cluster's list does not hold node {0}, which is to be started; add it, or correct the id")]
+    #[error(
+        "the cluster's list does not hold node {0}, which is to be started; add it, or correct the id"
+    )]
     WithoutSelf(NodeId),
     /// A membership of them would not work.
     #[error("the cluster's list cannot work: {0}")]
@@ -121,7 +123,9 @@ pub fn check_founders(founders: &Founders, node: NodeId) -> Result<(), FoundersE
     if !founders.contains_key(&node) {
         return Err(FoundersError::WithoutSelf(node));
     }
-    membership(founders, |_| Some(Incarnation::ZERO)).map(drop).map_err(FoundersError::Membership)
+    membership(founders, |_| Some(Incarnation::ZERO))
+        .map(drop)
+        .map_err(FoundersError::Membership)
 }
 
 /// The membership of all founders; those whose incarnation is unknown are left out.
@@ -130,7 +134,10 @@ fn membership(
     incarnation: impl Fn(NodeId) -> Option<Incarnation>,
 ) -> Result<Membership, raft_core::MembershipError> {
     Membership::of_voters(founders.iter().filter_map(|(&node, address)| {
-        let member = MemberId { node, incarnation: incarnation(node)? };
+        let member = MemberId {
+            node,
+            incarnation: incarnation(node)?,
+        };
         Some((member, Bytes::from(address.clone())))
     }))
 }
@@ -160,7 +167,11 @@ impl Formation {
     ///
     /// # Errors
     /// As [`check_founders`].
-    pub fn new(me: MemberId, founders: Founders, hello_every_ticks: u32) -> Result<Self, FoundersError> {
+    pub fn new(
+        me: MemberId,
+        founders: Founders,
+        hello_every_ticks: u32,
+    ) -> Result<Self, FoundersError> {
         check_founders(&founders, me.node)?;
         Ok(Self {
             me,
@@ -196,7 +207,11 @@ impl Formation {
             return None;
         }
         self.hello_in_ticks = self.hello_every_ticks;
-        Some(Hello { from: self.me, founders: self.founders.clone(), known: self.known() })
+        Some(Hello {
+            from: self.me,
+            founders: self.founders.clone(),
+            known: self.known(),
+        })
     }
 
     /// Takes a founder's hello; the caller has checked that it comes from whom it names.
@@ -208,8 +223,14 @@ impl Formation {
         let Some(differences) = self.differences(&hello.founders) else {
             self.disagreements.remove(&node);
             let before = self.known();
-            let heard = Heard { incarnation: hello.from.incarnation, known: hello.known };
-            let news = self.heard.get(&node).is_none_or(|old| old.known != heard.known);
+            let heard = Heard {
+                incarnation: hello.from.incarnation,
+                known: hello.known,
+            };
+            let news = self
+                .heard
+                .get(&node)
+                .is_none_or(|old| old.known != heard.known);
             self.heard.insert(node, heard);
             // Whoever has news hears of us at once: forming takes round trips, not hello intervals. A hello that says
             // nothing new is not answered, so that two nodes never keep each other busy.
@@ -233,18 +254,29 @@ impl Formation {
         if wire::cluster_id(&formed.founding) != formed.cluster {
             return Ok(Verdict::Wait);
         }
-        let MemberId { node, incarnation: here } = self.me;
+        let MemberId {
+            node,
+            incarnation: here,
+        } = self.me;
         for membership in [&formed.current, &formed.founding] {
             match membership.member(node) {
                 Some(member) if member.incarnation != here => {
                     return Err(FormationError::OtherIncarnation {
                         cluster: formed.cluster,
-                        member: MemberId { node, incarnation: member.incarnation },
+                        member: MemberId {
+                            node,
+                            incarnation: member.incarnation,
+                        },
                         here,
                     });
                 }
                 Some(_) => {}
-                None => return Err(FormationError::NotAMember { cluster: formed.cluster, node }),
+                None => {
+                    return Err(FormationError::NotAMember {
+                        cluster: formed.cluster,
+                        node,
+                    });
+                }
             }
         }
         // Whoever formed it had our promise, so this is the membership that we would have founded.
@@ -269,23 +301,40 @@ impl Formation {
     #[must_use]
     pub fn waits_for(&self) -> String {
         if let Some((node, differences)) = self.disagreements.first_key_value() {
-            return format!("node {node} was started with another --cluster: {differences}; start all with the same list");
+            return format!(
+                "node {node} was started with another --cluster: {differences}; start all with the same list"
+            );
         }
-        let missing: Vec<NodeId> =
-            self.founders.keys().copied().filter(|node| *node != self.me.node && !self.heard.contains_key(node)).collect();
+        let missing: Vec<NodeId> = self
+            .founders
+            .keys()
+            .copied()
+            .filter(|node| *node != self.me.node && !self.heard.contains_key(node))
+            .collect();
         if !missing.is_empty() {
             return format!("waiting for {} to form the cluster", Nodes(&missing));
         }
         let known = self.known();
-        let behind: Vec<NodeId> =
-            self.heard.iter().filter(|(_, heard)| heard.known != known).map(|(node, _)| *node).collect();
-        format!("waiting for {} to hear from every node of --cluster", Nodes(&behind))
+        let behind: Vec<NodeId> = self
+            .heard
+            .iter()
+            .filter(|(_, heard)| heard.known != known)
+            .map(|(node, _)| *node)
+            .collect();
+        format!(
+            "waiting for {} to hear from every node of --cluster",
+            Nodes(&behind)
+        )
     }
 
     /// Whom this node has heard itself, in which incarnation; itself included.
     fn known(&self) -> BTreeMap<NodeId, Incarnation> {
         let me = (self.me.node, self.me.incarnation);
-        self.heard.iter().map(|(node, heard)| (*node, heard.incarnation)).chain([me]).collect()
+        self.heard
+            .iter()
+            .map(|(node, heard)| (*node, heard.incarnation))
+            .chain([me])
+            .collect()
     }
 
     /// How another's list differs from ours, in words, if it does.
@@ -293,14 +342,21 @@ impl Formation {
         if *theirs == self.founders {
             return None;
         }
-        let all: BTreeMap<NodeId, ()> = self.founders.keys().chain(theirs.keys()).map(|node| (*node, ())).collect();
+        let all: BTreeMap<NodeId, ()> = self
+            .founders
+            .keys()
+            .chain(theirs.keys())
+            .map(|node| (*node, ()))
+            .collect();
         let mut out = Vec::new();
         for node in all.into_keys() {
             match (self.founders.get(&node), theirs.get(&node)) {
                 (Some(ours), Some(their)) if ours != their => {
                     // A stranger's text goes into our log: no control characters.
                     let their = their.escape_debug();
-                    out.push(format!("node {node} is at {ours} here and at {their} there"));
+                    out.push(format!(
+                        "node {node} is at {ours} here and at {their} there"
+                    ));
                 }
                 (Some(_), None) => out.push(format!("node {node} is listed only here")),
                 (None, Some(_)) => out.push(format!("node {node} is listed only there")),

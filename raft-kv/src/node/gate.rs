@@ -38,8 +38,15 @@ struct State {
 
 impl Gate {
     pub(crate) fn new(identity: Identity, serves_clients: bool) -> Self {
-        let state = State { identity, members: Founders::new(), boots: BTreeMap::new() };
-        Self { serves_clients, state: Mutex::new(state) }
+        let state = State {
+            identity,
+            members: Founders::new(),
+            boots: BTreeMap::new(),
+        };
+        Self {
+            serves_clients,
+            state: Mutex::new(state),
+        }
     }
 
     /// What to say of this node.
@@ -81,12 +88,23 @@ impl Policy for SharedGate {
         let who = glue::member_from_net(&remote.identity);
         if !state.members.is_empty() && !state.members.contains_key(&who.node) {
             let NodeId(node) = who.node;
-            let message = format!("node {node} does not belong to this cluster; check --id and --cluster on both sides");
-            return Err(Refusal::Application { code: NOT_A_MEMBER, message });
+            let message = format!(
+                "node {node} does not belong to this cluster; check --id and --cluster on both sides"
+            );
+            return Err(Refusal::Application {
+                code: NOT_A_MEMBER,
+                message,
+            });
         }
         if who.node == state.identity.member.node {
-            let message = format!("node {} is here; two nodes were started with this id", who.node);
-            return Err(Refusal::Application { code: NOT_A_MEMBER, message });
+            let message = format!(
+                "node {} is here; two nodes were started with this id",
+                who.node
+            );
+            return Err(Refusal::Application {
+                code: NOT_A_MEMBER,
+                message,
+            });
         }
         let boot = remote.identity.boot;
         let room = state.boots.len() < LIVES_MAX;

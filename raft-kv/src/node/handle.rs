@@ -9,13 +9,13 @@ use raft_net_tcp::Link;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::StateMachine;
 use super::accept::Front;
 use super::config::NodeConfig;
 use super::exit::{Exit, StartError};
 use super::inbox::{Context, Inbox, Own, ReadTicket, Request, WriteTicket};
 use super::launch::{Running, launch};
 use super::replica::{Freshness, NotDone, ReadFailure, ReadRequest, WriteFailure};
-use super::StateMachine;
 
 /// Starts nodes; see [`Node::start`].
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +45,14 @@ impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             NotDone::NotFormed(why) => write!(f, "the cluster is not formed yet: {why}"),
-            NotDone::NotLeader { leader: Some((node, address)) } => {
+            NotDone::NotLeader {
+                leader: Some((node, address)),
+            } => {
                 write!(f, "this node does not lead; node {node} at {address} does")
             }
-            NotDone::NotLeader { leader: None } => f.write_str("this node does not lead, and knows of no leader"),
+            NotDone::NotLeader { leader: None } => {
+                f.write_str("this node does not lead, and knows of no leader")
+            }
             NotDone::Busy => f.write_str("too much is under way; try again soon"),
             NotDone::TooLarge => f.write_str("the command is too large"),
             NotDone::Failed => f.write_str("it could not be confirmed; try again"),
@@ -81,8 +85,16 @@ impl Node {
     ///
     /// # Errors
     /// As [`StartError`] lists them.
-    pub async fn start<S: StateMachine>(config: NodeConfig, machine: S) -> Result<NodeHandle<S>, StartError> {
-        let Running { inbox, exit, local_addr: _, member } = launch(config, machine, Arc::new(Embedded)).await?;
+    pub async fn start<S: StateMachine>(
+        config: NodeConfig,
+        machine: S,
+    ) -> Result<NodeHandle<S>, StartError> {
+        let Running {
+            inbox,
+            exit,
+            local_addr: _,
+            member,
+        } = launch(config, machine, Arc::new(Embedded)).await?;
         tracing::info!(%member, "node started");
         Ok(NodeHandle { inbox, exit })
     }
@@ -108,7 +120,10 @@ impl<S: StateMachine> NodeHandle<S> {
     /// been applied or may be yet. Dropping the future leaves it just as open.
     pub async fn propose(&self, command: Bytes) -> Result<S::Output, ProposeError> {
         let (ticket, answer) = oneshot::channel();
-        let batch = Request::Batch { writes: vec![(command, EmbeddedWrite(ticket))], reads: Vec::new() };
+        let batch = Request::Batch {
+            writes: vec![(command, EmbeddedWrite(ticket))],
+            reads: Vec::new(),
+        };
         let stopped = ProposeError::NotApplied(NotDone::Stopping);
         self.inbox.requests.send(batch).await.map_err(|_| stopped)?;
         match answer.await {
@@ -132,11 +147,25 @@ impl<S: StateMachine> NodeHandle<S> {
         let ticket = EmbeddedRead(Box::new(move |state: Result<&S, ReadFailure>| {
             let _ = sender.send(state.map(look));
         }));
-        let request = ReadRequest { freshness: Freshness::Linearizable, min_applied: Index::ZERO, ticket };
-        let batch = Request::Batch { writes: Vec::new(), reads: vec![request] };
+        let request = ReadRequest {
+            freshness: Freshness::Linearizable,
+            min_applied: Index::ZERO,
+            ticket,
+        };
+        let batch = Request::Batch {
+            writes: Vec::new(),
+            reads: vec![request],
+        };
         let stopped = ReadError(NotDone::Stopping);
-        self.inbox.requests.send(batch).await.map_err(|_| stopped.clone())?;
-        answer.await.map_err(|_| stopped)?.map_err(|ReadFailure(why)| ReadError(why))
+        self.inbox
+            .requests
+            .send(batch)
+            .await
+            .map_err(|_| stopped.clone())?;
+        answer
+            .await
+            .map_err(|_| stopped)?
+            .map_err(|ReadFailure(why)| ReadError(why))
     }
 
     /// How the node stands; none once it has ended.
@@ -164,7 +193,9 @@ impl<S: StateMachine> NodeHandle<S> {
 
     /// Waits until the node ends by itself, which it does only when it cannot go on.
     pub async fn ended(self) -> Exit {
-        self.exit.await.unwrap_or_else(|error| Exit::Log(format!("the node's loop has ended: {error}")))
+        self.exit
+            .await
+            .unwrap_or_else(|error| Exit::Log(format!("the node's loop has ended: {error}")))
     }
 }
 

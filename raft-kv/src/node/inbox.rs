@@ -48,14 +48,23 @@ type Inspector<S, W, R> = Box<dyn FnOnce(&Inspection<'_, S, W, R>) + Send>;
 
 /// From whoever uses the node.
 pub(crate) enum Request<S: StateMachine, W, R> {
-    Batch { writes: Vec<(Bytes, W)>, reads: Vec<ReadRequest<R>> },
+    Batch {
+        writes: Vec<(Bytes, W)>,
+        reads: Vec<ReadRequest<R>>,
+    },
     Inspect(Inspector<S, W, R>),
 }
 
 /// From other nodes.
 pub(crate) enum FromPeer {
-    Envelope { envelope: Envelope, held: Option<OwnedSemaphorePermit> },
-    Formation { from: MemberId, message: FormationMessage },
+    Envelope {
+        envelope: Envelope,
+        held: Option<OwnedSemaphorePermit>,
+    },
+    Formation {
+        from: MemberId,
+        message: FormationMessage,
+    },
 }
 
 /// From the node's own threads, and from whoever stops it.
@@ -76,7 +85,11 @@ pub(crate) struct Inbox<S: StateMachine, W, R> {
 
 impl<S: StateMachine, W, R> Clone for Inbox<S, W, R> {
     fn clone(&self) -> Self {
-        Self { requests: self.requests.clone(), peers: self.peers.clone(), own: self.own.clone() }
+        Self {
+            requests: self.requests.clone(),
+            peers: self.peers.clone(),
+            own: self.own.clone(),
+        }
     }
 }
 
@@ -98,5 +111,16 @@ pub(crate) fn inbox<S: StateMachine, W, R>() -> (Inbox<S, W, R>, Arrivals<S, W, 
     let (requests, requests_in) = mpsc::channel(WAITING_MAX);
     let (peers, peers_in) = mpsc::channel(WAITING_MAX);
     let (own, own_in) = mpsc::unbounded_channel();
-    (Inbox { requests, peers, own }, Arrivals { requests: requests_in, peers: peers_in, own: own_in })
+    (
+        Inbox {
+            requests,
+            peers,
+            own,
+        },
+        Arrivals {
+            requests: requests_in,
+            peers: peers_in,
+            own: own_in,
+        },
+    )
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::JobId;
-use raft_log::writer::{Completion, Writer};
 use raft_net_tcp::{Backoff, Listener};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,7 +15,7 @@ use super::disk::{self, Directory};
 use super::driver::{Driver, Parts};
 use super::exit::{Exit, StartError};
 use super::gate::{Gate, SharedGate};
-use super::inbox::{Inbox, Own, inbox};
+use super::inbox::{Inbox, inbox};
 use super::peers::Peers;
 use super::replica::{Replica, ReplicaConfig, Start};
 
@@ -30,61 +28,106 @@ pub(crate) struct Running<S: StateMachine, F: Front<S>> {
 }
 
 /// Starts a node. Must be called within a tokio runtime.
-pub(crate) async fn launch<S, F>(config: NodeConfig, machine: S, front: Arc<F>) -> Result<Running<S, F>, StartError>
+pub(crate) async fn launch<S, F>(
+    config: NodeConfig,
+    machine: S,
+    front: Arc<F>,
+) -> Result<Running<S, F>, StartError>
 where
     S: StateMachine,
     F: Front<S>,
 {
     config.validate()?;
     let core = config.core(disk::random())?;
-    // Before anything is made on the disk.
+    let Directory {
+        log,
+        reader,
+        member,
+        boot,
+        disk,
+    } = open_directory(&config).await?;
+    let sleep_max_ticks = (core.heartbeat_ticks / 2).max(1);
+    let start = Start {
+        member,
+        boot,
+        founders: config.founders(),
+        disk,
+    };
+    let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
+    let gate = Arc::new(Gate::new(replica.identity(), F::SERVES_CLIENTS));
+    let net = network(&config);
+    let listener = listen(&config, &net, &gate).await?;
+    let local_addr = listener.local_addr();
+    let (inbox, arrivals) = inbox();
+    let writer = disk::writer(log, inbox.own.clone()).map_err(StartError::Thread)?;
+    let fetches = disk::fetcher(reader.clone(), inbox.own.clone()).map_err(StartError::Thread)?;
+    let overrides = config.dial_override.clone();
+    let peers = Peers::new(
+        member.node,
+        net,
+        gate.clone(),
+        overrides,
+        member.incarnation.0 ^ boot.0,
+    );
+    let acceptor = tokio::spawn(accept(listener, inbox.clone(), front.clone()));
+    let parts = Parts {
+        sleep_max_ticks,
+        replica,
+        arrivals,
+        front,
+        peers,
+        gate,
+        writer,
+        reader,
+        fetches,
+        acceptor,
+    };
+    let exit = tokio::spawn(Driver::new(parts).run());
+    Ok(Running {
+        inbox,
+        member,
+        local_addr,
+        exit,
+    })
+}
+
+/// Opens the data directory, or makes it when the settings say for which cluster.
+async fn open_directory(config: &NodeConfig) -> Result<Directory, StartError> {
+    // Looked at before anything is made on the disk.
     if config.cluster.is_empty() && disk::is_new(&config.data_dir)? {
         return Err(NodeConfigError::NoCluster.into());
     }
     let (dir, id, segment_bytes) = (config.data_dir.clone(), config.id, config.segment_bytes);
     let opened = tokio::task::spawn_blocking(move || disk::open(&dir, id, segment_bytes)).await;
-    let Directory { log, reader, member, boot, disk } =
-        opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
-
-    if disk.is_none() && config.cluster.is_empty() {
+    let directory = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    if directory.disk.is_none() && config.cluster.is_empty() {
         return Err(NodeConfigError::NoCluster.into());
     }
+    Ok(directory)
+}
 
-    let start = Start { member, boot, founders: config.founders(), disk };
-    let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
-    let gate = Arc::new(Gate::new(replica.identity(), F::SERVES_CLIENTS));
-    let net = network(&config);
-    let failed = |source| raft_net_tcp::BindError::Io { address: config.listen.clone(), source };
+async fn listen(
+    config: &NodeConfig,
+    net: &raft_net_tcp::Config,
+    gate: &Arc<Gate>,
+) -> Result<Listener, StartError> {
+    let failed = |source| raft_net_tcp::BindError::Io {
+        address: config.listen.clone(),
+        source,
+    };
     let socket = TcpListener::bind(&config.listen).await.map_err(failed)?;
     let local = gate.clone();
-    let listener = Listener::from_tcp(socket, net.clone(), move || local.local(), SharedGate(gate.clone()))?;
-    let local_addr = listener.local_addr();
+    let listener = Listener::from_tcp(
+        socket,
+        net.clone(),
+        move || local.local(),
+        SharedGate(gate.clone()),
+    )?;
     warn!(
-        listen = %local_addr,
+        listen = %listener.local_addr(),
         "the network is trusted: connections are neither encrypted nor authenticated; let nobody else reach this port"
     );
-
-    let (inbox, arrivals) = inbox();
-    let own = inbox.own.clone();
-    let writer = Writer::spawn(log, move |completion| {
-        let event = match completion {
-            Completion::Durable(commit) => Own::Durable(JobId(commit.job)),
-            Completion::Failed(error) => Own::LogFailed(error.to_string()),
-            Completion::Full { job } => return warn!(job, "no space for the log; nothing more is written until there is"),
-            _ => return,
-        };
-        // The loop is gone only when the node has stopped.
-        let _ = own.send(event);
-    })
-    .map_err(StartError::Thread)?;
-    let fetches = disk::fetcher(reader.clone(), inbox.own.clone()).map_err(StartError::Thread)?;
-    let overrides = config.dial_override.clone();
-    let peers = Peers::new(member.node, net, gate.clone(), overrides, member.incarnation.0 ^ boot.0);
-    let acceptor = tokio::spawn(accept(listener, inbox.clone(), front.clone()));
-    let parts =
-        Parts { replica, arrivals, front, peers, gate, writer, reader, fetches, acceptor };
-    let exit = tokio::spawn(Driver::new(parts).run());
-    Ok(Running { inbox, member, local_addr, exit })
+    Ok(listener)
 }
 
 /// The network's settings that go with the node's: silence of half an election timeout ends a connection, and a peer
@@ -98,6 +141,9 @@ fn network(config: &NodeConfig) -> raft_net_tcp::Config {
     }
     let soon = (config.heartbeat * 2).max(Duration::from_millis(20));
     net.connect_timeout = soon.max(Duration::from_millis(200));
-    net.backoff = Backoff { min: Duration::from_millis(10).min(soon), max: soon };
+    net.backoff = Backoff {
+        min: Duration::from_millis(10).min(soon),
+        max: soon,
+    };
     net
 }

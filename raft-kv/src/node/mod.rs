@@ -25,7 +25,6 @@ mod peers;
 pub mod replica;
 pub mod server;
 
-pub use crate::glue::DiskError;
 pub use config::{COMMAND_BYTES_MAX, NodeConfig, NodeConfigError};
 pub use disk::DirectoryError;
 pub use exit::{Exit, StartError};

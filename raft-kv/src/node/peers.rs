@@ -31,7 +31,14 @@ impl Peers {
         overrides: BTreeMap<u64, String>,
         seed: u64,
     ) -> Self {
-        Self { me, config, gate, overrides, seed, peers: BTreeMap::new() }
+        Self {
+            me,
+            config,
+            gate,
+            overrides,
+            seed,
+            peers: BTreeMap::new(),
+        }
     }
 
     /// These are all nodes now: dials the new ones, hangs up on those that are gone, follows those that moved.
@@ -46,7 +53,8 @@ impl Peers {
                     let dial = Dial::new(self.config.clone(), Role::Peer, move || gate.local())
                         .expect_node(node.0)
                         .policy(SharedGate(self.gate.clone()));
-                    let peer = Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)?;
+                    let peer =
+                        Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)?;
                     self.peers.insert(node, peer);
                 }
             }
@@ -56,7 +64,9 @@ impl Peers {
 
     /// Sends, or loses: Raft repairs that.
     pub(crate) fn send(&self, envelope: &Envelope) {
-        let Some(peer) = self.peers.get(&envelope.to.node) else { return };
+        let Some(peer) = self.peers.get(&envelope.to.node) else {
+            return;
+        };
         if let Err(error) = peer.try_send(kind::ENVELOPE, 0, wire::encode_envelope(envelope)) {
             trace!(to = %envelope.to, %error, "an envelope was not sent");
         }
@@ -64,7 +74,9 @@ impl Peers {
 
     /// Sends, or loses: it is said again.
     pub(crate) fn send_formation(&self, to: NodeId, message: FormationMessage) {
-        let Some(peer) = self.peers.get(&to) else { return };
+        let Some(peer) = self.peers.get(&to) else {
+            return;
+        };
         let body = wire::encode_formation(&glue::formation_to_wire(message));
         if let Err(error) = peer.try_send(kind::FORMATION, 0, body) {
             debug!(%to, %error, "a formation message was not sent");
@@ -78,7 +90,10 @@ impl Peers {
             .filter_map(|(node, peer)| {
                 let status = peer.status();
                 let status = status.borrow();
-                let error = status.last_error.as_ref().filter(|_| status.connected.is_none())?;
+                let error = status
+                    .last_error
+                    .as_ref()
+                    .filter(|_| status.connected.is_none())?;
                 Some(format!("node {node}: {error}"))
             })
             .collect()

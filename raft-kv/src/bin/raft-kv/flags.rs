@@ -86,7 +86,11 @@ impl FromStr for Addresses {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut addresses = BTreeMap::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             let wrong = || format!("{part:?} is not ID=HOST:PORT");
             let (id, address) = part.split_once('=').ok_or_else(wrong)?;
             let id: u64 = id.trim().parse().map_err(|_| wrong())?;
@@ -119,7 +123,9 @@ impl FromStr for Time {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no time; write 250ms or 2s");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let millis = match unit.trim() {

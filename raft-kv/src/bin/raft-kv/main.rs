@@ -47,7 +47,10 @@ fn run() -> Result<(), Failure> {
     };
     let given = matches.subcommand().map(|(_, given)| given);
     let settings = |flags: flags::Flags| {
-        Settings::gather(flags, given).map_err(|message| Failure { status: EXIT_USAGE, message })
+        Settings::gather(flags, given).map_err(|message| Failure {
+            status: EXIT_USAGE,
+            message,
+        })
     };
     match cli.verb {
         Verb::Serve(flags) => serve::serve(settings(flags)?),
@@ -61,7 +64,10 @@ fn run() -> Result<(), Failure> {
 
 /// Help and version go to standard output, as asked for; what is wrong with the flags becomes one line.
 fn usage(error: &clap::Error) -> Result<(), Failure> {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         let _ = error.print();
         return Ok(());
     }
@@ -73,5 +79,8 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
     } else {
         what
     };
-    Err(Failure { status: EXIT_USAGE, message: format!("{what}; see raft-kv --help") })
+    Err(Failure {
+        status: EXIT_USAGE,
+        message: format!("{what}; see raft-kv --help"),
+    })
 }

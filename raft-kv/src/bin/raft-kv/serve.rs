@@ -31,7 +31,10 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
         .worker_threads(cores.min(WORKERS_MAX))
         .enable_all()
         .build()
-        .map_err(|error| Failure { status: EXIT_OTHER, message: format!("no threads can be started: {error}") })?;
+        .map_err(|error| Failure {
+            status: EXIT_OTHER,
+            message: format!("no threads can be started: {error}"),
+        })?;
     let result = runtime.block_on(run(settings));
     // Whatever still runs has nothing to say any more; and a thread that hangs in a disk that failed must not keep the
     // process.
@@ -41,15 +44,20 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
 
 async fn run(settings: Settings) -> Result<(), Failure> {
     // Before anything that takes long, so that no signal is lost.
-    let unable = |error| Failure { status: EXIT_OTHER, message: format!("signals cannot be received: {error}") };
+    let unable = |error| Failure {
+        status: EXIT_OTHER,
+        message: format!("signals cannot be received: {error}"),
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(unable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unable)?;
     let stdin_ended = stdin_ended(settings.exit_with_stdin);
     tokio::pin!(stdin_ended);
-    let mut server = Server::start(settings.node).await.map_err(|error| Failure {
-        status: start_status(&error),
-        message: error.to_string(),
-    })?;
+    let mut server = Server::start(settings.node)
+        .await
+        .map_err(|error| Failure {
+            status: start_status(&error),
+            message: error.to_string(),
+        })?;
     let mut stopping = false;
     let exit = loop {
         tokio::select! {
@@ -66,13 +74,17 @@ async fn run(settings: Settings) -> Result<(), Failure> {
             info!("stopped");
             Ok(())
         }
-        exit => Err(Failure { status: exit_status(&exit), message: exit.to_string() }),
+        exit => Err(Failure {
+            status: exit_status(&exit),
+            message: exit.to_string(),
+        }),
     }
 }
 
 fn start_status(error: &StartError) -> u8 {
     match error {
-        StartError::Config(_) | StartError::Replica(ReplicaError::Config(_) | ReplicaError::Founders(_)) => EXIT_USAGE,
+        StartError::Config(_)
+        | StartError::Replica(ReplicaError::Config(_) | ReplicaError::Founders(_)) => EXIT_USAGE,
         StartError::Directory(_) | StartError::Replica(_) => EXIT_DATA,
         _ => EXIT_OTHER,
     }
@@ -80,7 +92,9 @@ fn start_status(error: &StartError) -> u8 {
 
 fn exit_status(exit: &Exit) -> u8 {
     match exit {
-        Exit::Log(_) | Exit::Fatal(Fatal::Formation(FormationError::OtherIncarnation { .. })) => EXIT_DATA,
+        Exit::Log(_) | Exit::Fatal(Fatal::Formation(FormationError::OtherIncarnation { .. })) => {
+            EXIT_DATA
+        }
         _ => EXIT_OTHER,
     }
 }
@@ -103,9 +117,14 @@ async fn stdin_ended(wanted: bool) {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Text => log
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init(),
         LogFormat::Json => log.json().init(),
     }
 }

@@ -24,10 +24,14 @@ fn core_event(event: &Event) {
             let leader = leader.map_or_else(|| "unknown".into(), |NodeId(node)| format!("n{node}"));
             info!(%term, role = role.as_str(), leader, "role");
         }
-        Event::QuorumLost { term } => warn!(%term, "no majority answers; this node leads no longer"),
+        Event::QuorumLost { term } => {
+            warn!(%term, "no majority answers; this node leads no longer");
+        }
         Event::DiskStalled { job } => warn!(%job, "a write to the log takes too long"),
         Event::PeerLostLog { member, now } => lost(*member, *now),
-        Event::PeerBroken { member, why } => warn!(%member, %why, "a peer contradicts the protocol"),
+        Event::PeerBroken { member, why } => {
+            warn!(%member, %why, "a peer contradicts the protocol");
+        }
         Event::Paused { elapsed_ticks } => {
             let paused_ms = u64::from(*elapsed_ticks) * 10;
             debug!(paused_ms, "this process stood still");

@@ -21,7 +21,9 @@ use super::accept::Front;
 use super::config::TICK;
 use super::exit::Exit;
 use super::gate::Gate;
-use super::inbox::{Arrivals, Context, FromPeer, Inspection, Own, ReadTicket, Request, WriteTicket};
+use super::inbox::{
+    Arrivals, Context, FromPeer, Inspection, Own, ReadTicket, Request, WriteTicket,
+};
 use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
 use crate::glue;
@@ -33,8 +35,6 @@ const ROUND_MAX: usize = 1024;
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// How long open requests may still be answered once the node is told to stop.
 const STOP_GRACE: Duration = Duration::from_millis(300);
-/// The loop looks around at least this often.
-const SLEEP_MAX_TICKS: u32 = 100;
 
 /// What the loop works with.
 pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
@@ -46,6 +46,9 @@ pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) fetches: mpsc::Sender<FetchJob>,
+    /// The loop looks around at least this often: well within a heartbeat, beyond which the core takes the process for one
+    /// that stood still.
+    pub(crate) sleep_max_ticks: u32,
     /// Accepts connections, and so keeps the inbox open; ends with the loop.
     pub(crate) acceptor: JoinHandle<()>,
 }
@@ -76,7 +79,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     pub(crate) fn new(parts: Parts<S, F>) -> Self {
         Self {
             parts,
-            round: Round { own: Vec::new(), peers: Vec::new(), requests: Vec::new() },
+            round: Round {
+                own: Vec::new(),
+                peers: Vec::new(),
+                requests: Vec::new(),
+            },
             started: Instant::now(),
             ticks: 0,
             under_way: VecDeque::new(),
@@ -92,7 +99,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         let mut exit = self.act();
         while exit.is_none() {
             self.wait().await;
-            exit = self.feed().or_else(|| self.act()).or_else(|| self.finished());
+            exit = self
+                .feed()
+                .or_else(|| self.act())
+                .or_else(|| self.finished());
         }
         let exit = exit.unwrap_or(Exit::Stopped);
         // Whoever still waits hears that nobody knows.
@@ -115,7 +125,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     async fn wait(&mut self) {
         let wake = self.wakes_at();
         let takes_requests = self.backlog_bytes < BACKLOG_BYTES_MAX;
-        let Round { own, peers, requests } = &mut self.round;
+        let Round {
+            own,
+            peers,
+            requests,
+        } = &mut self.round;
         let arrivals = &mut self.parts.arrivals;
         tokio::select! {
             biased;
@@ -143,7 +157,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     }
 
     fn wakes_at(&self) -> Instant {
-        let ticks = self.parts.replica.ticks_until_deadline().clamp(1, SLEEP_MAX_TICKS);
+        let ticks = self
+            .parts
+            .replica
+            .ticks_until_deadline()
+            .clamp(1, self.parts.sleep_max_ticks);
         let at = self.started + tick_times(self.ticks + u64::from(ticks));
         self.stopping.map_or(at, |until| at.min(until))
     }
@@ -161,7 +179,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 Own::LogFailed(why) => return Some(Exit::Log(why)),
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
                 Own::Stop => {
-                    self.stopping.get_or_insert_with(|| Instant::now() + STOP_GRACE);
+                    self.stopping
+                        .get_or_insert_with(|| Instant::now() + STOP_GRACE);
                 }
             }
         }
@@ -171,15 +190,20 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     self.parts.replica.receive(envelope);
                     drop(held);
                 }
-                FromPeer::Formation { from, message } => self.parts.replica.receive_formation(from, message),
+                FromPeer::Formation { from, message } => {
+                    self.parts.replica.receive_formation(from, message);
+                }
             }
         }
         self.feed_requests();
-        let ticks = u64::try_from(self.started.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX);
+        let ticks = u64::try_from(self.started.elapsed().as_millis() / TICK.as_millis())
+            .unwrap_or(u64::MAX);
         let elapsed = ticks.saturating_sub(self.ticks);
         if elapsed > 0 {
             self.ticks = ticks;
-            self.parts.replica.tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
+            self.parts
+                .replica
+                .tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
         }
         None
     }
@@ -190,7 +214,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         let mut all_reads = Vec::new();
         for request in std::mem::take(&mut self.round.requests) {
             match request {
-                Request::Batch { mut writes, mut reads } => {
+                Request::Batch {
+                    mut writes,
+                    mut reads,
+                } => {
                     all_writes.append(&mut writes);
                     all_reads.append(&mut reads);
                 }
@@ -206,12 +233,17 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             self.parts.replica.read(all_reads);
             return;
         }
-        let context = Context { machine: self.parts.replica.machine(), view: self.parts.replica.view() };
+        let context = Context {
+            machine: self.parts.replica.machine(),
+            view: self.parts.replica.view(),
+        };
         for (_, ticket) in all_writes {
             ticket.done(&context, Err(WriteFailure::Not(NotDone::Stopping)));
         }
         for request in all_reads {
-            request.ticket.done(&context, Err(ReadFailure(NotDone::Stopping)));
+            request
+                .ticket
+                .done(&context, Err(ReadFailure(NotDone::Stopping)));
         }
     }
 
@@ -237,7 +269,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     }
 
     fn context(&self) -> Context<'_, S> {
-        Context { machine: self.parts.replica.machine(), view: self.parts.replica.view() }
+        Context {
+            machine: self.parts.replica.machine(),
+            view: self.parts.replica.view(),
+        }
     }
 
     fn carry_out(&mut self, action: Action<S::Output, F::Write, F::Read>) -> Result<(), Exit> {
@@ -258,13 +293,17 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 self.parts.fetches.send(job).map_err(gone)?;
             }
             Action::Peers(nodes) => {
-                self.parts.gate.update(self.parts.replica.identity(), Some(nodes.clone()));
+                self.parts
+                    .gate
+                    .update(self.parts.replica.identity(), Some(nodes.clone()));
                 // The settings were checked at the start; only they could be wrong.
                 if let Err(error) = self.parts.peers.update(&nodes) {
                     tracing::error!(%error, "peers cannot be dialled");
                 }
             }
-            Action::Written { ticket, at, output } => ticket.done(&self.context(), Ok((at, output))),
+            Action::Written { ticket, at, output } => {
+                ticket.done(&self.context(), Ok((at, output)));
+            }
             Action::WriteFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
             Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
             Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
@@ -287,7 +326,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     break;
                 }
                 // It ends by itself only when it fails, and says so; what it says comes through the inbox.
-                Err(_) => return Err(Exit::Log("the log takes nothing more; see the error before".into())),
+                Err(_) => {
+                    return Err(Exit::Log(
+                        "the log takes nothing more; see the error before".into(),
+                    ));
+                }
             }
         }
         Ok(())
@@ -302,12 +345,22 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
 
     /// Makes durable what waits, and says in the log that it ended well.
     async fn close(self) -> Exit {
-        let Self { parts: Parts { writer, .. }, waiting, .. } = self;
+        let Self {
+            parts: Parts { writer, .. },
+            waiting,
+            ..
+        } = self;
         match tokio::task::spawn_blocking(move || {
             // Nothing of these was acknowledged; but what is in the log need not be fetched again.
-            waiting.into_iter().try_for_each(|batch| writer.submit(batch)).map_err(drop).ok();
+            waiting
+                .into_iter()
+                .try_for_each(|batch| writer.submit(batch))
+                .map_err(drop)
+                .ok();
             writer.close()
-        }).await {
+        })
+        .await
+        {
             Ok(Ok(())) => Exit::Stopped,
             Ok(Err(error)) => Exit::Log(error.to_string()),
             Err(_) => Exit::Log("the thread that writes the log has ended".into()),
@@ -316,5 +369,9 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
 }
 
 fn tick_times(ticks: u64) -> Duration {
-    Duration::from_millis(u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX).saturating_mul(ticks))
+    Duration::from_millis(
+        u64::try_from(TICK.as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_mul(ticks),
+    )
 }

@@ -1,8 +1,8 @@
 //! What a replica asks of its driver.
 
 use raft_core::{
-    AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, PersistJob, Rejected, RoleName,
-    StartError, Term,
+    AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, PersistJob,
+    Rejected, RoleName, StartError, Term,
 };
 
 use crate::node::formation::{FormationError, FormationMessage, Founders};

@@ -7,6 +7,7 @@
 //! only after this node's state machine has applied the very entry that the ticket's command became.
 
 mod action;
+mod effects;
 mod reads;
 mod start;
 mod writes;
@@ -15,17 +16,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raft_core::{
-    ApplyJob, Effect, Entry, Envelope, Event, FetchId, Identity, Index, JobId, MemberId, Membership, NodeId, Payload,
-    PersistJob, Raft, RoleName, Status, Term,
+    Entry, Envelope, FetchId, Identity, Index, JobId, MemberId, Membership, NodeId, Raft, RoleName,
+    Status, Term,
 };
 
 pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
 pub use reads::{Freshness, ReadRequest};
 pub use start::{FormedDisk, ReplicaConfig, ReplicaError, Start};
 
-use crate::glue;
 use crate::node::StateMachine;
-use crate::node::formation::{Formation, FormationMessage, Formed, Founders, Verdict};
+use crate::node::formation::{Formation, FormationMessage, Formed, Verdict};
 use reads::Reads;
 use writes::Writes;
 
@@ -121,7 +121,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     #[must_use]
     pub fn leader(&self) -> Option<(NodeId, String)> {
         let leader = self.standing.leader?;
-        Some((leader, self.addresses.get(&leader).cloned().unwrap_or_default()))
+        Some((
+            leader,
+            self.addresses.get(&leader).cloned().unwrap_or_default(),
+        ))
     }
 
     /// How many tickets have no answer yet.
@@ -140,7 +143,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Phase::Formed(member) => member.core.tick(elapsed_ticks),
         }
         for ticket in self.reads.tick(elapsed_ticks) {
-            self.actions.push_back(Action::ReadFailed { ticket, why: NotDone::Failed.into() });
+            self.actions.push_back(Action::ReadFailed {
+                ticket,
+                why: NotDone::Failed.into(),
+            });
         }
     }
 
@@ -159,7 +165,8 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let Some(core) = self.core() else { return };
         let from = envelope.from.member;
         if let Err(why) = core.receive(envelope) {
-            self.actions.push_back(Action::Notice(Notice::Rejected { from, why }));
+            self.actions
+                .push_back(Action::Notice(Notice::Rejected { from, why }));
         }
     }
 
@@ -172,24 +179,35 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             (Phase::Forming(formation), FormationMessage::Hello(hello)) if hello.from == from => {
                 formation.on_hello(hello);
             }
-            (Phase::Forming(formation), FormationMessage::Formed(formed)) => match formation.on_formed(&formed) {
-                Ok(Verdict::Found(founding)) => self.found(founding),
-                Ok(Verdict::Wait) => {}
-                Err(error) => self.halt(Fatal::Formation(error)),
-            },
-            (Phase::Formed(member), FormationMessage::Hello(hello)) if hello.from == from && member.durable => {
+            (Phase::Forming(formation), FormationMessage::Formed(formed)) => {
+                match formation.on_formed(&formed) {
+                    Ok(Verdict::Found(founding)) => self.found(founding),
+                    Ok(Verdict::Wait) => {}
+                    Err(error) => self.halt(Fatal::Formation(error)),
+                }
+            }
+            (Phase::Formed(member), FormationMessage::Hello(hello))
+                if hello.from == from && member.durable =>
+            {
                 let formed = Formed {
                     cluster: self.identity.cluster,
                     founding: member.founding.clone(),
                     current: member.core.status().membership,
                 };
                 let message = FormationMessage::Formed(formed);
-                self.actions.push_back(Action::SendFormation { to: from.node, message });
+                self.actions.push_back(Action::SendFormation {
+                    to: from.node,
+                    message,
+                });
                 if let Some(known) = member.core.status().membership.member(from.node)
                     && known.incarnation != from.incarnation
                 {
-                    let member = MemberId { node: from.node, incarnation: known.incarnation };
-                    self.actions.push_back(Action::Notice(Notice::Wiped { member, now: from }));
+                    let member = MemberId {
+                        node: from.node,
+                        incarnation: known.incarnation,
+                    };
+                    self.actions
+                        .push_back(Action::Notice(Notice::Wiped { member, now: from }));
                 }
             }
             _ => {}
@@ -203,11 +221,16 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         let refusal = match self.refusal() {
             Some(refusal) => refusal,
-            None if self.writes.len() + batch.len() > self.config.writes_max => WriteFailure::Not(NotDone::Busy),
+            None if self.writes.len() + batch.len() > self.config.writes_max => {
+                WriteFailure::Not(NotDone::Busy)
+            }
             None => return self.propose(batch),
         };
         for (_, ticket) in batch {
-            self.actions.push_back(Action::WriteFailed { ticket, why: refusal.clone() });
+            self.actions.push_back(Action::WriteFailed {
+                ticket,
+                why: refusal.clone(),
+            });
         }
     }
 
@@ -219,8 +242,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if let Some(WriteFailure::Not(why)) = self.refusal() {
             return self.fail_reads(batch, &why);
         }
-        let (stale, linearizable): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|request| request.freshness == Freshness::Stale);
+        let (stale, linearizable): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|request| request.freshness == Freshness::Stale);
         self.admit_reads(stale);
         if linearizable.is_empty() {
             return;
@@ -290,112 +314,19 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
     }
 
-    fn on_effect(&mut self, effect: Effect) {
-        match effect {
-            Effect::Send(envelope) => self.actions.push_back(Action::Send(envelope)),
-            Effect::Persist(job) => self.on_persist(job),
-            Effect::Apply(job) => self.on_apply(job),
-            Effect::FetchLog(job) => self.actions.push_back(Action::Fetch(job)),
-            Effect::ReadReady(id) => {
-                let requests = self.reads.confirmed(id);
-                self.admit_reads(requests);
-            }
-            Effect::ReadFailed(id) => {
-                let requests = self.reads.confirmed(id);
-                self.fail_reads(requests, &NotDone::Failed);
-            }
-            Effect::Outcome(id, outcome) => {
-                if let Some(ticket) = self.writes.decide(id, outcome) {
-                    self.actions.push_back(Action::WriteFailed { ticket, why: WriteFailure::Unknown });
-                }
-            }
-            Effect::Event(event) => {
-                if let Event::RoleChanged { term, role, leader } = event {
-                    self.standing = Standing { term, role, leader };
-                }
-                self.actions.push_back(Action::Notice(Notice::Core(event)));
-            }
-            // The core may learn to ask for more; a replica that does not know how to carry it out must not go on as if
-            // it had.
-            other => self.halt(Fatal::UnknownEffect(format!("{other:?}"))),
-        }
-    }
-
-    fn on_persist(&mut self, job: PersistJob) {
-        let membership_moved = job.truncate_from.is_some()
-            || job.entries.iter().any(|entry| matches!(entry.payload, Payload::Membership(_)));
-        self.actions.push_back(Action::Persist(job));
-        if membership_moved {
-            self.refresh_addresses();
-        }
-    }
-
-    /// Applies what is committed, and answers whoever waits for it.
-    fn on_apply(&mut self, job: ApplyJob) {
-        for entry in job.entries {
-            let at = entry.id;
-            assert!(at.index == self.applied.next(), "entry {at} was handed out to apply after {}", self.applied);
-            let output = match &entry.payload {
-                Payload::Command(command) => match self.machine.apply(at, command) {
-                    Ok(output) => Some(output),
-                    Err(halt) => return self.halt(Fatal::Apply { at, halt }),
-                },
-                Payload::Noop | Payload::Membership(_) => {
-                    self.machine.passed(at);
-                    None
-                }
-            };
-            self.applied = at.index;
-            if let (Some(ticket), Some(output)) = (self.writes.applied(at), output) {
-                self.actions.push_back(Action::Written { ticket, at, output });
-            }
-        }
-        for ticket in self.reads.applied(self.applied) {
-            self.actions.push_back(Action::ReadReady(ticket));
-        }
-        let applied = self.applied;
-        if let Some(Err(error)) = self.core().map(|core| core.applied(applied)) {
-            self.halt(Fatal::Answer(error));
-        }
-    }
-
-    /// Moves the formation of the cluster on.
-    fn form(&mut self) {
-        let Phase::Forming(formation) = &mut self.phase else { return };
-        if let Some(hello) = formation.next_hello() {
-            let me = self.identity.member.node;
-            for &to in formation.founders().keys().filter(|node| **node != me) {
-                let message = FormationMessage::Hello(hello.clone());
-                self.actions.push_back(Action::SendFormation { to, message });
-            }
-        }
-        // Only after the hello: it holds this node's own promise, which the others need to found with us.
-        if let Verdict::Found(founding) = formation.verdict() {
-            self.found(founding);
-        }
-    }
-
-    /// Starts the core with the first membership. Nothing is said in its name before that is durable: the core withholds.
-    fn found(&mut self, founding: Membership) {
-        self.identity.cluster = crate::wire::cluster_id(&founding);
-        match Raft::bootstrap(self.config.core.clone(), self.identity, founding.clone()) {
-            Ok(core) => {
-                self.standing = start::standing(&core);
-                self.phase = Phase::Formed(Box::new(Member { core, founding, durable: false }));
-                self.actions.push_back(Action::Notice(Notice::Formed { cluster: self.identity.cluster }));
-                self.refresh_addresses();
-            }
-            Err(error) => self.halt(Fatal::Bootstrap(error)),
-        }
-    }
-
     fn propose(&mut self, mut batch: Vec<(Bytes, W)>) {
-        let Phase::Formed(member) = &mut self.phase else { return };
+        let Phase::Formed(member) = &mut self.phase else {
+            return;
+        };
         let commands = batch.iter().map(|(command, _)| command.clone()).collect();
         match member.core.propose(commands) {
-            Ok(ids) => self.writes.propose(ids, batch.into_iter().map(|(_, ticket)| ticket)),
+            Ok(ids) => self
+                .writes
+                .propose(ids, batch.into_iter().map(|(_, ticket)| ticket)),
             // One that does not fit must not take the others with it.
-            Err(raft_core::ProposeError::Busy | raft_core::ProposeError::BadBatch) if batch.len() > 1 => {
+            Err(raft_core::ProposeError::Busy | raft_core::ProposeError::BadBatch)
+                if batch.len() > 1 =>
+            {
                 let rest = batch.split_off(batch.len() / 2);
                 self.propose(batch);
                 self.propose(rest);
@@ -403,7 +334,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Err(error) => {
                 let why = self.write_refusal(error);
                 for (_, ticket) in batch {
-                    self.actions.push_back(Action::WriteFailed { ticket, why: why.clone() });
+                    self.actions.push_back(Action::WriteFailed {
+                        ticket,
+                        why: why.clone(),
+                    });
                 }
             }
         }
@@ -416,16 +350,26 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 self.actions.push_back(Action::ReadReady(request.ticket));
             } else if self.reads.len() >= self.config.reads_max {
                 let why = ReadFailure(NotDone::Busy);
-                self.actions.push_back(Action::ReadFailed { ticket: request.ticket, why });
+                self.actions.push_back(Action::ReadFailed {
+                    ticket: request.ticket,
+                    why,
+                });
             } else {
-                self.reads.wait(request.min_applied, self.config.read_wait_ticks, request.ticket);
+                self.reads.wait(
+                    request.min_applied,
+                    self.config.read_wait_ticks,
+                    request.ticket,
+                );
             }
         }
     }
 
     fn fail_reads(&mut self, requests: Vec<ReadRequest<R>>, why: &NotDone) {
         for request in requests {
-            self.actions.push_back(Action::ReadFailed { ticket: request.ticket, why: ReadFailure(why.clone()) });
+            self.actions.push_back(Action::ReadFailed {
+                ticket: request.ticket,
+                why: ReadFailure(why.clone()),
+            });
         }
     }
 
@@ -441,12 +385,15 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if self.halted {
             return Some(WriteFailure::Not(NotDone::Stopping));
         }
-        self.waits_for().map(|why| WriteFailure::Not(NotDone::NotFormed(why)))
+        self.waits_for()
+            .map(|why| WriteFailure::Not(NotDone::NotFormed(why)))
     }
 
     fn write_refusal(&self, error: raft_core::ProposeError) -> WriteFailure {
         WriteFailure::Not(match error {
-            raft_core::ProposeError::NotLeader { .. } => NotDone::NotLeader { leader: self.leader() },
+            raft_core::ProposeError::NotLeader { .. } => NotDone::NotLeader {
+                leader: self.leader(),
+            },
             raft_core::ProposeError::BadBatch => NotDone::TooLarge,
             _ => NotDone::Busy,
         })
@@ -454,32 +401,25 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 
     fn read_refusal(&self, error: raft_core::ReadError) -> NotDone {
         match error {
-            raft_core::ReadError::NotLeader { .. } => NotDone::NotLeader { leader: self.leader() },
+            raft_core::ReadError::NotLeader { .. } => NotDone::NotLeader {
+                leader: self.leader(),
+            },
             _ => NotDone::Busy,
-        }
-    }
-
-    fn refresh_addresses(&mut self) {
-        let Phase::Formed(member) = &self.phase else { return };
-        let addresses: Founders = member
-            .core
-            .status()
-            .membership
-            .members()
-            .filter_map(|(member, context)| Some((member.node, glue::address(context)?)))
-            .collect();
-        if addresses != self.addresses {
-            self.addresses = addresses.clone();
-            self.actions.push_back(Action::Peers(addresses));
         }
     }
 
     fn fail_everything(&mut self) {
         for ticket in self.writes.drain() {
-            self.actions.push_back(Action::WriteFailed { ticket, why: WriteFailure::Unknown });
+            self.actions.push_back(Action::WriteFailed {
+                ticket,
+                why: WriteFailure::Unknown,
+            });
         }
         for ticket in self.reads.drain() {
-            self.actions.push_back(Action::ReadFailed { ticket, why: ReadFailure(NotDone::Stopping) });
+            self.actions.push_back(Action::ReadFailed {
+                ticket,
+                why: ReadFailure(NotDone::Stopping),
+            });
         }
     }
 

@@ -98,13 +98,19 @@ impl<R> Reads<R> {
             && deadline <= self.now_ticks
         {
             self.deadlines.pop_first();
-            late.extend(self.waiting.remove(&(index, number)).map(|(_, ticket)| ticket));
+            late.extend(
+                self.waiting
+                    .remove(&(index, number))
+                    .map(|(_, ticket)| ticket),
+            );
         }
         late
     }
 
     pub(super) fn ticks_until_deadline(&self) -> u32 {
-        let Some(&(deadline, ..)) = self.deadlines.first() else { return u32::MAX };
+        let Some(&(deadline, ..)) = self.deadlines.first() else {
+            return u32::MAX;
+        };
         u32::try_from(deadline.saturating_sub(self.now_ticks)).unwrap_or(u32::MAX)
     }
 
@@ -112,7 +118,16 @@ impl<R> Reads<R> {
     pub(super) fn drain(&mut self) -> Vec<R> {
         self.deadlines.clear();
         self.confirming_len = 0;
-        let confirming = std::mem::take(&mut self.confirming).into_values().flatten().map(|request| request.ticket);
-        confirming.chain(std::mem::take(&mut self.waiting).into_values().map(|(_, ticket)| ticket)).collect()
+        let confirming = std::mem::take(&mut self.confirming)
+            .into_values()
+            .flatten()
+            .map(|request| request.ticket);
+        confirming
+            .chain(
+                std::mem::take(&mut self.waiting)
+                    .into_values()
+                    .map(|(_, ticket)| ticket),
+            )
+            .collect()
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use raft_core::{
-    Boot, ClusterId, Config, ConfigError, HardState, Identity, Index, LogId, MemberId, Membership, Raft, RecoverError,
-    Recovered, RoleName, Term,
+    Boot, ClusterId, Config, ConfigError, HardState, Identity, Index, LogId, MemberId, Membership,
+    Raft, RecoverError, Recovered, RoleName, Term,
 };
 
 use super::{Action, Member, Phase, Reads, Replica, Standing, Writes};
@@ -29,7 +29,12 @@ impl ReplicaConfig {
     #[must_use]
     pub const fn new(core: Config) -> Self {
         let read_wait_ticks = core.election_timeout_ticks.saturating_mul(2);
-        Self { core, writes_max: 1 << 16, reads_max: 1 << 16, read_wait_ticks }
+        Self {
+            core,
+            writes_max: 1 << 16,
+            reads_max: 1 << 16,
+            read_wait_ticks,
+        }
     }
 }
 
@@ -74,7 +79,9 @@ pub enum ReplicaError {
     #[error(transparent)]
     Founders(#[from] FoundersError),
     /// The disk holds another cluster's first membership than it says.
-    #[error("the data directory says that it belongs to cluster {stored}, but its first membership is that of {found}")]
+    #[error(
+        "the data directory says that it belongs to cluster {stored}, but its first membership is that of {found}"
+    )]
     OtherCluster {
         /// As the metadata says.
         stored: ClusterId,
@@ -93,14 +100,31 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// As [`ReplicaError`] lists them.
     pub fn start(config: ReplicaConfig, start: Start, machine: S) -> Result<Self, ReplicaError> {
         config.core.validate()?;
-        let Start { member, boot, founders, disk } = start;
-        let mut identity = Identity { cluster: ClusterId::UNKNOWN, member, boot };
+        let Start {
+            member,
+            boot,
+            founders,
+            disk,
+        } = start;
+        let mut identity = Identity {
+            cluster: ClusterId::UNKNOWN,
+            member,
+            boot,
+        };
         let mut addresses = BTreeMap::new();
-        let mut standing = Standing { term: Term::ZERO, role: RoleName::Follower, leader: None };
+        let mut standing = Standing {
+            term: Term::ZERO,
+            role: RoleName::Follower,
+            leader: None,
+        };
         let phase = match disk {
             None => {
                 addresses = founders.clone();
-                Phase::Forming(Formation::new(member, founders, config.core.heartbeat_ticks)?)
+                Phase::Forming(Formation::new(
+                    member,
+                    founders,
+                    config.core.heartbeat_ticks,
+                )?)
             }
             Some(disk) => {
                 identity.cluster = disk.cluster;
@@ -134,7 +158,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Member, ReplicaError> {
     let found = crate::wire::cluster_id(&disk.founding);
     if found != disk.cluster {
-        return Err(ReplicaError::OtherCluster { stored: disk.cluster, found });
+        return Err(ReplicaError::OtherCluster {
+            stored: disk.cluster,
+            found,
+        });
     }
     let core = Raft::recover(
         config,
@@ -149,11 +176,19 @@ fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Membe
             applied: Index::ZERO,
         },
     )?;
-    Ok(Member { core, founding: disk.founding, durable: true })
+    Ok(Member {
+        core,
+        founding: disk.founding,
+        durable: true,
+    })
 }
 
 /// How a core stands before it has said anything of it.
 pub(super) fn standing(core: &Raft) -> Standing {
     let status = core.status();
-    Standing { term: status.term, role: status.role, leader: status.leader }
+    Standing {
+        term: status.term,
+        role: status.role,
+        leader: status.leader,
+    }
 }

@@ -14,7 +14,10 @@ pub(super) struct Writes<W> {
 
 impl<W> Writes<W> {
     pub(super) fn new() -> Self {
-        Self { proposed: BTreeMap::new(), committed: BTreeMap::new() }
+        Self {
+            proposed: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -23,7 +26,10 @@ impl<W> Writes<W> {
 
     /// The core has taken these.
     pub(super) fn propose(&mut self, ids: ProposalIds, tickets: impl ExactSizeIterator<Item = W>) {
-        assert!(ids.count == tickets.len() as u64, "the core took another number of proposals than it was given");
+        assert!(
+            ids.count == tickets.len() as u64,
+            "the core took another number of proposals than it was given"
+        );
         self.proposed.extend(ids.iter().zip(tickets));
     }
 
@@ -43,13 +49,20 @@ impl<W> Writes<W> {
     /// The state machine has applied the entry at `at`; the ticket of whoever wrote it.
     pub(super) fn applied(&mut self, at: LogId) -> Option<W> {
         let (committed, ticket) = self.committed.remove(&at.index)?;
-        assert!(committed == at, "{at} was applied where {committed} was committed");
+        assert!(
+            committed == at,
+            "{at} was applied where {committed} was committed"
+        );
         Some(ticket)
     }
 
     /// Every open ticket, oldest first.
     pub(super) fn drain(&mut self) -> Vec<W> {
-        let committed = std::mem::take(&mut self.committed).into_values().map(|(_, ticket)| ticket);
-        committed.chain(std::mem::take(&mut self.proposed).into_values()).collect()
+        let committed = std::mem::take(&mut self.committed)
+            .into_values()
+            .map(|(_, ticket)| ticket);
+        committed
+            .chain(std::mem::take(&mut self.proposed).into_values())
+            .collect()
     }
 }

@@ -37,8 +37,16 @@ pub(super) struct Answer {
 impl Answer {
     /// Sends the answer. That the connection is gone is no error: then nobody waits.
     pub(super) fn send(self, header: Header, body: Result<Reply, RequestError>) {
-        let Self { request_id, outgoing, share } = self;
-        let _ = outgoing.send(Outgoing { request_id, response: Response { header, body }, share });
+        let Self {
+            request_id,
+            outgoing,
+            share,
+        } = self;
+        let _ = outgoing.send(Outgoing {
+            request_id,
+            response: Response { header, body },
+            share,
+        });
     }
 }
 
@@ -51,7 +59,11 @@ struct Batch {
 }
 
 /// Serves a connection until either side ends it.
-pub(super) async fn serve(front: Arc<KvFront>, mut link: Link, inbox: Inbox<Store, KvWrite, KvRead>) {
+pub(super) async fn serve(
+    front: Arc<KvFront>,
+    mut link: Link,
+    inbox: Inbox<Store, KvWrite, KvRead>,
+) {
     let quota = Arc::new(Quota::of_connection());
     let (outgoing, answers) = mpsc::unbounded_channel();
     tokio::spawn(answer_all(answers, link.sender.clone()));
@@ -95,15 +107,33 @@ fn take(
     frame: Frame,
     batch: &mut Batch,
 ) {
-    let Frame { request_id, body, .. } = frame;
+    let Frame {
+        request_id, body, ..
+    } = frame;
     let share = Share::take([quota, &front.quota], body.len());
     let busy = share.is_none();
-    let answer = Answer { request_id, outgoing: outgoing.clone(), share };
-    let refused = if busy { Err(RequestError::Busy) } else { door::admit(front, body) };
+    let answer = Answer {
+        request_id,
+        outgoing: outgoing.clone(),
+        share,
+    };
+    let refused = if busy {
+        Err(RequestError::Busy)
+    } else {
+        door::admit(front, body)
+    };
     match refused {
         Ok(Admitted::Write(payload)) => batch.writes.push((payload, KvWrite(answer))),
-        Ok(Admitted::Read { query, freshness, min_applied }) => {
-            batch.reads.push(ReadRequest { freshness, min_applied, ticket: KvRead { query, answer } });
+        Ok(Admitted::Read {
+            query,
+            freshness,
+            min_applied,
+        }) => {
+            batch.reads.push(ReadRequest {
+                freshness,
+                min_applied,
+                ticket: KvRead { query, answer },
+            });
         }
         Ok(Admitted::Status) => batch.statuses.push(answer),
         Err(error) => {
@@ -114,10 +144,22 @@ fn take(
 }
 
 /// Hands a batch to the loop; waits while the loop's inbox is full.
-async fn hand_on(front: &Arc<KvFront>, inbox: &Inbox<Store, KvWrite, KvRead>, batch: Batch) -> Result<(), ()> {
-    let Batch { writes, reads, statuses } = batch;
+async fn hand_on(
+    front: &Arc<KvFront>,
+    inbox: &Inbox<Store, KvWrite, KvRead>,
+    batch: Batch,
+) -> Result<(), ()> {
+    let Batch {
+        writes,
+        reads,
+        statuses,
+    } = batch;
     if !writes.is_empty() || !reads.is_empty() {
-        inbox.requests.send(Request::Batch { writes, reads }).await.map_err(drop)?;
+        inbox
+            .requests
+            .send(Request::Batch { writes, reads })
+            .await
+            .map_err(drop)?;
     }
     if !statuses.is_empty() {
         let disk_bytes = status::disk_bytes(front.data_dir.clone()).await;
@@ -137,7 +179,12 @@ async fn hand_on(front: &Arc<KvFront>, inbox: &Inbox<Store, KvWrite, KvRead>, ba
 async fn answer_all(mut answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender) {
     let mut batch = Vec::new();
     while answers.recv_many(&mut batch, ANSWERS_MAX).await > 0 {
-        for Outgoing { request_id, response, share } in batch.drain(..) {
+        for Outgoing {
+            request_id,
+            response,
+            share,
+        } in batch.drain(..)
+        {
             let body = wire::encode_response(&response);
             if sender.send(kind::RESPONSE, request_id, body).await.is_err() {
                 return;

@@ -17,7 +17,11 @@ const COPY_BELOW_BYTES: usize = 1024;
 /// A request that may go to the loop.
 pub(super) enum Admitted {
     Write(Bytes),
-    Read { query: Query, freshness: Freshness, min_applied: Index },
+    Read {
+        query: Query,
+        freshness: Freshness,
+        min_applied: Index,
+    },
     Status,
 }
 
@@ -27,12 +31,28 @@ pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestErr
         Incoming::Write { payload, command } => {
             check_command(front, &payload, &command)?;
             let small = payload.len() < COPY_BELOW_BYTES;
-            Ok(Admitted::Write(if small { Bytes::copy_from_slice(&payload) } else { payload }))
+            Ok(Admitted::Write(if small {
+                Bytes::copy_from_slice(&payload)
+            } else {
+                payload
+            }))
         }
-        Incoming::Read { query, stale, min_applied } => {
+        Incoming::Read {
+            query,
+            stale,
+            min_applied,
+        } => {
             validate_query(&query, &front.limits)?;
-            let freshness = if stale { Freshness::Stale } else { Freshness::Linearizable };
-            Ok(Admitted::Read { query, freshness, min_applied: Index(min_applied) })
+            let freshness = if stale {
+                Freshness::Stale
+            } else {
+                Freshness::Linearizable
+            };
+            Ok(Admitted::Read {
+                query,
+                freshness,
+                min_applied: Index(min_applied),
+            })
         }
         Incoming::Status => Ok(Admitted::Status),
     }
@@ -40,7 +60,9 @@ pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestErr
 
 fn check_command(front: &KvFront, payload: &Bytes, command: &Command) -> Result<(), RequestError> {
     // A command of a later cluster version would stop every node that applies it: it must not come into the log.
-    let needed = wire::command_header(payload).map_err(unreadable)?.cluster_version;
+    let needed = wire::command_header(payload)
+        .map_err(unreadable)?
+        .cluster_version;
     let in_force = front.observed().cluster_version;
     if needed > in_force {
         return Err(RequestError::Invalid(format!(

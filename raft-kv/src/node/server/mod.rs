@@ -39,7 +39,8 @@ impl StateMachine for Store {
     type Output = CommandReply;
 
     fn apply(&mut self, at: LogId, command: &Bytes) -> Result<CommandReply, Halt> {
-        self.apply_payload(at, command).map_err(|error| Halt(error.to_string()))
+        self.apply_payload(at, command)
+            .map_err(|error| Halt(error.to_string()))
     }
 
     fn passed(&mut self, at: LogId) {
@@ -72,9 +73,20 @@ impl Server {
         let (alive, connections) = mpsc::channel(1);
         let front = Arc::new(KvFront::new(config.data_dir.clone(), closing_seen, alive));
         let store = Store::new(Settings::default());
-        let Running { inbox, exit, local_addr, member } = launch(config, store, front).await?;
+        let Running {
+            inbox,
+            exit,
+            local_addr,
+            member,
+        } = launch(config, store, front).await?;
         tracing::info!(%member, listen = %local_addr, version = env!("CARGO_PKG_VERSION"), "node started");
-        Ok(Self { own: inbox.own, local_addr, closing, connections, exit })
+        Ok(Self {
+            own: inbox.own,
+            local_addr,
+            closing,
+            connections,
+            exit,
+        })
     }
 
     /// Where it listens.
@@ -92,7 +104,8 @@ impl Server {
     /// Waits until it has ended; after a stop also until every answer that was made is sent, for a while.
     pub async fn ended(&mut self) -> Exit {
         let exit = (&mut self.exit).await;
-        let exit = exit.unwrap_or_else(|error| Exit::Log(format!("the node's loop has ended: {error}")));
+        let exit =
+            exit.unwrap_or_else(|error| Exit::Log(format!("the node's loop has ended: {error}")));
         if exit == Exit::Stopped {
             let _ = self.closing.send(true);
             let _ = timeout(LAST_ANSWERS_MAX, self.connections.recv()).await;
@@ -121,7 +134,11 @@ struct Observed {
 }
 
 impl KvFront {
-    fn new(data_dir: PathBuf, closing: watch::Receiver<bool>, alive: mpsc::Sender<Infallible>) -> Self {
+    fn new(
+        data_dir: PathBuf,
+        closing: watch::Receiver<bool>,
+        alive: mpsc::Sender<Infallible>,
+    ) -> Self {
         Self {
             limits: Limits::default(),
             quota: Arc::new(Quota::default()),
@@ -155,7 +172,10 @@ impl Front<Store> for KvFront {
     const SERVES_CLIENTS: bool = true;
 
     fn observe(&self, context: &Context<'_, Store>) {
-        *self.observed() = Observed { header: header(context), cluster_version: context.machine.cluster_version() };
+        *self.observed() = Observed {
+            header: header(context),
+            cluster_version: context.machine.cluster_version(),
+        };
     }
 
     async fn serve(self: Arc<Self>, link: Link, inbox: Inbox<Store, KvWrite, KvRead>) {
@@ -175,7 +195,11 @@ pub(crate) struct KvRead {
 }
 
 impl super::inbox::WriteTicket<Store> for KvWrite {
-    fn done(self, context: &Context<'_, Store>, result: Result<(LogId, CommandReply), WriteFailure>) {
+    fn done(
+        self,
+        context: &Context<'_, Store>,
+        result: Result<(LogId, CommandReply), WriteFailure>,
+    ) {
         let body = match result {
             Ok((_, reply)) => Ok(Reply::Command(reply)),
             Err(WriteFailure::Unknown) => Err(RequestError::Unknown),
@@ -188,7 +212,9 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
 impl super::inbox::ReadTicket<Store> for KvRead {
     fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
         let body = match result {
-            Ok(()) => Ok(Reply::Query(context.machine.query(&self.query, REPLY_BYTES_MAX))),
+            Ok(()) => Ok(Reply::Query(
+                context.machine.query(&self.query, REPLY_BYTES_MAX),
+            )),
             Err(ReadFailure(why)) => Err(not_done(why)),
         };
         self.answer.send(header(context), body);
@@ -199,10 +225,15 @@ fn not_done(why: NotDone) -> RequestError {
     match why {
         NotDone::NotFormed(why) => RequestError::NotFormed(why),
         NotDone::NotLeader { leader } => RequestError::NotLeader {
-            leader: leader.map(|(node, address)| LeaderHint { node: node.0, address }),
+            leader: leader.map(|(node, address)| LeaderHint {
+                node: node.0,
+                address,
+            }),
         },
         NotDone::Busy => RequestError::Busy,
-        NotDone::TooLarge => RequestError::Invalid("the command is larger than the log takes".into()),
+        NotDone::TooLarge => {
+            RequestError::Invalid("the command is larger than the log takes".into())
+        }
         NotDone::Failed => RequestError::ReadFailed,
         // Surely not applied, and no use in asking here again: the client goes elsewhere.
         NotDone::Stopping => RequestError::NotLeader { leader: None },

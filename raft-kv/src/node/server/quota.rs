@@ -33,7 +33,12 @@ impl Default for Quota {
 impl Quota {
     const fn new(requests_max: usize, bytes_max: usize) -> Self {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { requests, bytes, requests_max, bytes_max }
+        Self {
+            requests,
+            bytes,
+            requests_max,
+            bytes_max,
+        }
     }
 
     /// That of one connection.
@@ -76,7 +81,10 @@ impl Share {
             first.give_back(bytes);
             return None;
         }
-        Some(Self { of: of.map(Arc::clone), bytes })
+        Some(Self {
+            of: of.map(Arc::clone),
+            bytes,
+        })
     }
 }
 
@@ -96,10 +104,16 @@ mod tests {
         let one = Arc::new(Quota::new(2, 10_000));
         let first = Share::take([&one, &all], 0).unwrap();
         let second = Share::take([&one, &all], 0).unwrap();
-        assert!(Share::take([&one, &all], 0).is_none(), "the connection's requests are used up");
+        assert!(
+            Share::take([&one, &all], 0).is_none(),
+            "the connection's requests are used up"
+        );
         let other = Arc::new(Quota::new(2, 10_000));
         let third = Share::take([&other, &all], 0).unwrap();
-        assert!(Share::take([&other, &all], 0).is_none(), "all requests are used up");
+        assert!(
+            Share::take([&other, &all], 0).is_none(),
+            "all requests are used up"
+        );
         drop((first, second, third));
         assert!(Share::take([&one, &all], 9_489).is_none(), "too many bytes");
         let large = Share::take([&one, &all], 9_488).unwrap();

@@ -14,11 +14,16 @@ use crate::store::Store;
 
 /// How many bytes the data directory takes. Asked on a thread that may wait for the disk.
 pub(super) async fn disk_bytes(dir: PathBuf) -> u64 {
-    tokio::task::spawn_blocking(move || disk::disk_bytes(&dir)).await.unwrap_or(0)
+    tokio::task::spawn_blocking(move || disk::disk_bytes(&dir))
+        .await
+        .unwrap_or(0)
 }
 
 /// The node as it is now.
-pub(super) fn status(inspection: &Inspection<'_, Store, KvWrite, KvRead>, disk_bytes: u64) -> (Header, NodeStatus) {
+pub(super) fn status(
+    inspection: &Inspection<'_, Store, KvWrite, KvRead>,
+    disk_bytes: u64,
+) -> (Header, NodeStatus) {
     let replica = inspection.replica;
     let store = replica.machine();
     let view = replica.view();
@@ -34,7 +39,10 @@ pub(super) fn status(inspection: &Inspection<'_, Store, KvWrite, KvRead>, disk_b
         id: identity.member.node.0,
         incarnation: identity.member.incarnation.0,
         boot: identity.boot.0,
-        leader: replica.leader().map(|(node, address)| LeaderHint { node: node.0, address }),
+        leader: replica.leader().map(|(node, address)| LeaderHint {
+            node: node.0,
+            address,
+        }),
         term: view.term.0,
         applied: view.applied.0,
         first: 1,
@@ -57,7 +65,11 @@ pub(super) fn status(inspection: &Inspection<'_, Store, KvWrite, KvRead>, disk_b
         None => {
             node.role = "forming".into();
             let waits_for = replica.waits_for().unwrap_or_default();
-            node.error = if troubles.is_empty() { waits_for } else { format!("{waits_for} ({troubles})") };
+            node.error = if troubles.is_empty() {
+                waits_for
+            } else {
+                format!("{waits_for} ({troubles})")
+            };
         }
     }
     (header, node)
@@ -80,8 +92,13 @@ fn members(status: &Status) -> Vec<MemberStatus> {
         .map(|(member, context)| {
             let peer: Option<&PeerStatus> = status.peers.iter().find(|peer| peer.member == member);
             let (matched, silent_ms) = match peer {
-                Some(peer) => (peer.matched.0, peer.silent_ticks.map(|ticks| ticks.saturating_mul(tick_ms))),
-                None if member == me && status.role == RoleName::Leader => (status.durable.0, Some(0)),
+                Some(peer) => (
+                    peer.matched.0,
+                    peer.silent_ticks.map(|ticks| ticks.saturating_mul(tick_ms)),
+                ),
+                None if member == me && status.role == RoleName::Leader => {
+                    (status.durable.0, Some(0))
+                }
                 None => (0, None),
             };
             MemberStatus {

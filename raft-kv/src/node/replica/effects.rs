@@ -1,0 +1,148 @@
+//! What the replica does about the core's effects, and about the formation of its cluster.
+
+use raft_core::{ApplyJob, Effect, Event, Membership, Payload, PersistJob, Raft};
+
+use super::{
+    Action, Fatal, Member, NotDone, Notice, Phase, Replica, Standing, WriteFailure, start,
+};
+use crate::glue;
+use crate::node::StateMachine;
+use crate::node::formation::{FormationMessage, Founders, Verdict};
+
+impl<S: StateMachine, W, R> Replica<S, W, R> {
+    pub(super) fn on_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(envelope) => self.actions.push_back(Action::Send(envelope)),
+            Effect::Persist(job) => self.on_persist(job),
+            Effect::Apply(job) => self.on_apply(job),
+            Effect::FetchLog(job) => self.actions.push_back(Action::Fetch(job)),
+            Effect::ReadReady(id) => {
+                let requests = self.reads.confirmed(id);
+                self.admit_reads(requests);
+            }
+            Effect::ReadFailed(id) => {
+                let requests = self.reads.confirmed(id);
+                self.fail_reads(requests, &NotDone::Failed);
+            }
+            Effect::Outcome(id, outcome) => {
+                if let Some(ticket) = self.writes.decide(id, outcome) {
+                    self.actions.push_back(Action::WriteFailed {
+                        ticket,
+                        why: WriteFailure::Unknown,
+                    });
+                }
+            }
+            Effect::Event(event) => {
+                if let Event::RoleChanged { term, role, leader } = event {
+                    self.standing = Standing { term, role, leader };
+                }
+                self.actions.push_back(Action::Notice(Notice::Core(event)));
+            }
+            // The core may learn to ask for more; a replica that does not know how to carry it out must not go on as if
+            // it had.
+            other => self.halt(Fatal::UnknownEffect(format!("{other:?}"))),
+        }
+    }
+
+    fn on_persist(&mut self, job: PersistJob) {
+        let membership_moved = job.truncate_from.is_some()
+            || job
+                .entries
+                .iter()
+                .any(|entry| matches!(entry.payload, Payload::Membership(_)));
+        self.actions.push_back(Action::Persist(job));
+        if membership_moved {
+            self.refresh_addresses();
+        }
+    }
+
+    /// Applies what is committed, and answers whoever waits for it.
+    fn on_apply(&mut self, job: ApplyJob) {
+        for entry in job.entries {
+            let at = entry.id;
+            assert!(
+                at.index == self.applied.next(),
+                "entry {at} was handed out to apply after {}",
+                self.applied
+            );
+            let output = match &entry.payload {
+                Payload::Command(command) => match self.machine.apply(at, command) {
+                    Ok(output) => Some(output),
+                    Err(halt) => return self.halt(Fatal::Apply { at, halt }),
+                },
+                Payload::Noop | Payload::Membership(_) => {
+                    self.machine.passed(at);
+                    None
+                }
+            };
+            self.applied = at.index;
+            if let (Some(ticket), Some(output)) = (self.writes.applied(at), output) {
+                self.actions
+                    .push_back(Action::Written { ticket, at, output });
+            }
+        }
+        for ticket in self.reads.applied(self.applied) {
+            self.actions.push_back(Action::ReadReady(ticket));
+        }
+        let applied = self.applied;
+        if let Some(Err(error)) = self.core().map(|core| core.applied(applied)) {
+            self.halt(Fatal::Answer(error));
+        }
+    }
+
+    /// Moves the formation of the cluster on.
+    pub(super) fn form(&mut self) {
+        let Phase::Forming(formation) = &mut self.phase else {
+            return;
+        };
+        if let Some(hello) = formation.next_hello() {
+            let me = self.identity.member.node;
+            for &to in formation.founders().keys().filter(|node| **node != me) {
+                let message = FormationMessage::Hello(hello.clone());
+                self.actions
+                    .push_back(Action::SendFormation { to, message });
+            }
+        }
+        // Only after the hello: it holds this node's own promise, which the others need to found with us.
+        if let Verdict::Found(founding) = formation.verdict() {
+            self.found(founding);
+        }
+    }
+
+    /// Starts the core with the first membership. Nothing is said in its name before that is durable: the core withholds.
+    pub(super) fn found(&mut self, founding: Membership) {
+        self.identity.cluster = crate::wire::cluster_id(&founding);
+        match Raft::bootstrap(self.config.core.clone(), self.identity, founding.clone()) {
+            Ok(core) => {
+                self.standing = start::standing(&core);
+                self.phase = Phase::Formed(Box::new(Member {
+                    core,
+                    founding,
+                    durable: false,
+                }));
+                self.actions.push_back(Action::Notice(Notice::Formed {
+                    cluster: self.identity.cluster,
+                }));
+                self.refresh_addresses();
+            }
+            Err(error) => self.halt(Fatal::Bootstrap(error)),
+        }
+    }
+
+    pub(super) fn refresh_addresses(&mut self) {
+        let Phase::Formed(member) = &self.phase else {
+            return;
+        };
+        let addresses: Founders = member
+            .core
+            .status()
+            .membership
+            .members()
+            .filter_map(|(member, context)| Some((member.node, glue::address(context)?)))
+            .collect();
+        if addresses != self.addresses {
+            self.addresses = addresses.clone();
+            self.actions.push_back(Action::Peers(addresses));
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The binary itself: flags, exit statuses, one line that says what and what to do, stopping.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raft-kv"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RAFT_KV_")) {
+        command.env_remove(name);
+    }
+    command
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end; fails when it does not end.
+fn run(arguments: &[&str]) -> Output {
+    let child = command().args(arguments).spawn().unwrap();
+    finish(child)
+}
+
+fn finish(child: Child) -> Output {
+    let id = child.id();
+    let (done, over) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if over.recv_timeout(PATIENCE).is_err() {
+            let _ = Command::new("kill")
+                .args(["-KILL", &id.to_string()])
+                .status();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    let _ = done.send(());
+    watchdog.join().unwrap();
+    output
+}
+
+/// The last line on standard error, which must be the only one that begins `error:`.
+fn error_of(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let last = text.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("error: "), "{text}");
+    assert_eq!(
+        text.lines()
+            .filter(|line| line.starts_with("error"))
+            .count(),
+        1,
+        "{text}"
+    );
+    last
+}
+
+fn refused(arguments: &[&str], status: i32, says: &[&str]) {
+    let output = run(arguments);
+    let said = error_of(&output);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+    for word in says {
+        assert!(said.contains(word), "{word:?} is not in {said:?}");
+    }
+}
+
+/// A port that was free a moment ago.
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// A node that runs, with its log.
+struct Node {
+    child: Option<Child>,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Node {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command()
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self {
+            child: Some(child),
+            lines,
+        }
+    }
+
+    /// Waits for a line of its log.
+    fn says(&self, what: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = String::new();
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if line.contains(what) {
+                return line;
+            }
+            seen.push_str(&line);
+            seen.push('\n');
+        }
+        panic!("it never said {what:?}:\n{seen}");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn finish(mut self) -> (Output, Duration) {
+        let started = Instant::now();
+        (finish(self.child.take().unwrap()), started.elapsed())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The arguments of a one-node cluster.
+fn alone(dir: &Path, port: u16) -> Vec<String> {
+    let dir = dir.to_str().unwrap();
+    [
+        "serve",
+        "--id",
+        "1",
+        "--data-dir",
+        dir,
+        "--cluster",
+        &format!("1=127.0.0.1:{port}"),
+        "--election-timeout",
+        "300ms",
+    ]
+    .into_iter()
+    .map(String::from)
+    .collect()
+}
+
+fn start(arguments: &[String]) -> Node {
+    Node::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn refused_with(arguments: &[String], status: i32, says: &[&str]) {
+    refused(
+        &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+        status,
+        says,
+    );
+}
+
+#[test]
+fn wrong_flags_are_refused_with_status_2() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("n1");
+    let dir = dir.to_str().unwrap();
+    let good = [
+        "serve",
+        "--id",
+        "1",
+        "--data-dir",
+        dir,
+        "--cluster",
+        "1=127.0.0.1:7999",
+    ];
+    refused(&[], 2, &["serve or check-config"]);
+    refused(&["run"], 2, &["run"]);
+    refused(&["serve"], 2, &["--id is missing"]);
+    refused(&["serve", "--id", "1"], 2, &["--data-dir is missing"]);
+    refused(&["serve", "--id", "x"], 2, &["--id"]);
+    refused(
+        &[&good[..], &["--unheard-of"]].concat(),
+        2,
+        &["--unheard-of"],
+    );
+    refused(
+        &[&good[..], &["--heartbeat", "400ms"]].concat(),
+        2,
+        &["3 heartbeats", "raise the election timeout"],
+    );
+    refused(
+        &[&good[..], &["--heartbeat", "5ms"]].concat(),
+        2,
+        &["multiple of 10ms"],
+    );
+    refused(
+        &[&good[..], &["--heartbeat", "soon"]].concat(),
+        2,
+        &["250ms or 2s"],
+    );
+    refused(
+        &[&good[..], &["--listen", "nowhere"]].concat(),
+        2,
+        &["host:port"],
+    );
+    refused(
+        &[&good[..], &["--advertise", "127.0.0.1:1"]].concat(),
+        2,
+        &["make them the same"],
+    );
+    refused(
+        &[&good[..], &["--config", "/no/such/file"]].concat(),
+        2,
+        &["/no/such/file"],
+    );
+    refused(
+        &[
+            "serve",
+            "--id",
+            "2",
+            "--data-dir",
+            dir,
+            "--cluster",
+            "1=127.0.0.1:7999",
+            "--listen",
+            "127.0.0.1:7999",
+        ],
+        2,
+        &["does not hold node 2"],
+    );
+    refused(
+        &[
+            "serve",
+            "--id",
+            "0",
+            "--data-dir",
+            dir,
+            "--cluster",
+            "0=127.0.0.1:7999",
+        ],
+        2,
+        &["at least 1"],
+    );
+    refused(
+        &[
+            "serve",
+            "--id",
+            "1",
+            "--data-dir",
+            dir,
+            "--cluster",
+            "1=a:1,1=b:2",
+        ],
+        2,
+        &["twice"],
+    );
+    refused(
+        &[
+            "serve",
+            "--id",
+            "1",
+            "--data-dir",
+            dir,
+            "--listen",
+            "127.0.0.1:7999",
+        ],
+        2,
+        &["--cluster"],
+    );
+    assert!(!Path::new(dir).exists(), "nothing was made for wrong flags");
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("raft-kv.toml");
+    fs::write(
+        &file,
+        "id = 1\ndata_dir = \"/from/file\"\ncluster = \"1=a:1,2=b:2\"\nheartbeat = \"50ms\"\n",
+    )
+    .unwrap();
+    let output = command()
+        .args([
+            "check-config",
+            "--config",
+            file.to_str().unwrap(),
+            "--election-timeout",
+            "2s",
+        ])
+        .env("RAFT_KV_HEARTBEAT", "80ms")
+        .env("RAFT_KV_ELECTION_TIMEOUT", "3s")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(
+        said,
+        "id = 1 # file\nlisten = \"a:1\" # from --cluster\ndata_dir = \"/from/file\" # file\ncluster = \"1=a:1,2=b:2\" # \
+         file\nelection_timeout = \"2000ms\" # flag\nheartbeat = \"80ms\" # environment\nlog_format = \"text\" # \
+         default\nexit_with_stdin = false # default\n"
+    );
+    // What it prints is a file that it takes.
+    fs::write(&file, said).unwrap();
+    let again = run(&["check-config", "--config", file.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(0));
+
+    fs::write(&file, "id = 1\nhartbeat = \"50ms\"\n").unwrap();
+    refused(
+        &["check-config", "--config", file.to_str().unwrap()],
+        2,
+        &["hartbeat", "unknown field"],
+    );
+}
+
+#[test]
+fn a_busy_port_is_status_1() {
+    let home = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    refused_with(
+        &alone(&home.path().join("n1"), port),
+        1,
+        &[&port.to_string(), "--listen"],
+    );
+}
+
+#[test]
+fn a_directory_that_is_locked_foreign_or_damaged_is_status_3() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("n1");
+    let arguments = alone(&dir, port());
+    let node = start(&arguments);
+    node.says("role=\"leader\"");
+    refused_with(&alone(&dir, port()), 3, &["in use by another process"]);
+    node.signal("-TERM");
+    let (output, took) = node.finish();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    // Another node's.
+    let other = arguments.iter().map(|argument| match argument.as_str() {
+        "1" => "2".to_owned(),
+        list if list.starts_with("1=") => list.replacen("1=", "2=", 1),
+        other => other.to_owned(),
+    });
+    refused_with(
+        &other.collect::<Vec<_>>(),
+        3,
+        &["belongs to node 1", "node 2"],
+    );
+
+    // No node's.
+    let foreign = home.path().join("photos");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("cat.jpg"), "cat").unwrap();
+    refused_with(&alone(&foreign, port()), 3, &["cat.jpg", "empty directory"]);
+
+    // Damaged: its log was closed cleanly, so nothing may be missing.
+    let mut damaged = 0;
+    for file in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+        let mut bytes = fs::read(file.path()).unwrap();
+        // Behind the header; where the first entries are.
+        bytes
+            .iter_mut()
+            .skip(400)
+            .take(400)
+            .filter(|byte| **byte != 0)
+            .for_each(|byte| {
+                *byte ^= 0x55;
+                damaged += 1;
+            });
+        fs::write(file.path(), bytes).unwrap();
+    }
+    assert!(damaged > 50);
+    refused_with(&arguments, 3, &["damaged"]);
+}
+
+#[test]
+fn it_stops_on_a_signal_and_with_its_standard_input_and_starts_again() {
+    let home = tempfile::tempdir().unwrap();
+    let mut arguments = alone(&home.path().join("n1"), port());
+    for signal in ["-TERM", "-INT"] {
+        let node = start(&arguments);
+        let line = node.says("the network is trusted");
+        assert!(line.contains("WARN"), "{line}");
+        node.says("role=\"leader\"");
+        node.signal(signal);
+        let (output, took) = node.finish();
+        assert_eq!(output.status.code(), Some(0), "{signal}");
+        assert!(took < Duration::from_secs(2), "{signal}: {took:?}");
+    }
+    // The list is not needed any more, now that the directory knows.
+    let list = arguments
+        .iter()
+        .position(|argument| argument == "--cluster")
+        .unwrap();
+    let address = arguments[list + 1].trim_start_matches("1=").to_owned();
+    arguments.splice(list..list + 2, ["--listen".into(), address]);
+    arguments.push("--exit-with-stdin".into());
+    arguments.extend(["--log-format".into(), "json".into()]);
+    let mut node = start(&arguments);
+    let line = node.says("\"leader\"");
+    assert!(line.starts_with('{'), "{line}");
+    node.child
+        .as_mut()
+        .unwrap()
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"something\n")
+        .unwrap();
+    drop(node.child.as_mut().unwrap().stdin.take());
+    let (output, _) = node.finish();
+    assert_eq!(output.status.code(), Some(0));
+}
