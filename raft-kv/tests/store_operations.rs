@@ -122,8 +122,8 @@ fn a_key_remembers_when_it_was_created_and_changed() {
     assert_eq!(client.run(put("a", "2")), reply);
     let now = key_value("a", "2", 1, 3, 2);
     assert_eq!(
-        client.query(KeyRange::Key(bytes("a")), 0).kvs,
-        [now.clone()]
+        client.query(KeyRange::Key(bytes("a")), 0).kvs.as_slice(),
+        std::slice::from_ref(&now)
     );
 
     let reply = CommandReply::Deleted {

@@ -223,22 +223,8 @@ const ID: RequestId = RequestId {
     number: 9,
 };
 
-fn envelopes() -> Vec<Sample> {
+fn votes() -> Vec<Sample> {
     let last = LogId::new(5, 6);
-    let entries = vec![
-        Entry {
-            id: LogId::new(6, 6),
-            payload: Payload::Noop,
-        },
-        Entry {
-            id: LogId::new(7, 7),
-            payload: Payload::Command("command".into()),
-        },
-        Entry {
-            id: LogId::new(8, 7),
-            payload: Payload::Membership(membership()),
-        },
-    ];
     vec![
         (
             "pre-vote request",
@@ -274,6 +260,26 @@ fn envelopes() -> Vec<Sample> {
                 0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
                 0900000000000000 00",
         ),
+    ]
+}
+
+fn appends() -> Vec<Sample> {
+    let last = LogId::new(5, 6);
+    let entries = vec![
+        Entry {
+            id: LogId::new(6, 6),
+            payload: Payload::Noop,
+        },
+        Entry {
+            id: LogId::new(7, 7),
+            payload: Payload::Command("command".into()),
+        },
+        Entry {
+            id: LogId::new(8, 7),
+            payload: Payload::Membership(membership()),
+        },
+    ];
+    vec![
         (
             "append request",
             envelope(Message::AppendRequest {
@@ -479,6 +485,11 @@ fn command_replies() -> Vec<Sample> {
             "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
                 0300000000000000 0400000000000000 03000000 000502",
         ),
+    ]
+}
+
+fn refusals() -> Vec<Sample> {
+    vec![
         (
             "session expired",
             reply(CommandReply::SessionExpired),
@@ -657,10 +668,12 @@ fn stored() -> Vec<Sample> {
 /// All of them.
 pub(crate) fn samples() -> Vec<Sample> {
     [
-        envelopes(),
+        votes(),
+        appends(),
         commands(),
         requests(),
         command_replies(),
+        refusals(),
         other_replies(),
         stored(),
     ]
