@@ -6,7 +6,7 @@ mod harness;
 use std::path::Path;
 
 use harness::{History, Model, Op, Step, dir, options, read_model, run};
-use raft_log::sim_disk::SimDisk;
+use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Damage, Log, OpenError, ReadError, Record};
 
 fn append(bytes: usize) -> Op {
@@ -109,12 +109,12 @@ fn sweep(close: bool) -> Tally {
         // A bit in every third byte; which one wanders, so that all are met.
         for at in (0..length).step_by(3) {
             rot(format!("bit {} of byte {at}", at % 8), &|bytes| {
-                bytes[at] ^= 1 << (at % 8)
+                bytes[at] ^= 1 << (at % 8);
             });
         }
         for at in (0..length).step_by(512) {
             rot(format!("zeroed sector at {at}"), &|bytes| {
-                bytes[at..at + 512].fill(0)
+                bytes[at..at + 512].fill(0);
             });
         }
         for len in (0..length).step_by(97).chain([length - 1]) {
@@ -209,6 +209,68 @@ fn strangers_and_old_copies_are_found() {
         })
     ));
     let _ = history;
+}
+
+/// F-L7: an overwrite that was lost, so that a record of a former life stands where this life began. It verifies, its place
+/// is right, and nothing of its order is wrong: what comes behind does not chain to it.
+#[test]
+fn an_old_record_in_its_old_place_is_found() {
+    let disk = SimDisk::new();
+    let open = || Log::open_with(disk.clone(), &dir(), options()).unwrap().0;
+    let segment = dir().join("00000000000000000001.seg");
+    let used = || {
+        let mut used = Vec::new();
+        disk.fork().rot(&segment, |bytes| used.clone_from(bytes));
+        used.truncate(used.iter().rposition(|&byte| byte != 0).unwrap() + 1);
+        used
+    };
+    let mut log = open();
+    log.commit(Batch::new().metadata(b"a vote")).unwrap();
+    let place = used().len().next_multiple_of(8);
+    // Never acknowledged, and as long as the boot record that comes in its place.
+    disk.fail(disk.operations() + 2, Fault::PowerLoss);
+    log.commit(Batch::new().metadata(b"")).unwrap_err();
+    let mut old = used()[place..].to_vec();
+    old.resize(48, 0);
+    disk.restart(Keep::Nothing);
+    let mut log = open();
+    log.commit(Batch::new().append(Record {
+        index: 1,
+        term: 1,
+        kind: 0,
+        payload: b"x",
+    }))
+    .unwrap();
+    log.close().unwrap();
+    disk.rot(&segment, |bytes| {
+        bytes[place..place + old.len()].copy_from_slice(&old);
+    });
+    let opened = Log::open_with(disk.clone(), &dir(), options());
+    assert!(matches!(opened, Err(OpenError::Corrupt { file, .. }) if file == segment));
+}
+
+/// After a clean close either copy of the superblock knows where the log ends, so losing one hides no other loss.
+#[test]
+fn one_copy_of_the_superblock_is_enough() {
+    let (disk, history) = build(true);
+    let superblock = dir().join("superblock");
+    let newest = disk
+        .files()
+        .into_iter()
+        .filter(|file| file.extension().is_some());
+    // The last file is the one made ready; the one in use is before it.
+    let segment = newest.rev().nth(1).unwrap();
+    for copy in [0, 4096] {
+        let disk = disk.fork();
+        disk.rot(&superblock, |bytes| bytes[copy..copy + 512].fill(0));
+        let twice = disk.fork();
+        assert_eq!(judge(&disk, &history, &[]), Ok(Verdict::NoEffect));
+        twice.rot(&segment, |bytes| {
+            let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+            bytes[last] ^= 1;
+        });
+        assert_eq!(judge(&twice, &history, &[&segment]), Ok(Verdict::Found));
+    }
 }
 
 /// Rot that comes while the log is open is found by the read.
