@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             match node.propose(Bytes::from(vec![command])).await {
                 Ok(count) => break (count, node),
                 Err(ProposeError::NotApplied(_)) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 }
                 Err(unknown) => return Err(unknown.into()),
             }

@@ -5,6 +5,11 @@
     unreachable_pub,
     reason = "each test binary uses its own part"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that finds nothing there has failed"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -197,7 +202,7 @@ impl World {
         };
         let (log, recovery) = Log::open_with(host.disk.clone(), dir(), options).map_err(disk)?;
         let reader = log.reader();
-        let disk = glue::recovered(&recovery, &reader).map_err(|error| error.to_string())?;
+        let disk = glue::recovered(&recovery, &reader).map_err(|error| format!("disk: {error}"))?;
         let member = MemberId {
             node: identity.node,
             incarnation: identity.incarnation,
@@ -282,7 +287,7 @@ impl World {
             };
             match packet {
                 Packet::Envelope(bytes) => {
-                    live.replica.receive(wire::decode_envelope(bytes).unwrap())
+                    live.replica.receive(wire::decode_envelope(bytes).unwrap());
                 }
                 Packet::Formation { from, message } => {
                     // Through the encoding, as on a wire.
@@ -350,7 +355,7 @@ impl World {
                 Action::Peers(_) | Action::Notice(_) => {}
                 Action::Written { ticket, at, .. } => self.answer(ticket, Answer::Written(at)),
                 Action::WriteFailed { ticket, why } => {
-                    self.answer(ticket, Answer::WriteFailed(why))
+                    self.answer(ticket, Answer::WriteFailed(why));
                 }
                 Action::ReadReady(ticket) => {
                     let count = live.replica.machine().0.len();

@@ -51,8 +51,22 @@ pub(crate) struct Settings {
     pub(crate) node: NodeConfig,
     pub(crate) log_format: LogFormat,
     pub(crate) exit_with_stdin: bool,
-    /// As `check-config` shows it.
-    lines: Vec<(&'static str, String, &'static str)>,
+    picked: Picked,
+}
+
+/// Every option, and where it comes from.
+#[derive(Debug)]
+struct Picked {
+    id: From<u64>,
+    listen: From<String>,
+    data_dir: From<PathBuf>,
+    cluster: Option<From<Addresses>>,
+    advertise: Option<From<String>>,
+    election_timeout: From<Time>,
+    heartbeat: From<Time>,
+    log_format: From<LogFormat>,
+    dial_override: Option<From<Addresses>>,
+    exit_with_stdin: From<bool>,
 }
 
 impl Settings {
@@ -66,7 +80,21 @@ impl Settings {
             .map(read)
             .transpose()?
             .unwrap_or_default();
-        let pick = Pick { given };
+        let picked = Picked::pick(flags, file, &Pick { given })?;
+        let node = picked.node();
+        node.validate().map_err(|error| error.to_string())?;
+        let (log_format, exit_with_stdin) = (picked.log_format.value, picked.exit_with_stdin.value);
+        Ok(Self {
+            node,
+            log_format,
+            exit_with_stdin,
+            picked,
+        })
+    }
+}
+
+impl Picked {
+    fn pick(flags: Flags, file: File, pick: &Pick<'_>) -> Result<Self, String> {
         let id = pick
             .one("id", flags.id, file.id)
             .ok_or("--id is missing: this node's number")?;
@@ -78,113 +106,131 @@ impl Settings {
             .as_ref()
             .and_then(|cluster| cluster.value.0.get(&id.value))
             .cloned();
+        let from_cluster = own.clone().map(|value| From {
+            value,
+            source: "from --cluster",
+        });
         let listen = pick
             .one("listen", flags.listen, file.listen)
-            .or_else(|| {
-                own.clone().map(|value| From {
-                    value,
-                    source: "from --cluster",
-                })
-            })
+            .or(from_cluster)
             .ok_or("--listen is missing: where this node listens, as HOST:PORT")?;
         let advertise = pick.one("advertise", flags.advertise, file.advertise);
         if let (Some(advertise), Some(own)) = (&advertise, &own)
             && advertise.value != *own
         {
-            let given = &advertise.value;
+            let (given, id) = (&advertise.value, id.value);
             return Err(format!(
-                "--advertise is {given} and --cluster says that node {} is at {own}; make them the same",
-                id.value
+                "--advertise is {given} and --cluster says that node {id} is at {own}; make them the same"
             ));
         }
-        let dial_override = overrides(flags.dial_override)?;
-        let dial_override = pick.one(
-            "dial_override",
-            dial_override,
-            file.dial_override.map(|text| text.0),
-        );
-        let exit_with_stdin = flags.exit_with_stdin.then_some(true);
-        let exit_with_stdin = pick.or(
-            "exit_with_stdin",
-            exit_with_stdin,
-            file.exit_with_stdin,
-            false,
-        );
-        let log_format = pick.or(
-            "log_format",
-            flags.log_format,
-            file.log_format,
-            LogFormat::Text,
-        );
+        let overrides = overrides(flags.dial_override)?;
+        let with_stdin = flags.exit_with_stdin.then_some(true);
+        let default = NodeConfig::new(id.value, "", [].into());
+        Ok(Self {
+            id,
+            listen,
+            data_dir,
+            cluster,
+            advertise,
+            election_timeout: pick.or(
+                "election_timeout",
+                flags.election_timeout,
+                file.election_timeout.map(|text| text.0),
+                Time(default.election_timeout),
+            ),
+            heartbeat: pick.or(
+                "heartbeat",
+                flags.heartbeat,
+                file.heartbeat.map(|text| text.0),
+                Time(default.heartbeat),
+            ),
+            log_format: pick.or(
+                "log_format",
+                flags.log_format,
+                file.log_format,
+                LogFormat::Text,
+            ),
+            dial_override: pick.one(
+                "dial_override",
+                overrides,
+                file.dial_override.map(|text| text.0),
+            ),
+            exit_with_stdin: pick.or("exit_with_stdin", with_stdin, file.exit_with_stdin, false),
+        })
+    }
 
+    fn node(&self) -> NodeConfig {
         let addresses = |from: &Option<From<Addresses>>| {
             from.as_ref()
                 .map(|from| from.value.0.clone())
                 .unwrap_or_default()
         };
-        let mut node = NodeConfig::new(id.value, data_dir.value.clone(), addresses(&cluster));
-        node.listen = listen.value.clone();
-        node.dial_override = addresses(&dial_override);
-        let times = [
-            pick.or(
-                "election_timeout",
-                flags.election_timeout,
-                file.election_timeout.map(|t| t.0),
-                Time(node.election_timeout),
-            ),
-            pick.or(
-                "heartbeat",
-                flags.heartbeat,
-                file.heartbeat.map(|t| t.0),
-                Time(node.heartbeat),
-            ),
-        ];
-        let [election_timeout, heartbeat] = &times;
-        (node.election_timeout, node.heartbeat) = (election_timeout.value.0, heartbeat.value.0);
-        node.validate().map_err(|error| error.to_string())?;
+        NodeConfig {
+            listen: self.listen.value.clone(),
+            dial_override: addresses(&self.dial_override),
+            election_timeout: self.election_timeout.value.0,
+            heartbeat: self.heartbeat.value.0,
+            ..NodeConfig::new(
+                self.id.value,
+                self.data_dir.value.clone(),
+                addresses(&self.cluster),
+            )
+        }
+    }
 
+    /// Name, value as TOML has it, and source.
+    fn lines(&self) -> Vec<(&'static str, String, &'static str)> {
+        fn line<T>(
+            name: &'static str,
+            from: &From<T>,
+            shown: impl Fn(&T) -> String,
+        ) -> (&'static str, String, &'static str) {
+            (name, shown(&from.value), from.source)
+        }
         let mut lines = vec![
-            ("id", id.value.to_string(), id.source),
-            ("listen", quoted(&listen.value), listen.source),
-            (
-                "data_dir",
-                quoted(&data_dir.value.display()),
-                data_dir.source,
-            ),
+            line("id", &self.id, ToString::to_string),
+            line("listen", &self.listen, quoted),
+            line("data_dir", &self.data_dir, |dir| quoted(&dir.display())),
         ];
-        lines.extend(cluster.map(|from| ("cluster", quoted(&from.value), from.source)));
-        lines.extend(advertise.map(|from| ("advertise", quoted(&from.value), from.source)));
-        lines.push((
-            "election_timeout",
-            quoted(&election_timeout.value),
-            election_timeout.source,
+        lines.extend(
+            self.cluster
+                .as_ref()
+                .map(|from| line("cluster", from, quoted)),
+        );
+        lines.extend(
+            self.advertise
+                .as_ref()
+                .map(|from| line("advertise", from, quoted)),
+        );
+        lines.push(line("election_timeout", &self.election_timeout, quoted));
+        lines.push(line("heartbeat", &self.heartbeat, quoted));
+        lines.push(line(
+            "log_format",
+            &self.log_format,
+            |format| match format {
+                LogFormat::Text => quoted(&"text"),
+                LogFormat::Json => quoted(&"json"),
+            },
         ));
-        lines.push(("heartbeat", quoted(&heartbeat.value), heartbeat.source));
-        let format = if log_format.value == LogFormat::Json {
-            "json"
-        } else {
-            "text"
-        };
-        lines.push(("log_format", quoted(&format), log_format.source));
-        lines.extend(dial_override.map(|from| ("dial_override", quoted(&from.value), from.source)));
-        lines.push((
+        lines.extend(
+            self.dial_override
+                .as_ref()
+                .map(|from| line("dial_override", from, quoted)),
+        );
+        lines.push(line(
             "exit_with_stdin",
-            exit_with_stdin.value.to_string(),
-            exit_with_stdin.source,
+            &self.exit_with_stdin,
+            ToString::to_string,
         ));
-        Ok(Self {
-            node,
-            log_format: log_format.value,
-            exit_with_stdin: exit_with_stdin.value,
-            lines,
-        })
+        lines
     }
 }
 
 impl fmt::Display for Settings {
     /// As a file for `--config`, with where each value comes from.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines
+        let lines = self.picked.lines();
+        lines
             .iter()
             .try_for_each(|(name, value, source)| writeln!(f, "{name} = {value} # {source}"))
     }
