@@ -70,8 +70,8 @@ pub enum Completion {
         /// The unit that waits.
         job: u64,
     },
-    /// A write failed. Which of the open units are on the disk is unknown. The thread has ended, and the log is closed for
-    /// good.
+    /// A write failed, or a unit could not stand in the log ([`WriteError::Invalid`]: a mistake of the caller). Which of the
+    /// open units are on the disk is unknown. The thread has ended, and nothing more is written.
     Failed(WriteError),
 }
 
@@ -104,7 +104,8 @@ pub struct WriterOptions {
     pub commit_bytes_max: usize,
     /// How long the log rests before [`Log::settle`]; default 50 ms.
     pub settle_after: Duration,
-    /// How often a full disk is tried again; default 500 ms.
+    /// How often a full disk is tried again; default 5 s. Each try writes what room there is, so not too often. A purge
+    /// is followed by a try at once.
     pub retry_full_after: Duration,
 }
 
@@ -115,7 +116,7 @@ impl Default for WriterOptions {
             queue_bytes_max: 64 << 20,
             commit_bytes_max: 4 << 20,
             settle_after: Duration::from_millis(50),
-            retry_full_after: Duration::from_millis(500),
+            retry_full_after: Duration::from_secs(5),
         }
     }
 }
@@ -328,6 +329,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             Err(WriteError::Full { .. }) | Ok(()) => {}
             Err(error) => return Err(error),
         }
+        self.log.retry_space();
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use raft_log::{FileHandle, Files};
 
 /// Scales the sweep: random workloads, and coin-thrown variants for every crash.
 const WORKLOADS: u64 = 4;
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 fn append(bytes: usize) -> Op {
     Op::Append {
