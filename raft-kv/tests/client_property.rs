@@ -189,7 +189,7 @@ impl World {
             Event::Up(connection) => self.machine.connected(self.now, connection, CLUSTER),
             Event::Down(connection) => self.lose_connection(connection),
             Event::AtNode(connection, node, id, request) => {
-                self.at_node(connection, node, id, request)
+                self.at_node(connection, node, id, request);
             }
             Event::AtClient(connection, id, response) => {
                 if self.connections.contains_key(&connection) {
@@ -432,7 +432,7 @@ impl World {
             match end {
                 End::Answered { .. } => assert_eq!(times, 1, "answered {key:?}"),
                 End::NotApplied(failure) => {
-                    assert_eq!(times, 0, "not applied, it was said, {key:?}: {failure}")
+                    assert_eq!(times, 0, "not applied, it was said, {key:?}: {failure}");
                 }
                 End::Unknown(_) => assert!(times <= 1, "applied {times} times: {key:?}"),
             }

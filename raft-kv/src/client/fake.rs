@@ -222,9 +222,15 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 /// What becomes of one request.
 enum Fate {
-    Answer(Result<Reply, RequestError>),
+    Answer(Box<Result<Reply, RequestError>>),
     Silence,
     HangUp,
+}
+
+impl Fate {
+    fn answer(body: Result<Reply, RequestError>) -> Fate {
+        Fate::Answer(Box::new(body))
+    }
 }
 
 async fn serve(
@@ -268,7 +274,7 @@ fn answer(node: u64, sender: &Sender, shared: &Mutex<Shared>, frame: Frame) -> b
         return true;
     }
     let body = match shared.fate(node, incoming) {
-        Fate::Answer(body) => body,
+        Fate::Answer(body) => *body,
         Fate::Silence => return true,
         Fate::HangUp => return false,
     };
@@ -289,28 +295,28 @@ impl Shared {
     fn fate(&mut self, node: u64, incoming: Incoming) -> Fate {
         let leads = self.leader == Some(node);
         match incoming {
-            Incoming::Status => Fate::Answer(Ok(Reply::Status(self.status(node)))),
+            Incoming::Status => Fate::answer(Ok(Reply::Status(self.status(node)))),
             Incoming::Read {
                 query,
                 stale,
                 min_applied,
             } => {
                 if !leads && !stale {
-                    return Fate::Answer(Err(self.not_leader()));
+                    return Fate::answer(Err(self.not_leader()));
                 }
                 if self.store.applied().0 < min_applied {
                     return Fate::Silence;
                 }
-                Fate::Answer(match validate_query(&query, &Limits::default()) {
+                Fate::answer(match validate_query(&query, &Limits::default()) {
                     Ok(()) => Ok(Reply::Query(self.store.query(&query, REPLY_BYTES_MAX))),
                     Err(error) => Err(error),
                 })
             }
-            Incoming::Write { .. } if !leads => Fate::Answer(Err(self.not_leader())),
+            Incoming::Write { .. } if !leads => Fate::answer(Err(self.not_leader())),
             Incoming::Write { command, .. } => match validate_command(&command, &Limits::default())
             {
                 Ok(()) => self.write(&command),
-                Err(error) => Fate::Answer(Err(error)),
+                Err(error) => Fate::answer(Err(error)),
             },
         }
     }
@@ -323,7 +329,7 @@ impl Shared {
             self.faults.pop_front()
         };
         match fault {
-            None => Fate::Answer(Ok(Reply::Command(self.apply(command)))),
+            None => Fate::answer(Ok(Reply::Command(self.apply(command)))),
             Some(Fault::LoseAnswer) => {
                 self.apply(command);
                 Fate::HangUp
@@ -331,14 +337,14 @@ impl Shared {
             Some(Fault::LoseRequest) => Fate::HangUp,
             Some(Fault::AppliedButUnknown) => {
                 self.apply(command);
-                Fate::Answer(Err(RequestError::Unknown))
+                Fate::answer(Err(RequestError::Unknown))
             }
-            Some(Fault::LostAndUnknown) => Fate::Answer(Err(RequestError::Unknown)),
+            Some(Fault::LostAndUnknown) => Fate::answer(Err(RequestError::Unknown)),
             Some(Fault::NoAnswer) => {
                 self.apply(command);
                 Fate::Silence
             }
-            Some(Fault::Busy) => Fate::Answer(Err(RequestError::Busy)),
+            Some(Fault::Busy) => Fate::answer(Err(RequestError::Busy)),
             Some(Fault::EndSession) => {
                 let end = Command {
                     sequence: u64::MAX,
@@ -350,7 +356,7 @@ impl Shared {
                     first_outstanding: u64::MAX,
                     ..end
                 });
-                Fate::Answer(Ok(Reply::Command(self.apply(command))))
+                Fate::answer(Ok(Reply::Command(self.apply(command))))
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::fake::{FakeCluster, Fault};
 use super::*;
 use crate::api::KeyRange;
+use crate::store::Store;
 
 fn options(timeout_ms: u64) -> Options {
     Options {
@@ -69,7 +70,7 @@ async fn what_is_written_is_read_and_conditions_are_judged() {
         .unwrap();
     assert_eq!((deleted.count, deleted.previous.len()), (2, 2));
     client.close().await;
-    assert_eq!(cluster.store(|store| store.session_count()), 0);
+    assert_eq!(cluster.store(Store::session_count), 0);
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn every_way_to_lose_an_answer_ends_in_one_application() {
         async move { client.put("n", "last").await }
     });
     let all_asked = async {
-        while cluster.store(|store| store.revision()) < 8 {
+        while cluster.store(Store::revision) < 8 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

@@ -1,0 +1,155 @@
+//! put, cas, delete.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use bytes::Bytes;
+use raft_kv::api::{KeyRange, KeyValue};
+use raft_kv::client::{Put, WriteError, Written};
+use serde_json::{Value, json};
+
+use crate::args::{CasArgs, DeleteArgs, PutArgs};
+use crate::context::Context;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::kv_json;
+
+/// More than any server takes; what is longer need not be read to the end.
+const VALUE_BYTES_MAX: u64 = 64 << 20;
+
+pub(crate) async fn put(context: &mut Context, args: PutArgs) -> Outcome {
+    let value = value(context, args.value)?;
+    let mut put: Put = context.client().put(args.key.into_vec(), value);
+    if args.if_absent {
+        put = put.if_absent();
+    }
+    if let Some(revision) = args.if_rev {
+        put = put.if_revision(revision);
+    }
+    if let Some(value) = args.if_value {
+        put = put.if_value(value.into_vec());
+    }
+    if args.prev {
+        put = put.previous();
+    }
+    let written = put.await?;
+    print_written(context, &written, args.prev)
+}
+
+pub(crate) async fn cas(context: &mut Context, args: CasArgs) -> Outcome {
+    let new = value(context, args.new)?;
+    let swap = context
+        .client()
+        .compare_and_swap(args.key.into_vec(), args.old.into_vec(), new);
+    match swap.await {
+        Ok(written) => print_written(context, &written, false),
+        Err(error) => {
+            if let (
+                WriteError::ConditionFailed {
+                    current: Some(current),
+                    ..
+                },
+                false,
+            ) = (&error, context.output.is_json())
+            {
+                context.output.raw(&current.value)?;
+                context.output.raw(b"\n")?;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+pub(crate) async fn delete(context: &mut Context, args: DeleteArgs) -> Outcome {
+    let key = Bytes::from(args.key.into_vec());
+    let keys = if args.prefix {
+        KeyRange::Prefix(key.clone())
+    } else {
+        KeyRange::Key(key.clone())
+    };
+    let mut delete = context.client().delete(keys);
+    if let Some(revision) = args.if_rev {
+        delete = delete.if_revision(key, revision);
+    }
+    if args.prev {
+        delete = delete.previous();
+    }
+    let deleted = delete.await?;
+    let output = &mut context.output;
+    if output.is_json() {
+        let mut answer = json!({ "deleted": deleted.count, "revision": deleted.revision });
+        if args.prev {
+            answer["previous"] = deleted.previous.iter().map(kv_json).collect();
+        }
+        output.json(&answer)?;
+    } else {
+        output.line(deleted.count)?;
+        for kv in &deleted.previous {
+            print_kv(context, kv)?;
+        }
+    }
+    Ok(())
+}
+
+/// Key, tab, value.
+pub(crate) fn print_kv(context: &mut Context, kv: &KeyValue) -> io::Result<()> {
+    context.output.raw(&kv.key)?;
+    context.output.raw(b"\t")?;
+    context.output.raw(&kv.value)?;
+    context.output.raw(b"\n")
+}
+
+fn print_written(context: &mut Context, written: &Written, previous: bool) -> Outcome {
+    let output = &mut context.output;
+    if output.is_json() {
+        let mut answer = json!({ "revision": written.revision });
+        if previous {
+            answer["previous"] = written.previous.as_ref().map_or(Value::Null, kv_json);
+        }
+        output.json(&answer)?;
+        return Ok(());
+    }
+    output.line(format_args!("OK {}", written.revision))?;
+    if let Some(kv) = &written.previous {
+        output.raw(&kv.value)?;
+        output.raw(b"\n")?;
+    }
+    Ok(())
+}
+
+/// The value that an argument stands for.
+fn value(context: &Context, argument: OsString) -> Result<Bytes, Failure> {
+    if argument == "-" {
+        if context.owns_stdin {
+            let message =
+                "standard input holds the commands here, so a value cannot come from it; use @FILE";
+            return Err(Failure::usage(message));
+        }
+        return read(io::stdin().lock(), "standard input");
+    }
+    match argument.as_bytes().strip_prefix(b"@") {
+        Some(path) => {
+            let path = OsStr::from_bytes(path);
+            let file = File::open(path).map_err(|error| {
+                Failure::usage(format!("cannot open {}: {error}", path.display()))
+            })?;
+            read(file, &path.display().to_string())
+        }
+        None => Ok(argument.into_vec().into()),
+    }
+}
+
+fn read(from: impl Read, name: &str) -> Result<Bytes, Failure> {
+    let mut value = Vec::new();
+    from.take(VALUE_BYTES_MAX + 1)
+        .read_to_end(&mut value)
+        .map_err(|error| Failure::new(Exit::Other, format!("cannot read {name}: {error}")))?;
+    if value.len() as u64 > VALUE_BYTES_MAX {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{name} is longer than {VALUE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(value.into())
+}
