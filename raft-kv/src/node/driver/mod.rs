@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use raft_core::{FetchJob, JobId};
+use raft_core::{FetchJob, JobId, RoleName};
 use raft_log::Reader;
 use raft_log::writer::{OwnedBatch, SubmitError, Writer};
 use tokio::task::JoinHandle;
@@ -124,7 +124,9 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     /// Waits until there is something to do, and takes all that has come in.
     async fn wait(&mut self) {
         let wake = self.wakes_at();
-        let takes_requests = self.backlog_bytes < BACKLOG_BYTES_MAX;
+        // Requests wait for a disk that lags; but who does not lead has nothing to write, and says so.
+        let leads = self.parts.replica.view().role == RoleName::Leader;
+        let takes_requests = !leads || self.backlog_bytes < BACKLOG_BYTES_MAX;
         let Round {
             own,
             peers,
@@ -325,12 +327,13 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     self.waiting.push_front(batch);
                     break;
                 }
-                // It ends by itself only when it fails, and says so; what it says comes through the inbox.
-                Err(_) => {
-                    return Err(Exit::Log(
-                        "the log takes nothing more; see the error before".into(),
-                    ));
+                // It ends by itself only when it fails, and says why through the inbox: that ends the loop. Until then nothing
+                // becomes durable, and so nothing is acknowledged.
+                Err(SubmitError::Closed(batch)) => {
+                    self.waiting.push_front(batch);
+                    break;
                 }
+                Err(error) => return Err(Exit::Log(error.to_string())),
             }
         }
         Ok(())

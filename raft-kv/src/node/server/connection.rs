@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::door::{self, Admitted};
-use super::quota::{Quota, Share};
+use super::quota::{ConnectionQuota, Share};
 use super::{KvFront, KvRead, KvWrite, status};
 use crate::api::{Header, Reply, RequestError, Response};
 use crate::node::inbox::{Inbox, Request};
@@ -23,7 +23,7 @@ const ANSWERS_MAX: usize = 256;
 struct Outgoing {
     request_id: u64,
     response: Response,
-    share: Option<Share>,
+    share: Share,
 }
 
 /// Where a request's answer goes, and its share of the quotas. Used once.
@@ -31,7 +31,7 @@ struct Outgoing {
 pub(super) struct Answer {
     request_id: u64,
     outgoing: mpsc::UnboundedSender<Outgoing>,
-    share: Option<Share>,
+    share: Share,
 }
 
 impl Answer {
@@ -64,114 +64,120 @@ pub(super) async fn serve(
     mut link: Link,
     inbox: Inbox<Store, KvWrite, KvRead>,
 ) {
-    let quota = Arc::new(Quota::of_connection());
     let (outgoing, answers) = mpsc::unbounded_channel();
     tokio::spawn(answer_all(answers, link.sender.clone()));
-    // The channel of answers is bounded by the quota: what is under way, and one refusal for each frame of the batch that is
-    // being read.
     let mut closing = front.closing.clone();
+    let door = Door {
+        quota: ConnectionQuota::new(front.quota.clone()),
+        front,
+        inbox,
+        outgoing,
+    };
     loop {
         let frames = tokio::select! {
             frames = link.receiver.recv_many() => frames,
             _ = closing.wait_for(|closing| *closing) => break,
         };
         let Ok(frames) = frames else { return };
-        let mut batch = Batch::default();
-        for frame in frames {
-            if frame.kind != kind::REQUEST {
-                debug!(remote = %link.remote, kind = frame.kind, "a client sent a frame that is no request");
-                return;
-            }
-            take(&front, &quota, &outgoing, frame, &mut batch);
-        }
-        if hand_on(&front, &inbox, batch).await.is_err() {
-            // The node has stopped; the answers that were made still leave.
+        if let Some(frame) = frames.iter().find(|frame| frame.kind != kind::REQUEST) {
+            debug!(remote = %link.remote, kind = frame.kind, "a client sent a frame that is no request");
             return;
         }
-        // The other task has ended: the client reads nothing any more.
-        if outgoing.is_closed() {
-            return;
+        // An error says that the node has stopped, or that the client reads nothing any more.
+        if door.take(frames).await.is_err() {
+            break;
         }
     }
-    // The node has stopped, and every answer is made. The other task closes the connection behind the last one, and only
-    // then there is nothing more to receive.
-    drop(outgoing);
+    // Every answer that will ever be is made. The other task closes the connection behind the last one, and only then there
+    // is nothing more to receive.
+    drop(door);
     while link.receiver.recv_many().await.is_ok() {}
 }
 
-/// Takes one request in, or answers it at once.
-fn take(
-    front: &Arc<KvFront>,
-    quota: &Arc<Quota>,
-    outgoing: &mpsc::UnboundedSender<Outgoing>,
-    frame: Frame,
-    batch: &mut Batch,
-) {
-    let Frame {
-        request_id, body, ..
-    } = frame;
-    let share = Share::take([quota, &front.quota], body.len());
-    let busy = share.is_none();
-    let answer = Answer {
-        request_id,
-        outgoing: outgoing.clone(),
-        share,
-    };
-    let refused = if busy {
-        Err(RequestError::Busy)
-    } else {
-        door::admit(front, body)
-    };
-    match refused {
-        Ok(Admitted::Write(payload)) => batch.writes.push((payload, KvWrite(answer))),
-        Ok(Admitted::Read {
-            query,
-            freshness,
-            min_applied,
-        }) => {
-            batch.reads.push(ReadRequest {
-                freshness,
-                min_applied,
-                ticket: KvRead { query, answer },
-            });
-        }
-        Ok(Admitted::Status) => batch.statuses.push(answer),
-        Err(error) => {
-            let header = front.observed().header;
-            answer.send(header, Err(error));
-        }
-    }
+/// Where a connection's requests come in.
+struct Door {
+    front: Arc<KvFront>,
+    quota: ConnectionQuota,
+    inbox: Inbox<Store, KvWrite, KvRead>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
 }
 
-/// Hands a batch to the loop; waits while the loop's inbox is full.
-async fn hand_on(
-    front: &Arc<KvFront>,
-    inbox: &Inbox<Store, KvWrite, KvRead>,
-    batch: Batch,
-) -> Result<(), ()> {
-    let Batch {
-        writes,
-        reads,
-        statuses,
-    } = batch;
-    if !writes.is_empty() || !reads.is_empty() {
-        inbox
-            .requests
-            .send(Request::Batch { writes, reads })
-            .await
-            .map_err(drop)?;
-    }
-    if !statuses.is_empty() {
-        let disk_bytes = status::disk_bytes(front.data_dir.clone()).await;
-        let inspect = Request::Inspect(Box::new(move |inspection| {
-            let (header, node) = status::status(inspection, disk_bytes);
-            for answer in statuses {
-                answer.send(header, Ok(Reply::Status(node.clone())));
+/// Nobody takes requests, or answers, any more.
+struct Ended;
+
+impl Door {
+    /// Takes all of these in, or answers them at once.
+    async fn take(&self, frames: Vec<Frame>) -> Result<(), Ended> {
+        let mut batch = Batch::default();
+        for Frame {
+            request_id, body, ..
+        } in frames
+        {
+            let share = match self.quota.try_take(body.len()) {
+                Some(share) => share,
+                None => {
+                    self.hand_on(std::mem::take(&mut batch)).await?;
+                    self.quota.take(body.len()).await.ok_or(Ended)?
+                }
+            };
+            let busy = share.is_busy();
+            let answer = Answer {
+                request_id,
+                outgoing: self.outgoing.clone(),
+                share,
+            };
+            let admitted = if busy {
+                Err(RequestError::Busy)
+            } else {
+                door::admit(&self.front, body)
+            };
+            match admitted {
+                Ok(Admitted::Write(payload)) => batch.writes.push((payload, KvWrite(answer))),
+                Ok(Admitted::Read {
+                    query,
+                    freshness,
+                    min_applied,
+                }) => batch.reads.push(ReadRequest {
+                    freshness,
+                    min_applied,
+                    ticket: KvRead { query, answer },
+                }),
+                Ok(Admitted::Status) => batch.statuses.push(answer),
+                Err(error) => {
+                    let header = self.front.observed().header;
+                    answer.send(header, Err(error));
+                }
             }
-        }));
-        inbox.requests.send(inspect).await.map_err(drop)?;
+        }
+        self.hand_on(batch).await
     }
-    Ok(())
+
+    /// Hands a batch to the loop; waits while the loop's inbox is full.
+    async fn hand_on(&self, batch: Batch) -> Result<(), Ended> {
+        let Batch {
+            writes,
+            reads,
+            statuses,
+        } = batch;
+        if !writes.is_empty() || !reads.is_empty() {
+            let request = Request::Batch { writes, reads };
+            self.inbox.requests.send(request).await.map_err(|_| Ended)?;
+        }
+        if !statuses.is_empty() {
+            let disk_bytes = status::disk_bytes(self.front.data_dir.clone()).await;
+            let request = Request::Inspect(Box::new(move |inspection| {
+                let (header, node) = status::status(inspection, disk_bytes);
+                for answer in statuses {
+                    answer.send(header, Ok(Reply::Status(node.clone())));
+                }
+            }));
+            self.inbox.requests.send(request).await.map_err(|_| Ended)?;
+        }
+        if self.outgoing.is_closed() {
+            return Err(Ended);
+        }
+        Ok(())
+    }
 }
 
 /// Encodes answers and queues them on the connection; waits while its queue is full. Ends with the connection, or when no

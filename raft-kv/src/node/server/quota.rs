@@ -1,96 +1,123 @@
-//! How much clients may have under way: per connection and in all. Beyond it a request is answered as busy at once.
+//! How much clients may have under way. A connection that reaches its own limit is not read until answers have left, so that
+//! a client that asks and does not read waits for itself. What all connections share is never waited for: beyond it a
+//! request is answered as busy at once.
+//!
+//! Guards: every answer that is made, a refusal too, holds a part of its connection's limit until it is queued for sending;
+//! so neither requests nor answers pile up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many requests of all connections may be unanswered.
-const REQUESTS_MAX: usize = 65_536;
-/// How many bytes they may have.
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many bytes of all connections' requests may be unanswered.
 const BYTES_MAX: usize = 256 << 20;
-/// How many requests of one connection may be unanswered.
-const CONNECTION_REQUESTS_MAX: usize = 16_384;
-/// How many bytes they may have.
-const CONNECTION_BYTES_MAX: usize = 32 << 20;
-/// What a request counts beyond its bytes: about what it takes in memory.
+/// How many bytes of one connection's.
+const CONNECTION_BYTES_MAX: u32 = 32 << 20;
+/// What a request counts beyond its bytes: about what it and its answer take in memory.
 const OVERHEAD_BYTES: usize = 512;
 
-/// A count with limits.
+/// What all connections share.
 #[derive(Debug)]
 pub(super) struct Quota {
-    requests: AtomicUsize,
     bytes: AtomicUsize,
-    requests_max: usize,
     bytes_max: usize,
 }
 
 impl Default for Quota {
-    /// That of all connections.
     fn default() -> Self {
-        Self::new(REQUESTS_MAX, BYTES_MAX)
+        Self::new(BYTES_MAX)
     }
 }
 
 impl Quota {
-    const fn new(requests_max: usize, bytes_max: usize) -> Self {
-        let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    const fn new(bytes_max: usize) -> Self {
         Self {
-            requests,
-            bytes,
-            requests_max,
+            bytes: AtomicUsize::new(0),
             bytes_max,
         }
     }
 
-    /// That of one connection.
-    pub(super) const fn of_connection() -> Self {
-        Self::new(CONNECTION_REQUESTS_MAX, CONNECTION_BYTES_MAX)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let requests = self.requests.fetch_add(1, Ordering::Relaxed);
+    /// A request's share, if there is room.
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<CommonShare> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let good = requests < self.requests_max && before + bytes <= self.bytes_max;
-        if !good {
-            self.give_back(bytes);
-        }
-        good
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.requests.fetch_sub(1, Ordering::Relaxed);
+        // Made first, so that it gives back what was taken too much.
+        let share = CommonShare {
+            of: self.clone(),
+            bytes,
+        };
+        (before + bytes <= self.bytes_max).then_some(share)
     }
 }
 
-/// A request's share; given back when its answer is on its way, or nobody waits for it any more.
+/// Given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
-    of: [Arc<Quota>; 2],
+struct CommonShare {
+    of: Arc<Quota>,
     bytes: usize,
 }
 
-impl Share {
-    /// A share of each, if both have room.
-    pub(super) fn take(of: [&Arc<Quota>; 2], bytes: usize) -> Option<Self> {
-        let bytes = bytes + OVERHEAD_BYTES;
-        let [first, second] = of;
-        if !first.take(bytes) {
-            return None;
+impl Drop for CommonShare {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One connection's limit.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionQuota {
+    room: Arc<Semaphore>,
+    common: Arc<Quota>,
+}
+
+impl ConnectionQuota {
+    /// That of a new connection.
+    pub(super) fn new(common: Arc<Quota>) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(CONNECTION_BYTES_MAX as usize)),
+            common,
         }
-        if !second.take(bytes) {
-            first.give_back(bytes);
-            return None;
-        }
-        Some(Self {
-            of: of.map(Arc::clone),
-            bytes,
+    }
+
+    /// A request's share; none while this connection is at its limit.
+    pub(super) fn try_take(&self, body_bytes: usize) -> Option<Share> {
+        let (bytes, counted) = cost(body_bytes);
+        let own = self.room.clone().try_acquire_many_owned(counted).ok()?;
+        Some(Share {
+            _own: own,
+            common: self.common.take(bytes),
+        })
+    }
+
+    /// Waits until answers have left. What was read before must be on its way, or it waits for itself.
+    pub(super) async fn take(&self, body_bytes: usize) -> Option<Share> {
+        let (bytes, counted) = cost(body_bytes);
+        let own = self.room.clone().acquire_many_owned(counted).await.ok()?;
+        Some(Share {
+            _own: own,
+            common: self.common.take(bytes),
         })
     }
 }
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.iter().for_each(|quota| quota.give_back(self.bytes));
+/// What a request counts, and what of it the connection's limit can hold: one larger than all of it takes all.
+fn cost(body_bytes: usize) -> (usize, u32) {
+    let bytes = body_bytes.saturating_add(OVERHEAD_BYTES);
+    let counted = u32::try_from(bytes).unwrap_or(u32::MAX);
+    (bytes, counted.min(CONNECTION_BYTES_MAX))
+}
+
+/// A request's share of both; given back when its answer is queued, or nobody waits for it any more.
+#[derive(Debug)]
+pub(super) struct Share {
+    _own: OwnedSemaphorePermit,
+    common: Option<CommonShare>,
+}
+
+impl Share {
+    /// Whether all connections together have too much under way: then the answer is that, and nothing else happens.
+    pub(super) fn is_busy(&self) -> bool {
+        self.common.is_none()
     }
 }
 
@@ -99,27 +126,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_refused_beyond_either_limit_and_comes_back_on_drop() {
-        let all = Arc::new(Quota::new(3, 10_000));
-        let one = Arc::new(Quota::new(2, 10_000));
-        let first = Share::take([&one, &all], 0).unwrap();
-        let second = Share::take([&one, &all], 0).unwrap();
+    fn beyond_the_common_limit_is_busy_and_all_of_it_comes_back() {
+        let common = Arc::new(Quota::new(2000));
+        let one = ConnectionQuota::new(common.clone());
+        let other = ConnectionQuota::new(common.clone());
+        let first = one.try_take(488).unwrap();
+        let second = other.try_take(488).unwrap();
+        assert!(!first.is_busy() && !second.is_busy());
+        let refused = one.try_take(0).unwrap();
+        assert!(refused.is_busy());
+        drop((first, refused));
+        assert!(!other.try_take(488).unwrap().is_busy());
+        drop(second);
+        assert_eq!(common.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_its_own_answers() {
+        let quota = ConnectionQuota::new(Arc::new(Quota::default()));
+        // Larger than all there is: it takes all, and is not stuck.
+        let first = quota.try_take(1 << 30).unwrap();
         assert!(
-            Share::take([&one, &all], 0).is_none(),
-            "the connection's requests are used up"
+            first.is_busy(),
+            "too much for all connections together, too"
         );
-        let other = Arc::new(Quota::new(2, 10_000));
-        let third = Share::take([&other, &all], 0).unwrap();
-        assert!(
-            Share::take([&other, &all], 0).is_none(),
-            "all requests are used up"
-        );
-        drop((first, second, third));
-        assert!(Share::take([&one, &all], 9_489).is_none(), "too many bytes");
-        let large = Share::take([&one, &all], 9_488).unwrap();
-        assert_eq!(one.bytes.load(Ordering::Relaxed), 10_000);
-        drop(large);
-        assert_eq!(all.bytes.load(Ordering::Relaxed), 0);
-        assert_eq!(all.requests.load(Ordering::Relaxed), 0);
+        assert!(quota.try_take(0).is_none());
+        let waiting = tokio::spawn({
+            let quota = quota.clone();
+            async move { quota.take(0).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(!waiting.await.unwrap().unwrap().is_busy());
     }
 }
