@@ -1,5 +1,7 @@
 //! A store with a log index that counts by itself, and short names for what the tests say often.
 
+#![allow(dead_code, reason = "each test binary needs a part of it")]
+
 use bytes::Bytes;
 use raft_core::{Index, LogId};
 use raft_kv::api::*;
@@ -34,7 +36,6 @@ impl Machine {
     }
 
     /// An entry that is not for the store.
-    #[allow(dead_code, reason = "not every test binary needs it")]
     pub(crate) fn pass(&mut self) {
         self.store.note_applied(Index(self.next));
         self.next += 1;
