@@ -7,7 +7,7 @@ use raft_kv::client::{
 };
 use serde_json::{Value, json};
 
-use crate::output::{Bytes64, kv_json};
+use crate::output::{Bytes64, add, kv_json};
 
 /// The exit statuses of the contract.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,8 +93,8 @@ impl Failure {
             "message": self.message,
             "maybe_applied": self.exit == Exit::Unknown,
         });
-        if let (Some((key, value)), Some(error)) = (&self.details, error.as_object_mut()) {
-            error.insert((*key).to_owned(), value.clone());
+        if let Some((field, value)) = &self.details {
+            add(&mut error, field, value.clone());
         }
         json!({ "error": error })
     }

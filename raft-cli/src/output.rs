@@ -79,6 +79,13 @@ pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
     }
 }
 
+/// Adds a field to an object.
+pub(crate) fn add(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
 /// A key in a message for people.
 pub(crate) struct Bytes64<'a>(pub(crate) &'a [u8]);
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::{GetArgs, RangeArgs};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::{Bytes64, bytes_json, kv_json};
+use crate::output::{Bytes64, add, bytes_json, kv_json};
 use crate::write::print_kv;
 
 pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Outcome {
@@ -31,8 +31,8 @@ pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Outcome {
     };
     if context.output.is_json() {
         let mut answer = kv_json(&kv);
-        answer["found"] = json!(true);
-        answer["revision"] = json!(revision);
+        add(&mut answer, "found", json!(true));
+        add(&mut answer, "revision", json!(revision));
         context.output.json(&answer)?;
     } else {
         context.output.raw(&kv.value)?;
@@ -77,7 +77,7 @@ pub(crate) async fn range(context: &mut Context, args: RangeArgs) -> Outcome {
         left = left.map(|left| left.saturating_sub(listed.kvs.len() as u64));
         match listed.kvs.last() {
             Some(last) if listed.more && left != Some(0) => {
-                part.go_on_after(&last.key, args.reverse)
+                part.go_on_after(&last.key, args.reverse);
             }
             _ => break listed.more,
         }

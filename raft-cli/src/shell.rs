@@ -132,7 +132,7 @@ fn run_line(runtime: &Runtime, context: &mut Context, line: &str) -> Result<Next
             runtime.block_on(context.run(command))?;
         }
         Err(error) if !error.use_stderr() => {
-            context.output.raw(error.render().to_string().as_bytes())?
+            context.output.raw(error.render().to_string().as_bytes())?;
         }
         Err(error) => return Err(usage(&error)),
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::args::{CasArgs, DeleteArgs, PutArgs};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::kv_json;
+use crate::output::{add, kv_json};
 
 /// More than any server takes; what is longer need not be read to the end.
 const VALUE_BYTES_MAX: u64 = 64 << 20;
@@ -80,7 +80,11 @@ pub(crate) async fn delete(context: &mut Context, args: DeleteArgs) -> Outcome {
     if output.is_json() {
         let mut answer = json!({ "deleted": deleted.count, "revision": deleted.revision });
         if args.prev {
-            answer["previous"] = deleted.previous.iter().map(kv_json).collect();
+            add(
+                &mut answer,
+                "previous",
+                deleted.previous.iter().map(kv_json).collect(),
+            );
         }
         output.json(&answer)?;
     } else {
@@ -105,7 +109,11 @@ fn print_written(context: &mut Context, written: &Written, previous: bool) -> Ou
     if output.is_json() {
         let mut answer = json!({ "revision": written.revision });
         if previous {
-            answer["previous"] = written.previous.as_ref().map_or(Value::Null, kv_json);
+            add(
+                &mut answer,
+                "previous",
+                written.previous.as_ref().map_or(Value::Null, kv_json),
+            );
         }
         output.json(&answer)?;
         return Ok(());

@@ -194,7 +194,7 @@ impl Report<'_> {
             let length = (count * WIDTH).div_ceil(most);
             let bar = "#".repeat(usize::try_from(length).unwrap_or_default());
             out.push_str(
-                &format!(
+                format!(
                     "  {:>8} .. {:<8} {count:>9} {bar}",
                     micros(*low),
                     micros(low * 2)
