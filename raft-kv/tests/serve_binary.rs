@@ -367,3 +367,68 @@ fn it_stops_on_a_signal_and_with_its_standard_input_and_starts_again() {
     let (output, _) = node.finish();
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// The n-th sync of each thread fails, for every n from a new directory's first to those of a leader: the process says so in
+/// one line and ends with status 3, though the next sync would "succeed" (the kernel has dropped the pages by then).
+#[test]
+fn a_sync_that_fails_ends_the_process_with_status_3() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "strace is missing: install it"
+        );
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    for (failed, sync) in (1..40).enumerate() {
+        let mut arguments = alone(&home.path().join(sync.to_string()), port());
+        arguments.push("--exit-with-stdin".into());
+        let inject = format!("inject=fsync,fdatasync:error=EIO:when={sync}");
+        let strace = [
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fsync,fdatasync",
+            "-e",
+            &inject,
+        ];
+        let mut command = Command::new("strace");
+        command
+            .args(strace)
+            .arg(env!("CARGO_BIN_EXE_raft-kv"))
+            .args(&arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let mut last = String::new();
+        let led = stderr.by_ref().any(|line| {
+            last.clone_from(&line);
+            line.contains("membership committed")
+        });
+        if led {
+            // So many syncs there are before it leads, and all of them were tried.
+            drop(child.stdin.take());
+            stderr.for_each(drop);
+            child.wait().unwrap();
+            println!(
+                "{failed} syncs from the directory to the first commit, and each was seen to fail"
+            );
+            assert!(failed >= 5, "only {failed} syncs before a leader commits");
+            return;
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(3), "sync {sync}: {last}");
+        assert!(
+            last.starts_with("error: ") && last.contains("Input/output error"),
+            "{last}"
+        );
+    }
+    panic!("it never leads");
+}

@@ -33,7 +33,9 @@ pub enum Exit {
     #[error("stopped")]
     Stopped,
     /// The log failed. Nothing was acknowledged since.
-    #[error("{0}")]
+    #[error(
+        "the log cannot be relied on, so this node stopped; mend the disk and start it again: {0}"
+    )]
     Log(String),
     /// It cannot go on.
     #[error(transparent)]
