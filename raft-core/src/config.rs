@@ -23,7 +23,8 @@ pub struct Config {
     /// How many bytes of proposals may wait to be committed; beyond it [`ProposeError::Busy`](crate::ProposeError::Busy).
     /// Default 64 MiB.
     pub uncommitted_bytes_max: usize,
-    /// The largest command that may be proposed, in bytes. Default 4 MiB. What carries envelopes must carry one such entry.
+    /// The largest command that may be proposed, in bytes. Default 2 MiB. What carries envelopes, and the
+    /// log, must take one such entry.
     pub command_bytes_max: usize,
     /// How many bytes of durable, applied entries stay in memory for followers. Default 16 MiB.
     pub tail_bytes_max: usize,
@@ -79,7 +80,7 @@ impl Config {
             inflight_bytes_max: 8 << 20,
             apply_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
-            command_bytes_max: 4 << 20,
+            command_bytes_max: 2 << 20,
             tail_bytes_max: 16 << 20,
             reads_max: 1 << 16,
             disk_stall_ticks: 200,

@@ -154,7 +154,7 @@ pub enum Event {
         /// How.
         why: crate::error::Rejected,
     },
-    /// More time passed at once than a heartbeat interval: the process stood still. The rest is not counted towards an election.
+    /// More time passed at once than two heartbeat intervals: the process stood still. The rest is not counted towards an election.
     Paused {
         /// How many ticks came at once.
         elapsed_ticks: u32,

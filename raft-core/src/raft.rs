@@ -72,7 +72,8 @@ impl Raft {
     /// (its driver hands over what waits in its inbox before it ticks).
     pub fn tick(&mut self, elapsed_ticks: u32) {
         self.step(|raft| {
-            if elapsed_ticks > raft.config.heartbeat_ticks {
+            // A driver that sleeps for a heartbeat interval and wakes up a little late did not stand still.
+            if elapsed_ticks > raft.config.heartbeat_ticks.saturating_mul(2) {
                 raft.outbox
                     .push(Effect::Event(Event::Paused { elapsed_ticks }));
             }
