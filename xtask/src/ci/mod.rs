@@ -4,6 +4,7 @@
 //! other and stop at the first failure; a table of their times stands at the end in either case.
 
 mod graph;
+mod references;
 mod tidy;
 
 use std::time::{Duration, Instant};

@@ -55,6 +55,7 @@ pub(super) fn check() -> Result<()> {
             wrong.push(format!("{document}: missing, or all but empty"));
         }
     }
+    wrong.extend(super::references::dangling(&root)?);
     let mut files = Vec::new();
     rust_files(&root, &mut files)?;
     for path in files {
@@ -104,7 +105,11 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// What is wrong with one file, a line a fault.
 fn file_faults(name: &str, text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    if name.contains("/src/") && !text.starts_with("//!") {
+    // A crate's front page may be its README.
+    let says_what_it_is = ["//!", "#![doc = include_str!"]
+        .iter()
+        .any(|opening| text.starts_with(opening));
+    if name.contains("/src/") && !says_what_it_is {
         wrong.push(format!(
             "{name}:1: does not open with `//!` and what the file is for"
         ));
