@@ -3,6 +3,7 @@
 //! It links none of the workspace's crates: it builds and runs their binaries, so that `cargo xtask cluster` starts
 //! fast and a test sees exactly what a user runs.
 
+pub mod bench;
 pub mod cargo;
 pub mod chaos;
 pub mod ci;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{chaos, ci, cluster};
+use xtask::{bench, chaos, ci, cluster};
 
 /// Development commands of this repository.
 #[derive(Parser)]
@@ -17,6 +17,7 @@ struct Arguments {
 enum Verb {
     Cluster(cluster::Arguments),
     Chaos(chaos::Arguments),
+    Bench(bench::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Cluster(arguments) => cluster::run(&arguments),
         Verb::Chaos(arguments) => chaos::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

@@ -78,6 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         nodes: 3,
         ports: free_ports(3)?,
         serve_arguments: election_arguments(timeout),
+        forwarded: true,
         echo: if arguments.logs {
             Echo::Plain
         } else {

@@ -105,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         nodes: arguments.nodes,
         ports,
         serve_arguments: Vec::new(),
+        forwarded: true,
         echo: echo(),
     })?;
     let interrupted = Arc::new(AtomicBool::new(false));

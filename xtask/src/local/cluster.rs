@@ -28,6 +28,8 @@ pub struct Settings {
     pub ports: Vec<u16>,
     /// More arguments for every `raft-kv serve`.
     pub serve_arguments: Vec<String>,
+    /// Whether the nodes reach each other through the forwarder, which can cut links but costs time on the way.
+    pub forwarded: bool,
     /// Whether the nodes' logs are shown as they come.
     pub echo: Echo,
 }
@@ -58,7 +60,7 @@ impl LocalCluster {
         );
         let forwarder = Forwarder::new();
         let mut links = BTreeMap::new();
-        for from in 1..=settings.nodes {
+        for from in (1..=settings.nodes).filter(|_| settings.forwarded) {
             for (to, port) in IDS.zip(&settings.ports).filter(|(to, _)| *to != from) {
                 let target = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
                 let address = forwarder

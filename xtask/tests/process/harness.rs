@@ -64,6 +64,7 @@ pub(crate) fn unguarded(nodes: u8, serve_arguments: Vec<String>, folder: &Path) 
         nodes,
         ports: free_ports(nodes.into()).unwrap(),
         serve_arguments,
+        forwarded: true,
         echo: Echo::Off,
     })
     .unwrap()
