@@ -192,3 +192,8 @@ fn standard_input() -> Receiver<String> {
 fn say(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
+
+/// Writes a line to standard error, and likewise does not insist.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

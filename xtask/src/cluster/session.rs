@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::command::{self, Command, Which};
-use super::say;
+use super::{complain, say};
 use crate::local::{LocalCluster, NodeState};
 
 /// How often it is looked whether a node has ended by itself, or Ctrl-C was typed.
@@ -79,7 +79,7 @@ impl Session {
                 Ok(line) => match self.carry_out(&line) {
                     Ok(Next::Go) => {}
                     Ok(Next::Stop) => break,
-                    Err(error) => eprintln!("error: {error:#}"),
+                    Err(error) => complain(&format!("error: {error:#}")),
                 },
                 Err(RecvTimeoutError::Timeout) => {}
                 // On a terminal this is Ctrl-D. Elsewhere it only means that no more commands come.
@@ -115,17 +115,19 @@ impl Session {
             .cluster
             .stop_all(within, || hurry.load(Ordering::Relaxed))?
         {
-            eprintln!(
+            complain(&format!(
                 "n{id} did not end within {} s and was killed",
                 within.as_secs()
-            );
+            ));
         }
         Ok(())
     }
 
     fn report_ended(&mut self) -> Result<()> {
         for (id, status) in self.cluster.ended()? {
-            eprintln!("n{id} ended by itself ({status}); `start {id}` starts it again");
+            complain(&format!(
+                "n{id} ended by itself ({status}); `start {id}` starts it again"
+            ));
         }
         Ok(())
     }
@@ -228,7 +230,7 @@ impl Session {
             say(line);
         }
         for line in answer.stderr.lines() {
-            eprintln!("{line}");
+            complain(line);
         }
         let status = answer
             .status
@@ -265,7 +267,7 @@ impl Session {
             .run(&["status"])?;
         say(answer.stdout.trim_end());
         if !answer.stderr.is_empty() {
-            eprintln!("{}", answer.stderr.trim_end());
+            complain(answer.stderr.trim_end());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod durability;
 mod failover;
 mod harness;
 mod hostile_network;
+mod logs;
 mod partition;
 mod quick_start;
 mod refusals;
