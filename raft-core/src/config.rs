@@ -26,11 +26,12 @@ pub struct Config {
     /// The largest command that may be proposed, in bytes. Default 2 MiB. What carries envelopes, and the
     /// log, must take one such entry.
     pub command_bytes_max: usize,
-    /// How many bytes of durable, applied entries stay in memory for followers. Default 16 MiB.
+    /// How many bytes of durable, applied entries stay in memory for followers; of durable ones that are still to be applied, up to
+    /// twice as many. Default 16 MiB.
     pub tail_bytes_max: usize,
     /// How many reads may wait; beyond it [`ReadError::Busy`](crate::ReadError::Busy). Default 65,536.
     pub reads_max: usize,
-    /// How long a write may be under way before a leader steps down, in ticks. Default 200 (2 s).
+    /// How long the disk may answer nothing while a write is under way before a leader steps down, in ticks. Default 200 (2 s).
     pub disk_stall_ticks: u32,
 }
 

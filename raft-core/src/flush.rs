@@ -10,8 +10,11 @@ impl Raft {
         self.flush_replication();
         self.flush_job();
         self.flush_apply();
-        let trim_to = self.apply.handed.min(self.durable_index());
-        self.log.trim(trim_to, self.config.tail_bytes_max);
+        // What is still to be applied is kept for longer, but not without end: it can be read back from the log.
+        let (durable, tail_bytes_max) = (self.durable_index(), self.config.tail_bytes_max);
+        self.log
+            .trim(self.apply.handed.min(durable), tail_bytes_max);
+        self.log.trim(durable, tail_bytes_max.saturating_mul(2));
     }
 
     fn flush_job(&mut self) {

@@ -28,6 +28,8 @@ pub(crate) struct Journal {
     issued: JobId,
     open_state: bool,
     open_from: Option<Index>,
+    /// When a job was last answered.
+    completed_at: u64,
     /// The log's last index once every job that was handed out is done.
     issued_last: Index,
 }
@@ -49,6 +51,7 @@ impl Journal {
             issued: JobId::ZERO,
             open_state: false,
             open_from: None,
+            completed_at: 0,
             issued_last: last,
         }
     }
@@ -93,10 +96,11 @@ impl Journal {
     }
 
     /// Takes the answer that all jobs up to `id` are durable; whether there was such a job under way.
-    pub(crate) fn complete(&mut self, id: JobId) -> bool {
+    pub(crate) fn complete(&mut self, id: JobId, now: u64) -> bool {
         if self.pending.front().is_none_or(|oldest| id < oldest.id) || id > self.issued {
             return false;
         }
+        self.completed_at = now;
         while self.pending.front().is_some_and(|oldest| oldest.id <= id) {
             self.pending.pop_front();
         }
@@ -138,9 +142,11 @@ impl Journal {
         lowest.map_or(last, |from| from.previous().min(last))
     }
 
-    /// The oldest job under way, and when it was handed out.
+    /// The oldest job under way, and since when nothing has been answered. A disk that is slow and moves on is not one that hangs.
     pub(crate) fn oldest(&self) -> Option<(JobId, u64)> {
-        self.pending.front().map(|job| (job.id, job.issued_at))
+        self.pending
+            .front()
+            .map(|job| (job.id, job.issued_at.max(self.completed_at)))
     }
 }
 
@@ -160,17 +166,17 @@ mod tests {
             Some(Index(12))
         );
         assert_eq!(journal.durable_index(Index(12)), Index(11));
-        assert!(journal.complete(JobId(1)));
+        assert!(journal.complete(JobId(1), 0));
         assert_eq!(
             journal.durable_index(Index(12)),
             Index(11),
             "job 2 wrote 12 again"
         );
         assert_eq!(journal.job_reaching(Index(12)), Some(JobId(2)));
-        assert!(journal.complete(JobId(2)));
+        assert!(journal.complete(JobId(2), 0));
         assert_eq!(journal.durable_index(Index(12)), Index(12));
-        assert!(!journal.complete(JobId(2)), "answered already");
-        assert!(!journal.complete(JobId(3)), "never handed out");
+        assert!(!journal.complete(JobId(2), 0), "answered already");
+        assert!(!journal.complete(JobId(3), 0), "never handed out");
     }
 
     /// S-F5: a cut inside the open job, below what was handed out, is a cut on disk.

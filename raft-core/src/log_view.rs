@@ -72,6 +72,10 @@ impl LogView {
         })
     }
 
+    pub(crate) fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
     pub(crate) fn base(&self) -> LogId {
         self.base
     }

@@ -18,6 +18,10 @@ struct Held {
     envelope: Envelope,
 }
 
+/// How many envelopes may wait. Beyond it the oldest is lost, as any message may be: a disk that stands still must not fill the
+/// memory with answers that nobody waits for any more.
+const HELD_MAX: usize = 4096;
+
 /// Effects and envelopes on their way to the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outbox {
@@ -42,11 +46,16 @@ impl Outbox {
         envelope: Envelope,
     ) {
         match until {
-            Some(until) => self.held.push_back(Held {
-                until,
-                vouches_for,
-                envelope,
-            }),
+            Some(until) => {
+                if self.held.len() >= HELD_MAX {
+                    self.held.pop_front();
+                }
+                self.held.push_back(Held {
+                    until,
+                    vouches_for,
+                    envelope,
+                });
+            }
             None => self.ready.push_back(Effect::Send(envelope)),
         }
     }

@@ -164,26 +164,40 @@ impl Progress {
             .max(self.matched.next())
     }
 
-    /// A heartbeat was answered at `now`, by a peer that says to match up to `matched`. Three things show in it that nothing else
-    /// would while no entries flow: a probe that was lost (unanswered for a heartbeat interval), an append that was lost (unanswered
-    /// for three), and a peer that was restarted and does not know any more how much of its log is the leader's.
+    /// Whether an answer about `index` is one to the question that a probe asks now, whichever copy of it was answered: with a slow
+    /// link there may be several under way.
+    pub(crate) fn is_asked(&self, index: Index) -> bool {
+        self.mode != Mode::Stream && index == self.next.previous()
+    }
+
+    /// The heartbeat `number` was answered at `now`, by a peer that says to match up to `matched`. Three things show in it that
+    /// nothing else would while no entries flow: a probe that was lost, an append that was lost, and a peer that was restarted and
+    /// does not know any more how much of its log is the leader's.
+    ///
+    /// What was sent after the heartbeat, or not long enough before, is not taken for lost: its answer may be on the way, or wait for
+    /// the peer's disk.
     pub(crate) fn note_heartbeat_answered(
         &mut self,
+        number: u64,
         matched: Index,
         now: u64,
-        heartbeat_ticks: u64,
+        config: &Config,
     ) {
-        let waited = |sent_at: u64, patience: u64| now.saturating_sub(sent_at) >= patience;
+        let lost = |sent: u64, sent_at: u64, patience: u32| {
+            number > sent && now.saturating_sub(sent_at) >= u64::from(patience)
+        };
         match self.mode {
-            Mode::Probe(Some(probe)) if waited(probe.sent_at, heartbeat_ticks) => {
+            Mode::Probe(Some(probe))
+                if lost(probe.number, probe.sent_at, config.heartbeat_ticks) =>
+            {
                 self.mode = Mode::Probe(None);
             }
             Mode::Probe(_) => {}
             Mode::Stream => {
-                let lost = self
-                    .in_flight
-                    .front()
-                    .is_some_and(|oldest| waited(oldest.sent_at, 3 * heartbeat_ticks));
+                let patience = config.election_timeout_ticks / 2;
+                let oldest = self.in_flight.front();
+                let lost =
+                    oldest.is_some_and(|oldest| lost(oldest.number, oldest.sent_at, patience));
                 let forgot = self.in_flight.is_empty() && matched < self.matched;
                 if lost || forgot {
                     self.become_probing(self.matched.next());

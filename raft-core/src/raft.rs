@@ -125,9 +125,9 @@ impl Raft {
                 .iter()
                 .map(|command| command.len() + Entry::OVERHEAD_BYTES)
                 .sum();
-            if leadership.open_bytes > 0
-                && leadership.open_bytes + bytes > raft.config.uncommitted_bytes_max
-            {
+            // One command alone is always taken, so that any that is allowed can get through.
+            let alone = leadership.open_bytes == 0 && batch.len() == 1;
+            if !alone && leadership.open_bytes + bytes > raft.config.uncommitted_bytes_max {
                 return Err(ProposeError::Busy);
             }
             let first = raft.last_number + 1;
@@ -192,7 +192,7 @@ impl Raft {
     /// When no such job is under way: the driver is broken, and nothing was changed.
     pub fn persisted(&mut self, job: JobId) -> Result<(), AnswerError> {
         self.step(|raft| {
-            if !raft.journal.complete(job) {
+            if !raft.journal.complete(job, raft.now) {
                 return Err(AnswerError::UnknownJob(job));
             }
             raft.on_persisted(job);
@@ -261,6 +261,7 @@ impl Raft {
             applied: self.apply.applied,
             membership: self.membership().clone(),
             membership_at: self.memberships.current_at(),
+            tail_bytes: self.log.tail_bytes(),
             withheld: self.outbox.held_count(),
             peers: match &self.role {
                 Role::Leader(leadership) => leadership.peers.values().map(peer).collect(),

@@ -74,17 +74,17 @@ impl Raft {
         matched: Index,
     ) -> Result<(), Rejected> {
         self.check_acknowledged(from, matched)?;
-        let (now, heartbeat) = (self.now, u64::from(self.config.heartbeat_ticks));
-        let Some(peer) = self
-            .leadership()
-            .and_then(|leadership| leadership.peers.get_mut(&from.node))
-        else {
+        let now = self.now;
+        let Role::Leader(leadership) = &mut self.role else {
+            return Ok(());
+        };
+        let Some(peer) = leadership.peers.get_mut(&from.node) else {
             return Ok(());
         };
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
         let news = peer.note_matched(matched);
-        peer.note_heartbeat_answered(matched, now, heartbeat);
+        peer.note_heartbeat_answered(id.number, matched, now, &self.config);
         if news {
             self.advance_commit();
         }
@@ -110,7 +110,8 @@ impl Raft {
         peer.note_heard(now);
         match result {
             AppendResult::Matched(index) => {
-                let was_probe = peer.is_under_way(id.number) && peer.mode != Mode::Stream;
+                // What matches in this term goes on to match: any copy of the probe may have been answered.
+                let was_probe = peer.mode != Mode::Stream && index >= peer.next.previous();
                 let news = peer.note_matched(index);
                 if was_probe {
                     peer.become_streaming();
@@ -119,9 +120,9 @@ impl Raft {
                     self.advance_commit();
                 }
             }
-            // A refusal of something that is known to match, or that is not under way any more, is old.
+            // A refusal of something that is known to match, or that is not asked any more, is old.
             AppendResult::Conflict { prev, hint }
-                if prev > peer.matched && peer.is_under_way(id.number) =>
+                if prev > peer.matched && (peer.is_under_way(id.number) || peer.is_asked(prev)) =>
             {
                 let agreed = self.log.last_at_or_below(hint.index, hint.term);
                 let next = peer.next_after_conflict(prev, agreed);

@@ -31,6 +31,8 @@ pub struct Status {
     pub membership: Membership,
     /// The entry that the membership stands in.
     pub membership_at: LogId,
+    /// How many bytes of entries are kept in memory.
+    pub tail_bytes: usize,
     /// How many envelopes wait for the disk.
     pub withheld: usize,
     /// On a leader, what it knows of every other member; empty elsewhere.
