@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How long a target on this machine may take to accept.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a dialler may take to say its first words.
+const GREETING_WITHIN: Duration = Duration::from_millis(100);
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A proxy for the connections between nodes. Dropping it closes every listener and every connection.
@@ -146,18 +148,23 @@ impl Link {
             }
             // Neither a connection that ended while it waited nor a target that is down is this thread's concern: the
             // dialler sees its connection close, and tries again.
-            if let Ok(incoming) = incoming {
-                let _ = self.join(incoming);
+            if let Ok(incoming) = incoming
+                && self.join(&incoming).is_err()
+            {
+                close_politely(&incoming);
             }
         }
     }
 
     /// Connects to the target and copies in both directions, each on a thread that ends with its connection.
-    fn join(&self, near: TcpStream) -> io::Result<()> {
+    fn join(&self, near: &TcpStream) -> io::Result<()> {
         let far = TcpStream::connect_timeout(&self.target, CONNECT_WITHIN)?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
-        for (source, sink) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
+        for (source, sink) in [
+            (near.try_clone()?, far.try_clone()?),
+            (far, near.try_clone()?),
+        ] {
             let (gate, from, to) = (Arc::clone(&self.gate), self.from, self.to);
             thread::Builder::new()
                 .name(format!("copy {from}-{to}"))
@@ -165,6 +172,13 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Reads what the dialler says first, before its connection is dropped: with bytes unread, it would see now an end and now
+/// a reset, and log each as news.
+fn close_politely(mut near: &TcpStream) {
+    let _ = near.set_read_timeout(Some(GREETING_WITHIN));
+    let _ = near.read(&mut [0; 4096]);
 }
 
 /// Copies until the source ends or either side fails, and passes that on too.

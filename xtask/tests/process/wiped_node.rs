@@ -26,7 +26,9 @@ fn no_leader_arises_from_a_wiped_node_and_one_that_knows_nothing() {
         Ok(())
     })
     .unwrap();
-    cluster.node(3).unwrap().kill().unwrap();
+    // In good order, so that what it knows is on its disk.
+    cluster.node(3).unwrap().ask_to_stop().unwrap();
+    assert!(cluster.node(3).unwrap().wait(PATIENCE).unwrap().success());
     assert!(!says("leader=\"n"), "n3 has heard of a leader already");
 
     // What n1 and n2 acknowledge is on those two only.
