@@ -69,6 +69,7 @@ mod handshake;
 mod inbox;
 mod link;
 mod listener;
+mod outage;
 mod peer;
 mod queue;
 mod refusal;

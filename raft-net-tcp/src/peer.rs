@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{Backoff, ConfigError};
 use crate::dial::Dial;
@@ -18,6 +18,7 @@ use crate::driver::{Delivery, Driver};
 use crate::error::{CloseReason, ConnectError, SendError};
 use crate::frame::Body;
 use crate::handshake::Hello;
+use crate::outage::{Outage, STEADY};
 use crate::queue::{Overflow, Queue};
 
 /// Keeps a connection to one peer, and sends frames on it, one way; answers come on a connection that the peer makes.
@@ -97,6 +98,7 @@ impl Peer {
             queue: queue.clone(),
             addresses,
             statuses,
+            outage: Outage::default(),
         };
         tokio::spawn(task.run());
         Ok(Peer {
@@ -166,6 +168,7 @@ struct Task {
     addresses: watch::Receiver<String>,
     statuses: watch::Sender<PeerStatus>,
     pause: Pause,
+    outage: Outage,
 }
 
 impl Task {
@@ -175,7 +178,10 @@ impl Task {
             let attempt = tokio::select! {
                 attempt = self.dial.attempt(&address) => attempt,
                 gone = self.addresses.changed() => match gone {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        self.outage.moved();
+                        continue;
+                    }
                     Err(_) => return,
                 },
             };
@@ -210,7 +216,13 @@ impl Task {
             version,
             remote,
         });
-        info!(%remote, role = %self.dial.role, who = %info.hello.identity, version, "peer connected");
+        let role = self.dial.role;
+        let who = info.hello.identity;
+        if self.outage.connected(Instant::now()) {
+            info!(%remote, %role, %who, version, "peer connected");
+        } else {
+            debug!(%remote, %role, %who, version, "peer connected, perhaps not for long");
+        }
         self.queue
             .set_body_bytes_max(driver.connection().send_bytes_max().unwrap_or(0));
         self.statuses.send_modify(|status| {
@@ -218,9 +230,22 @@ impl Task {
             status.failures = 0;
             status.connections += 1;
         });
-        let moved = tokio::select! {
-            reason = driver.run(&self.queue, &Delivery::Discard) => Err(reason),
-            changed = self.addresses.changed() => Ok(changed),
+        let moved = {
+            let mut run = std::pin::pin!(driver.run(&self.queue, &Delivery::Discard));
+            let mut holds = std::pin::pin!(sleep(STEADY));
+            let mut held = false;
+            loop {
+                tokio::select! {
+                    reason = &mut run => break Err(reason),
+                    changed = self.addresses.changed() => break Ok(changed),
+                    () = &mut holds, if !held => {
+                        held = true;
+                        if self.outage.steady() {
+                            info!(%remote, %role, %who, version, "peer connected");
+                        }
+                    }
+                }
+            }
         };
         let reason = match moved {
             Err(reason) => reason,
@@ -235,13 +260,21 @@ impl Task {
         reason
     }
 
-    fn failed(&self, address: &str, error: PeerError) {
+    fn failed(&mut self, address: &str, error: PeerError) {
         self.queue.clear();
-        let known = self.statuses.borrow().last_error.as_ref() == Some(&error);
-        let again = known && self.statuses.borrow().connected.is_none();
-        // The same error ten times a second is said once.
-        if !again && !self.queue.is_closed() {
-            warn!(address, role = %self.dial.role, expected = self.dial.expected_node, %error, "peer not connected");
+        let (role, expected) = (self.dial.role, self.dial.expected_node);
+        if self.queue.is_closed() || is_local(&error) {
+            debug!(address, %role, expected, %error, "peer left by intent");
+            self.outage.moved();
+        } else {
+            match self.outage.failed(Instant::now()) {
+                Some(0) => warn!(address, %role, expected, %error, "peer not connected"),
+                Some(silent) => {
+                    let failures = silent + 1;
+                    warn!(address, %role, expected, %error, failures, "peer still not connected");
+                }
+                None => debug!(address, %role, expected, %error, "peer still not connected"),
+            }
         }
         self.statuses.send_modify(|status| {
             status.connected = None;
@@ -257,10 +290,21 @@ impl Task {
             changed = self.addresses.changed() => {
                 // A pause says nothing about the new address. Marked as changed again for the loop to see.
                 self.pause.reset();
+                self.outage.moved();
                 changed
             }
         }
     }
+}
+
+fn is_local(error: &PeerError) -> bool {
+    matches!(
+        error,
+        PeerError::Closed {
+            reason: CloseReason::Local,
+            ..
+        }
+    )
 }
 
 /// The pauses between attempts: doubled each time, drawn from the upper half so that peers do not fall into step.
