@@ -190,10 +190,14 @@ fn standard_input() -> Receiver<String> {
 
 /// Writes a line to standard output. Whoever closed it wants none.
 fn say(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    let _ = io::stdout()
+        .lock()
+        .write_all(format!("{text}\n").as_bytes());
 }
 
 /// Writes a line to standard error, and likewise does not insist.
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{text}\n").as_bytes());
 }

@@ -165,7 +165,7 @@ impl Client {
             .and_then(|member| member.get("id"))
             .and_then(Value::as_u64);
         id.and_then(|id| u8::try_from(id).ok())
-            .ok_or_else(|| anyhow!("no leader among {}", Value::from(members)))
+            .ok_or_else(|| anyhow!("nobody leads: {}", roles(&members)))
     }
 
     /// Opens a shell.
@@ -177,6 +177,19 @@ impl Client {
         command.args(["-o", "json", "shell"]);
         Shell::start(&mut command, self.timeout + GRACE)
     }
+}
+
+/// What each member is, in a few words.
+fn roles(members: &[Value]) -> String {
+    let role = |member: &Value| {
+        let id = member.get("id").and_then(Value::as_u64);
+        let role = member.get("role").and_then(Value::as_str).unwrap_or("?");
+        format!(
+            "n{} {role}",
+            id.map_or_else(|| "?".to_owned(), |id| id.to_string())
+        )
+    };
+    members.iter().map(role).collect::<Vec<_>>().join(", ")
 }
 
 /// A `raft-cli shell` with JSON answers, fed through a pipe. Dropping it kills it.

@@ -56,17 +56,15 @@ impl Journal {
     }
 
     fn add(&self, line: &str) {
-        let (before, after) = match self.echo {
-            Echo::Off => (String::new(), ""),
-            Echo::Plain => (format!("n{} |", self.id), " "),
-            Echo::Coloured => (
-                format!("\x1b[{}mn{} |\x1b[0m", colour(self.id), self.id),
-                " ",
-            ),
+        let id = self.id;
+        let shown = match self.echo {
+            Echo::Off => None,
+            Echo::Plain => Some(format!("n{id} | {line}\n")),
+            Echo::Coloured => Some(format!("\x1b[{}mn{id} |\x1b[0m {line}\n", colour(id))),
         };
-        if self.echo != Echo::Off {
-            // Whoever closed standard error wants no logs.
-            let _ = writeln!(io::stderr().lock(), "{before}{after}{line}");
+        if let Some(shown) = shown {
+            // In one piece, so that nobody else's output gets in between. Whoever closed standard error wants no logs.
+            let _ = io::stderr().lock().write_all(shown.as_bytes());
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES_KEPT {
