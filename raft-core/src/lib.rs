@@ -27,6 +27,18 @@
 //! Whoever works synchronously answers at once; whoever works asynchronously answers later, and goes on feeding inputs meanwhile.
 //! There is no second mode, and no storage trait.
 //!
+//! Four rules are the driver's:
+//!
+//! - **Before [`Raft::recover`], raise the boot number and make it durable.** Two lives with one number could take each other's
+//!   answers for their own.
+//! - **The incarnation is drawn at random when a data directory is made, and stays in it.** An incarnation that can be guessed from the
+//!   node's number, as in the examples, gives away the protection against wiped disks. Founders have to tell each other theirs before
+//!   [`Raft::bootstrap`]; `raft-kv` has a protocol for that (`node/formation.rs`).
+//! - **Hand over what waits in the inbox before you [`tick`](Raft::tick).** A process that stood still then hears its leader first.
+//! - **What fails is final.** When a write or a sync fails, drop the [`Raft`] and end: nothing of it was answered, so nothing was
+//!   promised. The same when the log cannot be read. An empty answer to [`Effect::FetchLog`] means that the entries were cut since,
+//!   not that they could not be read.
+//!
 //! # What cannot be done wrong
 //!
 //! - **Sending before persisting.** The core withholds every message until the job that it depends on is answered as durable: a
