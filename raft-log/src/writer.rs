@@ -6,6 +6,7 @@
 mod queue;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -125,12 +126,35 @@ impl Default for WriterOptions {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// The queue is full ([`Writer::try_submit`] only): try again later.
+    /// The queue is full: try again later. [`Writer::submit`] answers it only while the disk is full too
+    /// ([`Completion::Full`]), for that has no end to wait for.
     #[error("the writer's queue is full; submit again later")]
     QueueFull(OwnedBatch),
-    /// The writer has ended: it was closed, or a write failed (then the callback was told).
+    /// The writer ends or has ended: it was closed, or a write failed (then the callback was told).
     #[error("the writer has ended; nothing more can be written")]
     Closed(OwnedBatch),
+}
+
+/// What went wrong while a writer was closed.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The log is whole and was closed cleanly, but the last units found no room and were given up. None of them was
+    /// reported durable, and none is in the log.
+    #[error(
+        "no space for the next segment in {}: the log was closed cleanly, but ends before job {job}; free space before the \
+         next start",
+        dir.display()
+    )]
+    Full {
+        /// The log's directory.
+        dir: PathBuf,
+        /// The first unit that was not written.
+        job: u64,
+    },
+    /// The log failed, now or earlier: see [`Completion::Failed`].
+    #[error(transparent)]
+    Failed(#[from] WriteError),
 }
 
 /// The handle of the writing thread. Dropping it is [`Writer::close`] without the result.
@@ -138,7 +162,7 @@ pub enum SubmitError {
 pub struct Writer<F: Files = OsFiles> {
     queue: Arc<Queue>,
     reader: Reader<F>,
-    thread: Option<JoinHandle<Result<(), WriteError>>>,
+    thread: Option<JoinHandle<Result<(), CloseError>>>,
 }
 
 impl std::fmt::Debug for Queue {
@@ -189,10 +213,12 @@ impl<F: Files> Writer<F> {
         })
     }
 
-    /// Hands a unit over. Waits only while the queue is at its limits; never for a sync as such.
+    /// Hands a unit over. Waits only while the queue is at its limits; never for a sync as such, and never for room on the
+    /// disk.
     ///
     /// # Errors
-    /// [`SubmitError::Closed`].
+    /// [`SubmitError::Closed`] when the writer ends or has ended, also while this waits. [`SubmitError::QueueFull`] when the
+    /// queue is at its limits and its oldest unit waits for room on the disk.
     pub fn submit(&self, unit: OwnedBatch) -> Result<(), SubmitError> {
         self.push(unit, true)
     }
@@ -219,14 +245,16 @@ impl<F: Files> Writer<F> {
         self.reader.clone()
     }
 
-    /// Writes all that was submitted, closes the log cleanly and waits for the thread.
+    /// Writes all that was submitted, closes the log cleanly and waits for the thread. It does not wait for room on the
+    /// disk: what finds none now is given up.
     ///
     /// # Errors
-    /// The first error of the log, if there was one.
+    /// [`CloseError::Full`] if units were given up; the log is closed cleanly all the same.
+    /// [`CloseError::Failed`] with the first error of the log, if there was one.
     ///
     /// # Panics
     /// If the callback has panicked: its panic goes on here.
-    pub fn close(mut self) -> Result<(), WriteError> {
+    pub fn close(mut self) -> Result<(), CloseError> {
         self.queue.close();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
@@ -254,6 +282,22 @@ impl<F: Files> Drop for Writer<F> {
     }
 }
 
+/// Why the thread stops before all is written.
+enum Stop {
+    /// The queue is closed and this unit finds no room: nobody will make any.
+    NoRoom {
+        job: u64,
+        dir: PathBuf,
+    },
+    Failed(WriteError),
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
 struct Work<F: Files, C> {
     log: Log<F>,
     queue: Arc<Queue>,
@@ -271,19 +315,24 @@ impl Drop for CloseQueue {
 }
 
 impl<F: Files, C: FnMut(Completion)> Work<F, C> {
-    fn run(mut self) -> Result<(), WriteError> {
+    fn run(mut self) -> Result<(), CloseError> {
         let _close = CloseQueue(Arc::clone(&self.queue));
         match self.serve() {
-            Ok(()) => self.log.close(),
-            Err(error) => {
+            Ok(()) => Ok(self.log.close()?),
+            Err(Stop::NoRoom { job, dir }) => {
+                tracing::warn!(job, "no space for the last units of the log: given up");
+                self.log.close()?;
+                Err(CloseError::Full { dir, job })
+            }
+            Err(Stop::Failed(error)) => {
                 self.queue.close();
                 (self.on_durable)(Completion::Failed(error.clone()));
-                Err(error)
+                Err(error.into())
             }
         }
     }
 
-    fn serve(&mut self) -> Result<(), WriteError> {
+    fn serve(&mut self) -> Result<(), Stop> {
         let mut units = Vec::new();
         loop {
             // While there is something to do at rest, wake up for it; else sleep until there is work.
@@ -303,7 +352,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Taken::TimedOut if !self.log.is_settled() => match self.log.settle() {
                     // A full disk is no reason to say so again and again; the next batch will settle this one.
                     Ok(()) | Err(WriteError::Full { .. }) => self.log.retry_space(),
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 },
                 Taken::TimedOut => self.log.retry_space(),
             }
@@ -312,14 +361,20 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     }
 
     /// Commits what was taken: together if possible, else one by one, each when the full disk has room for it.
-    fn write(&mut self, units: &[OwnedBatch]) -> Result<(), WriteError> {
+    ///
+    /// Never in another order: a unit may stand on those before it (its indexes, or what its metadata says of records), and
+    /// "durable" means all up to it. So a vote behind a record that finds no room waits with it.
+    fn write(&mut self, units: &[OwnedBatch]) -> Result<(), Stop> {
         match self.commit(units) {
             Err(WriteError::Full { .. }) => {}
-            result => return result,
+            result => return Ok(result?),
         }
-        units
-            .iter()
-            .try_for_each(|unit| self.commit_when_room(unit))
+        for unit in units {
+            let written = self.commit_when_room(unit);
+            self.queue.set_stuck(false);
+            written?;
+        }
+        Ok(())
     }
 
     fn purge(&mut self, up_to: u64) -> Result<(), WriteError> {
@@ -333,21 +388,21 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
         Ok(())
     }
 
-    fn commit_when_room(&mut self, unit: &OwnedBatch) -> Result<(), WriteError> {
+    fn commit_when_room(&mut self, unit: &OwnedBatch) -> Result<(), Stop> {
         let mut told = false;
         loop {
-            let full = match self.commit(std::slice::from_ref(unit)) {
-                Err(full @ WriteError::Full { .. }) => full,
-                result => return result,
+            let dir = match self.commit(std::slice::from_ref(unit)) {
+                Err(WriteError::Full { dir }) => dir,
+                result => return Ok(result?),
             };
             if !told {
+                self.queue.set_stuck(true);
                 (self.on_durable)(Completion::Full { job: unit.job });
                 told = true;
             }
             match self.queue.take_purge(self.options.retry_full_after) {
                 Taken::Purge(up_to) => self.purge(up_to)?,
-                // Nobody will make room any more; the unit was never acknowledged.
-                Taken::Closed => return Err(full),
+                Taken::Closed => return Err(Stop::NoRoom { job: unit.job, dir }),
                 Taken::TimedOut | Taken::Units => {}
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use harness::{check_recovery, dir, options, random_steps, read_model, run};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
-use raft_log::writer::{Completion, OwnedBatch, Writer, WriterOptions};
+use raft_log::writer::{CloseError, Completion, OwnedBatch, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, OwnedRecord, Record, Space, WriteError};
 
 fn record(index: u64, payload: &[u8]) -> Record<'_> {
@@ -256,7 +256,10 @@ fn the_writer_reports_a_failed_sync() {
         Completion::Failed(WriteError::Failed(_))
     ));
     assert!(tell.recv().is_err(), "nothing follows");
-    assert!(matches!(writer.close(), Err(WriteError::Failed(_))));
+    assert!(matches!(
+        writer.close(),
+        Err(CloseError::Failed(WriteError::Failed(_)))
+    ));
 }
 
 /// F-L5: a disk that lied about syncs is found out by the watermark: the end in the superblock, or a later segment.

@@ -4,8 +4,8 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
-use raft_log::writer::{Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
-use raft_log::{Log, Options, OwnedRecord};
+use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
+use raft_log::{Log, Options, OwnedRecord, WriteError};
 
 fn options() -> Options {
     Options {
@@ -124,9 +124,18 @@ fn a_purge_goes_through_the_writer() {
 #[test]
 fn a_wrong_unit_ends_the_writer() {
     let dir = tempfile::tempdir().unwrap();
-    let (writer, told) = spawn(dir.path(), WriterOptions::default());
+    let limits = WriterOptions {
+        queue_units_max: 1,
+        ..WriterOptions::default()
+    };
+    let (writer, told) = spawn(dir.path(), limits);
     writer.submit(unit(7, 1)).unwrap();
+    // The queue is full now and then: whoever waits for it is let go.
+    let refused = (8..).find_map(|job| writer.submit(unit(job, 1)).err());
+    assert!(matches!(refused, Some(SubmitError::Closed(unit)) if unit.job > 7));
     assert!(matches!(told.recv().unwrap(), Completion::Failed(_)));
-    while writer.submit(unit(8, 1)).is_ok() {}
-    assert!(writer.close().is_err());
+    assert!(matches!(
+        writer.close(),
+        Err(CloseError::Failed(WriteError::Invalid(_)))
+    ));
 }

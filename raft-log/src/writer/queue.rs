@@ -19,6 +19,8 @@ struct State {
     bytes: usize,
     /// Overtakes all units: on a full disk it is what makes room for them.
     purge: Option<u64>,
+    /// The unit taken last waits for room on the disk.
+    stuck: bool,
     closed: bool,
 }
 
@@ -58,7 +60,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room if `wait` is set.
+    /// Waits for room in the queue if `wait` is set; not while the disk has none, for that may last for ever.
     pub(crate) fn push(&self, unit: OwnedBatch, wait: bool) -> Result<(), Refused> {
         let mut state = self.state();
         let bytes = unit.bytes();
@@ -68,7 +70,7 @@ impl Queue {
                 || (!state.units.is_empty() && state.bytes + bytes > self.bytes_max)
         };
         while !state.closed && full(&state) {
-            if !wait {
+            if !wait || state.stuck {
                 return Err(Refused::Full(unit));
             }
             state = self
@@ -156,6 +158,13 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Says whether the unit taken last waits for room on the disk.
+    pub(crate) fn set_stuck(&self, stuck: bool) {
+        self.state().stuck = stuck;
+        // Whoever waits to push looks again.
+        self.drained.notify_all();
     }
 
     /// Nothing more goes in; what is in still comes out.

@@ -1,0 +1,178 @@
+//! The writing thread on a full disk: order, who is told what, and that nobody waits for ever.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod harness;
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{dir, options};
+use raft_log::sim_disk::SimDisk;
+use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
+use raft_log::{Log, OwnedRecord};
+
+fn entry(job: u64) -> OwnedBatch {
+    let record = OwnedRecord {
+        index: job,
+        term: 1,
+        kind: 0,
+        payload: Bytes::from(vec![job as u8; 300]),
+    };
+    OwnedBatch {
+        job,
+        records: vec![record],
+        ..OwnedBatch::default()
+    }
+}
+
+fn vote(job: u64) -> OwnedBatch {
+    OwnedBatch {
+        job,
+        metadata: Some(Bytes::from_static(b"a vote")),
+        ..OwnedBatch::default()
+    }
+}
+
+/// Nothing happens unless something is submitted, purged or closed.
+fn patient() -> WriterOptions {
+    WriterOptions {
+        queue_units_max: 2,
+        settle_after: Duration::from_secs(3600),
+        retry_full_after: Duration::from_secs(3600),
+        ..WriterOptions::default()
+    }
+}
+
+/// A writer on a disk with room for the superblock and the two segments that are there.
+fn spawn(limits: WriterOptions) -> (SimDisk, Writer<SimDisk>, Receiver<Completion>) {
+    let disk = SimDisk::new();
+    let (log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let (told, tell) = channel();
+    let writer = Writer::spawn_with(log, limits, move |done| {
+        let _ = told.send(done);
+    })
+    .unwrap();
+    (disk, writer, tell)
+}
+
+/// Fills the log until a unit waits for room; its job. All before it are durable.
+fn fill(writer: &Writer<SimDisk>, tell: &Receiver<Completion>) -> u64 {
+    for job in 1.. {
+        writer.submit(entry(job)).unwrap();
+        loop {
+            match tell.recv().unwrap() {
+                Completion::Durable(commit) => {
+                    assert_eq!(commit.job, job);
+                    break;
+                }
+                Completion::Full { job: waits } => {
+                    assert_eq!(waits, job);
+                    return job;
+                }
+                Completion::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+    unreachable!()
+}
+
+/// What is in the log after the writer is gone: the last index, and whether it was closed cleanly.
+fn left(disk: &SimDisk) -> (u64, bool, Option<Vec<u8>>) {
+    disk.set_capacity(None);
+    let (log, recovery) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    let metadata = log.metadata().map(<[u8]>::to_vec);
+    (recovery.last_index, recovery.clean, metadata)
+}
+
+/// Closing does not wait for room: the log ends cleanly before the unit that waits, the caller is told which, and a log that
+/// is whole is not reported as failed.
+#[test]
+fn closing_gives_up_what_waits_for_room() {
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    writer.submit(entry(waits + 1)).unwrap();
+    writer.submit(vote(waits + 2)).unwrap();
+    let error = writer.close().unwrap_err();
+    assert!(
+        matches!(&error, CloseError::Full { job, dir } if *job == waits && *dir == harness::dir()),
+        "{error}"
+    );
+    let rest: Vec<_> = tell.iter().collect();
+    assert!(rest.is_empty(), "neither durable nor failed: {rest:?}");
+    assert_eq!(left(&disk), (waits - 1, true, None));
+}
+
+/// With room in the last moment all is written.
+#[test]
+fn closing_tries_once_more() {
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    writer.submit(vote(waits + 1)).unwrap();
+    assert!(writer.purge(waits - 1));
+    writer.close().unwrap();
+    assert_eq!(left(&disk), (waits, true, Some(b"a vote".to_vec())));
+}
+
+/// Dropping the handle is the same, without the answer.
+#[test]
+fn dropping_gives_up_what_waits_for_room() {
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    writer.submit(entry(waits + 1)).unwrap();
+    drop(writer);
+    assert_eq!(tell.iter().count(), 0);
+    assert_eq!(left(&disk), (waits - 1, true, None));
+}
+
+/// A full queue behind a full disk does not hold whoever submits: neither one who comes now, nor one who waits already.
+#[test]
+fn submitting_never_waits_for_the_disk() {
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    writer.submit(entry(waits + 1)).unwrap();
+    writer.submit(entry(waits + 2)).unwrap();
+    let refused = writer.submit(entry(waits + 3));
+    assert!(
+        matches!(refused, Err(SubmitError::QueueFull(unit)) if unit == entry(waits + 3)),
+        "the unit comes back"
+    );
+    // Once there is room, all goes on, and waiting for the queue is allowed again.
+    disk.set_capacity(None);
+    assert!(writer.purge(0));
+    for job in waits + 3..waits + 20 {
+        loop {
+            match writer.submit(entry(job)) {
+                Ok(()) => break,
+                Err(SubmitError::QueueFull(_)) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    writer.close().unwrap();
+    assert_eq!(left(&disk), (waits + 19, true, None));
+}
+
+/// One who waits for the queue while the disk fills up gets the unit back.
+#[test]
+fn the_disk_fills_up_while_one_waits_for_the_queue() {
+    let (disk, writer, tell) = spawn(patient());
+    let refused = (1..1000).find(|&job| match writer.submit(entry(job)) {
+        Ok(()) => false,
+        Err(SubmitError::QueueFull(unit)) => unit == entry(job),
+        Err(error) => panic!("{error}"),
+    });
+    let refused = refused.unwrap();
+    let Err(CloseError::Full { job, .. }) = writer.close() else {
+        panic!("there was room")
+    };
+    assert!(job < refused);
+    let durable = tell.iter().filter_map(|done| match done {
+        Completion::Durable(commit) => Some(commit.job),
+        _ => None,
+    });
+    assert_eq!(durable.last(), Some(job - 1));
+    assert_eq!(left(&disk), (job - 1, true, None));
+}
