@@ -74,17 +74,25 @@ impl Dial {
         address: &str,
     ) -> Result<(Driver<TcpStream>, Hello, SocketAddr), ConnectError> {
         let after = self.config.connect_timeout;
-        timeout(after, async {
+        let mut answered = false;
+        let made = timeout(after, async {
             let stream = self.connect_tcp(address).await?;
+            answered = true;
             self.handshake(address, stream).await
         })
-        .await
-        .unwrap_or_else(|_| {
-            Err(ConnectError::Timeout {
-                address: address.to_owned(),
+        .await;
+        let address = || address.to_owned();
+        match made {
+            Ok(made) => made,
+            Err(_) if answered => Err(ConnectError::Silent {
+                address: address(),
                 after,
-            })
-        })
+            }),
+            Err(_) => Err(ConnectError::Timeout {
+                address: address(),
+                after,
+            }),
+        }
     }
 
     async fn connect_tcp(&self, address: &str) -> Result<(TcpStream, SocketAddr), ConnectError> {

@@ -133,7 +133,9 @@ impl CloseReason {
 #[non_exhaustive]
 pub enum ConnectError {
     /// The name has no address.
-    #[error("{address}: cannot be resolved to an address ({kind}); expected host:port")]
+    ///
+    /// The kind is not in the words: of a name that nobody knows it says nothing.
+    #[error("{address}: cannot be resolved to an address; expected host:port")]
     Resolve {
         /// As given.
         address: String,
@@ -148,11 +150,21 @@ pub enum ConnectError {
         /// What the operating system said.
         kind: io::ErrorKind,
     },
-    /// Name, TCP and handshake together took too long.
+    /// Name and TCP together took too long.
     #[error(
         "{address}: no connection within {after:?}; is the node running, and the network open?"
     )]
     Timeout {
+        /// As given.
+        address: String,
+        /// The time it had.
+        after: Duration,
+    },
+    /// The TCP connection was made, and no handshake within the time for all.
+    #[error(
+        "{address}: connected, but it does not speak this protocol (yet): no answer within {after:?}"
+    )]
+    Silent {
         /// As given.
         address: String,
         /// The time it had.

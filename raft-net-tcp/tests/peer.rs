@@ -180,7 +180,7 @@ async fn a_black_hole_delays_nobody_else() {
     assert!(
         matches!(
             seen.last_error,
-            Some(PeerError::Connect(ConnectError::Timeout { .. }))
+            Some(PeerError::Connect(ConnectError::Silent { .. }))
         ),
         "{seen:?}"
     );
