@@ -199,12 +199,16 @@ pub(crate) struct RangeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
     /// The key
-    pub(crate) key: OsString,
-    /// Every key that begins so
+    #[arg(required_unless_present = "all")]
+    pub(crate) key: Option<OsString>,
+    /// Every key that begins so; an empty KEY is refused without --all
     #[arg(long)]
     pub(crate) prefix: bool,
+    /// Every key there is; no KEY, or an empty one, is needed
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Only if the key was last changed at this revision
-    #[arg(long, value_name = "REVISION", conflicts_with = "prefix")]
+    #[arg(long, value_name = "REVISION", conflicts_with_all = ["prefix", "all"])]
     pub(crate) if_rev: Option<u64>,
     /// Print what stood there before, too
     #[arg(long)]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+use raft_kv::api::KeyValue;
 use raft_kv::client::{
     Cause, ConnectError, EndpointAnswer, Failure as ClientFailure, ReadError, WriteError,
 };
@@ -115,6 +117,50 @@ impl From<ConnectError> for Failure {
     }
 }
 
+/// What a write was to depend on, to say which part of it did not hold.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions {
+    pub(crate) absent: bool,
+    pub(crate) revision: Option<u64>,
+    pub(crate) value: Option<Bytes>,
+}
+
+impl Conditions {
+    /// The failure of a write of `key` that was sent with these conditions.
+    pub(crate) fn failure(&self, key: &[u8], error: WriteError) -> Failure {
+        let why = match &error {
+            WriteError::ConditionFailed { current, .. } => self.why(key, current.as_ref()),
+            _ => None,
+        };
+        let mut failure = Failure::from(error);
+        if let Some(why) = why {
+            failure.message = format!("the condition does not hold: {why}");
+        }
+        failure
+    }
+
+    /// The first condition that does not hold of what stands there.
+    fn why(&self, key: &[u8], current: Option<&KeyValue>) -> Option<String> {
+        let key = Bytes64(key);
+        let Some(current) = current else {
+            let needed =
+                self.revision.is_some_and(|revision| revision != 0) || self.value.is_some();
+            return needed.then(|| format!("there is no key {key}"));
+        };
+        let at = current.mod_revision;
+        if self.absent || self.revision == Some(0) {
+            return Some(format!("key {key} exists already (revision {at})"));
+        }
+        match self.revision {
+            Some(revision) if revision != at => {
+                Some(format!("key {key} is at revision {at}, not {revision}"))
+            }
+            _ => (self.value.as_ref()? != &current.value)
+                .then(|| format!("key {key} has another value (revision {at})")),
+        }
+    }
+}
+
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Failure {
         match error {
@@ -132,7 +178,7 @@ impl From<WriteError> for Failure {
             WriteError::ConditionFailed { current, .. } => {
                 let message = match &current {
                     Some(kv) => format!(
-                        "the condition does not hold: key {} has another value, revision {}",
+                        "the condition does not hold: key {} is at revision {}",
                         Bytes64(&kv.key),
                         kv.mod_revision
                     ),
@@ -150,24 +196,44 @@ impl From<WriteError> for Failure {
     }
 }
 
+/// Whether the cluster has a leader, as far as this endpoint said.
+fn leader_known(answer: &EndpointAnswer) -> bool {
+    matches!(
+        answer,
+        EndpointAnswer::Leads | EndpointAnswer::Follows(Some(_))
+    )
+}
+
+/// Whether nothing was heard from this endpoint about the cluster.
+fn unanswered(answer: &EndpointAnswer) -> bool {
+    matches!(
+        answer,
+        EndpointAnswer::Unreachable(_)
+            | EndpointAnswer::Connecting
+            | EndpointAnswer::NotAsked
+            | EndpointAnswer::Silent
+    )
+}
+
 fn unavailable(failure: &ClientFailure, message: String) -> Failure {
-    let unreachable = |answer: &EndpointAnswer| {
-        matches!(
-            answer,
-            EndpointAnswer::Unreachable(_) | EndpointAnswer::Connecting | EndpointAnswer::NotAsked
-        )
+    let some = |says: fn(&EndpointAnswer) -> bool| {
+        failure.endpoints.iter().any(|report| says(&report.answer))
     };
     let hint = if failure.cause != Cause::Deadline {
         None
-    } else if failure
-        .endpoints
-        .iter()
-        .all(|report| unreachable(&report.answer))
-    {
+    } else if some(leader_known) {
+        Some(
+            "there is a leader, but no answer came in time: raise --timeout, or see by `raft-cli status` whether a majority of the members runs",
+        )
+    } else if some(|answer| !unanswered(answer)) {
+        Some(
+            "without a leader nothing works: a majority of the members must run and reach each other; see `raft-cli status`",
+        )
+    } else if some(|answer| matches!(answer, EndpointAnswer::Unreachable(_))) {
         Some("is the cluster running there? --endpoints or RAFT_ENDPOINTS names other addresses")
     } else {
         Some(
-            "without a leader nothing works: a majority of the members must run and reach each other; see `raft-cli status`",
+            "nobody answered in time: is --timeout long enough, and the cluster running there (--endpoints or RAFT_ENDPOINTS)?",
         )
     };
     Failure {
@@ -178,6 +244,8 @@ fn unavailable(failure: &ClientFailure, message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use raft_kv::client::EndpointReport;
+
     use super::*;
 
     #[test]
@@ -197,6 +265,91 @@ mod tests {
         let not_applied = Failure::from(WriteError::NotApplied(failure));
         assert_eq!(not_applied.exit as u8, 6);
         assert_eq!(not_applied.json()["error"]["maybe_applied"], json!(false));
+    }
+
+    #[test]
+    fn the_condition_that_failed_is_the_one_that_is_named() {
+        let current = KeyValue {
+            key: Bytes::from_static(b"a"),
+            value: Bytes::from_static(b"v"),
+            create_revision: 2,
+            mod_revision: 6,
+            version: 3,
+            lease: 0,
+        };
+        let cases = [
+            (true, None, None, "key \"a\" exists already (revision 6)"),
+            (
+                false,
+                Some(0),
+                None,
+                "key \"a\" exists already (revision 6)",
+            ),
+            (false, Some(4), None, "key \"a\" is at revision 6, not 4"),
+            (
+                false,
+                Some(4),
+                Some("x"),
+                "key \"a\" is at revision 6, not 4",
+            ),
+            (
+                false,
+                Some(6),
+                Some("x"),
+                "key \"a\" has another value (revision 6)",
+            ),
+            (
+                false,
+                None,
+                Some("x"),
+                "key \"a\" has another value (revision 6)",
+            ),
+        ];
+        for (absent, revision, value, said) in cases {
+            let conditions = Conditions {
+                absent,
+                revision,
+                value: value.map(Bytes::from),
+            };
+            assert_eq!(conditions.why(b"a", Some(&current)).as_deref(), Some(said));
+        }
+        let conditions = Conditions {
+            revision: Some(6),
+            ..Conditions::default()
+        };
+        assert_eq!(
+            conditions.why(b"a", None).as_deref(),
+            Some("there is no key \"a\"")
+        );
+    }
+
+    #[test]
+    fn the_hint_fits_what_the_endpoints_said() {
+        let cases = [
+            (EndpointAnswer::Leads, "raise --timeout"),
+            (EndpointAnswer::Follows(None), "without a leader"),
+            (
+                EndpointAnswer::Unreachable(String::new()),
+                "is the cluster running",
+            ),
+            (EndpointAnswer::Silent, "is --timeout long enough"),
+            (EndpointAnswer::Connecting, "is --timeout long enough"),
+        ];
+        for (answer, hint) in cases {
+            let endpoints = [EndpointAnswer::Connecting, answer]
+                .into_iter()
+                .map(|answer| EndpointReport {
+                    address: "a:1".to_owned(),
+                    answer,
+                })
+                .collect();
+            let failure = ClientFailure {
+                cause: Cause::Deadline,
+                endpoints,
+            };
+            let failure = Failure::from(WriteError::NotApplied(failure));
+            assert!(failure.hint.unwrap().contains(hint), "{failure:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::{CasArgs, DeleteArgs, PutArgs};
 use crate::context::Context;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Conditions, Exit, Failure, Outcome};
 use crate::output::{add, kv_json};
 
 /// More than any server takes; what is longer need not be read to the end.
@@ -20,28 +20,38 @@ const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 pub(crate) async fn put(context: &mut Context, args: PutArgs) -> Outcome {
     let value = value(context, args.value)?;
-    let mut put: Put = context.client().put(args.key.into_vec(), value);
-    if args.if_absent {
+    let key = Bytes::from(args.key.into_vec());
+    let conditions = Conditions {
+        absent: args.if_absent,
+        revision: args.if_rev,
+        value: args.if_value.map(|value| value.into_vec().into()),
+    };
+    let mut put: Put = context.client().put(key.clone(), value);
+    if conditions.absent {
         put = put.if_absent();
     }
-    if let Some(revision) = args.if_rev {
+    if let Some(revision) = conditions.revision {
         put = put.if_revision(revision);
     }
-    if let Some(value) = args.if_value {
-        put = put.if_value(value.into_vec());
+    if let Some(value) = &conditions.value {
+        put = put.if_value(value.clone());
     }
     if args.prev {
         put = put.previous();
     }
-    let written = put.await?;
+    let written = put.await.map_err(|error| conditions.failure(&key, error))?;
     print_written(context, &written, args.prev)
 }
 
 pub(crate) async fn cas(context: &mut Context, args: CasArgs) -> Outcome {
     let new = value(context, args.new)?;
+    let (key, old) = (
+        Bytes::from(args.key.into_vec()),
+        Bytes::from(args.old.into_vec()),
+    );
     let swap = context
         .client()
-        .compare_and_swap(args.key.into_vec(), args.old.into_vec(), new);
+        .compare_and_swap(key.clone(), old.clone(), new);
     match swap.await {
         Ok(written) => print_written(context, &written, false),
         Err(error) => {
@@ -56,26 +66,46 @@ pub(crate) async fn cas(context: &mut Context, args: CasArgs) -> Outcome {
                 context.output.raw(&current.value)?;
                 context.output.raw(b"\n")?;
             }
-            Err(error.into())
+            let conditions = Conditions {
+                value: Some(old),
+                ..Conditions::default()
+            };
+            Err(conditions.failure(&key, error))
         }
     }
 }
 
 pub(crate) async fn delete(context: &mut Context, args: DeleteArgs) -> Outcome {
-    let key = Bytes::from(args.key.into_vec());
-    let keys = if args.prefix {
+    let key = Bytes::from(args.key.unwrap_or_default().into_vec());
+    // An empty prefix is more often a variable that is not set than a wish.
+    if args.prefix && key.is_empty() && !args.all {
+        return Err(Failure::usage("an empty prefix is that of every key")
+            .hint("is a variable not set? --all deletes every key"));
+    }
+    if args.all && !key.is_empty() {
+        return Err(Failure::usage(
+            "--all deletes every key, so no KEY goes with it",
+        ));
+    }
+    let keys = if args.prefix || args.all {
         KeyRange::Prefix(key.clone())
     } else {
         KeyRange::Key(key.clone())
     };
     let mut delete = context.client().delete(keys);
     if let Some(revision) = args.if_rev {
-        delete = delete.if_revision(key, revision);
+        delete = delete.if_revision(key.clone(), revision);
     }
     if args.prev {
         delete = delete.previous();
     }
-    let deleted = delete.await?;
+    let conditions = Conditions {
+        revision: args.if_rev,
+        ..Conditions::default()
+    };
+    let deleted = delete
+        .await
+        .map_err(|error| conditions.failure(&key, error))?;
     let output = &mut context.output;
     if output.is_json() {
         let mut answer = json!({ "deleted": deleted.count, "revision": deleted.revision });

@@ -83,25 +83,33 @@ fn values_come_from_files_and_standard_input_and_go_out_as_they_are() {
 fn conditions_that_do_not_hold_exit_with_4() {
     let world = World::new(1);
     world.cli(&["put", "a", "1", "--if-absent"]).ok("OK 1\n");
-    for arguments in [
-        ["--if-absent", "--if-absent"],
-        ["--if-rev", "9"],
-        ["--if-value", "x"],
+    for (arguments, why) in [
+        (
+            &["--if-absent"][..],
+            "key \"a\" exists already (revision 1)",
+        ),
+        (&["--if-rev", "9"], "key \"a\" is at revision 1, not 9"),
+        (
+            &["--if-value", "x"],
+            "key \"a\" has another value (revision 1)",
+        ),
+        (
+            &["--if-value", "x", "--if-rev", "1"],
+            "key \"a\" has another value (revision 1)",
+        ),
     ] {
-        let mut all = vec!["put", "a", "2"];
-        all.extend(if arguments[0] == "--if-absent" {
-            &arguments[..1]
-        } else {
-            &arguments[..]
-        });
-        let ran = world.cli(&all);
-        assert_eq!((ran.status, ran.out.as_str()), (4, ""), "{all:?}");
-        assert!(
-            ran.err.starts_with("error: the condition does not hold"),
-            "{}",
-            ran.err
+        let ran = world.cli(&[&["put", "a", "2"], arguments].concat());
+        assert_eq!((ran.status, ran.out.as_str()), (4, ""), "{arguments:?}");
+        assert_eq!(
+            ran.err,
+            format!("error: the condition does not hold: {why}\n")
         );
     }
+    let absent = world.cli(&["put", "none", "2", "--if-rev", "3"]);
+    assert_eq!(
+        absent.err,
+        "error: the condition does not hold: there is no key \"none\"\n"
+    );
     world
         .cli(&["put", "a", "2", "--if-rev", "1", "--if-value", "1"])
         .ok("OK 2\n");
@@ -120,6 +128,11 @@ fn conditions_that_do_not_hold_exit_with_4() {
     assert_eq!(error["current"]["value"], json!("3"));
     let delete = world.cli(&["delete", "a", "--if-rev", "1"]);
     assert_eq!(delete.status, 4);
+    assert!(
+        delete.err.contains("is at revision 3, not 1"),
+        "{}",
+        delete.err
+    );
 }
 
 #[test]
@@ -164,6 +177,37 @@ fn ranges_and_deletions() {
     world.cli(&["delete", "a", "--prev"]).ok("1\na\tva\n");
     let deleted = world.cli(&["-o", "json", "delete", "b/", "--prefix"]);
     assert_eq!(deleted.json(), [json!({"deleted": 2, "revision": 6})]);
+
+    let all = world.cli(&["delete", "--prefix", ""]);
+    assert_eq!((all.status, all.out.as_str()), (2, ""));
+    assert!(all.err.contains("hint: ") && all.err.contains("--all"));
+    assert_eq!(world.cli(&["delete", "c", "--all"]).status, 2);
+    world.cli(&["get", "c"]).ok("vc\n");
+    world.cli(&["delete", "--prefix", "", "--all"]).ok("1\n");
+    world.cli(&["put", "d", "1"]);
+    world.cli(&["delete", "--all"]).ok("1\n");
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let world = World::new(1);
+    world.cli(&["put", "a", "1"]).ok("OK 1\n");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = command()
+        .args(["get", "a"])
+        .env("RAFT_ENDPOINTS", world.cluster.endpoints().join(","))
+        .stdout(full)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.starts_with("error: cannot write the output: ") && said.lines().count() == 1,
+        "{said}"
+    );
 }
 
 #[test]
