@@ -14,17 +14,22 @@ mod status;
 mod table;
 mod write;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Format};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
     let mut output = Output::new(global.output);
     let command = match command {
         Command::Completions { shell } => {
@@ -73,6 +78,44 @@ fn main() -> ExitCode {
     code
 }
 
+/// Ends as the parser would, and where JSON is asked for, says so as JSON too.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // --help and --version; nobody is left to tell when they cannot be written.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let _ = error.print();
+    if wants_json(std::env::args_os().skip(1)) {
+        let mut output = Output::new(Format::Json);
+        let told = output
+            .json(&shell::usage(error).json())
+            .and_then(|()| output.flush());
+        if told.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+            return ExitCode::from(Exit::Other as u8);
+        }
+    }
+    ExitCode::from(Exit::Usage as u8)
+}
+
+/// Whether a command line that could not be parsed asks for JSON.
+fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut format = false;
+    for argument in arguments.take_while(|argument| argument != "--") {
+        let Some(argument) = argument.to_str() else {
+            format = false;
+            continue;
+        };
+        if format && argument == "json"
+            || ["--output=json", "-ojson", "-o=json"].contains(&argument)
+        {
+            return true;
+        }
+        format = argument == "-o" || argument == "--output";
+    }
+    false
+}
+
 fn finish(outcome: Result<(), Failure>, output: &mut Output) -> ExitCode {
     let failure = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -86,6 +129,12 @@ fn finish(outcome: Result<(), Failure>, output: &mut Output) -> ExitCode {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::from(failure.exit as u8)
         }
-        Err(_) => ExitCode::from(Exit::Other as u8),
+        Err(error) => {
+            let lost = Failure::from(error).message;
+            if lost != failure.message {
+                let _ = writeln!(std::io::stderr(), "error: {lost}");
+            }
+            ExitCode::from(Exit::Other as u8)
+        }
     }
 }

@@ -50,17 +50,20 @@ impl Output {
 
     /// Reports a failure: on standard error, and, as JSON, on standard output too.
     pub(crate) fn failure(&mut self, failure: &Failure) -> io::Result<()> {
-        if self.is_json() && !failure.answered {
-            self.json(&failure.json())?;
-        }
-        self.flush()?;
+        let printed = if self.is_json() && !failure.answered {
+            self.json(&failure.json())
+        } else {
+            Ok(())
+        };
+        // What stands on standard output comes first. That it cannot be written is no reason to be silent.
+        let printed = printed.and_then(|()| self.flush());
         // A standard error that cannot be written to leaves nobody to tell.
         let mut err = io::stderr().lock();
         let _ = writeln!(err, "error: {}", one_line(&failure.message));
         if let Some(hint) = failure.hint {
             let _ = writeln!(err, "hint: {hint}");
         }
-        Ok(())
+        printed
     }
 }
 

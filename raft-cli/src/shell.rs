@@ -140,7 +140,10 @@ fn run_line(runtime: &Runtime, context: &mut Context, line: &str) -> Result<Next
 }
 
 /// The parser's words, without its own `error:` and without what does not fit one line.
-fn usage(error: &clap::Error) -> Failure {
+pub(crate) fn usage(error: &clap::Error) -> Failure {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("a command is missing");
+    }
     let text = error.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let message = first

@@ -45,6 +45,31 @@ fn wrong_usage_exits_with_2_and_one_error() {
 }
 
 #[test]
+fn wrong_usage_is_json_too_where_that_is_asked_for() {
+    let wrong: [&[&str]; 6] = [
+        &["-o", "json", "bogus"],
+        &["-o", "json"],
+        &["range", "x", "--limit", "0", "--output=json"],
+        &["-ojson", "put", "a"],
+        &["-o", "json", "delete", "--prefix", ""],
+        &["-o", "json", "--endpoints", "nowhere", "get", "a"],
+    ];
+    for arguments in wrong {
+        let ran = run(command().args(arguments), "");
+        assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.is_empty());
+        let objects = ran.json();
+        assert_eq!(objects.len(), 1, "{arguments:?}");
+        let error = &objects[0]["error"];
+        assert_eq!(
+            (&error["code"], &error["maybe_applied"]),
+            (&json!("usage"), &json!(false))
+        );
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn a_wrong_environment_is_wrong_usage_and_a_flag_wins_over_it() {
     let ran = run(command().env("RAFT_TIMEOUT", "soon").args(["get", "a"]), "");
     assert_eq!(ran.status, 2);
@@ -203,6 +228,31 @@ fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
         begun.elapsed()
     );
     assert!(ran.err.contains(&endpoint), "{}", ran.err);
+
+    let ran = run(
+        command().args(["--endpoints", &endpoint, "--timeout", "2s", "get", "a"]),
+        "",
+    );
+    assert_eq!(ran.status, 6, "{}", ran.err);
+    let said = "connected, but it does not speak this protocol (yet)";
+    assert!(ran.err.contains(said), "{}", ran.err);
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_said_in_plain_words() {
+    let ran = run(
+        command().args([
+            "--endpoints",
+            "nohost.invalid:7101",
+            "--timeout",
+            "2s",
+            "get",
+            "a",
+        ]),
+        "",
+    );
+    assert_eq!(ran.status, 6, "{}", ran.err);
+    assert!(!ran.err.contains("uncategorized"), "{}", ran.err);
 }
 
 #[test]
