@@ -193,7 +193,7 @@ impl<F: Files> Log<F> {
     }
 
     /// Whether there is room for the next segment, as far as is known without waiting. [`Space::Full`] comes long before
-    /// [`WriteError::Full`]: the present segment still takes what fits.
+    /// [`WriteError::Full`]: the present segment still takes what fits. It stands until a segment is ready, not only tried.
     pub fn space(&mut self) -> Space {
         self.preparer.space()
     }

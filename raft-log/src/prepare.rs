@@ -12,7 +12,7 @@ use crate::segment::{Recipe, Segment};
 /// Whether there is room for what comes after the segment in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
-    /// The next segment is being made ready, or is.
+    /// The next segment is being made ready, or is. After [`Space::Full`]: it is ready.
     Ready,
     /// There was no room for the next segment. Writing goes on in the present one until it is full; this is the time to
     /// turn new work away and to free space.
@@ -27,6 +27,8 @@ pub(crate) struct Preparer<F: Files> {
     stop: Arc<AtomicBool>,
     worker: Option<Worker<F>>,
     state: State<F>,
+    /// The last answer was that there is no room. It stands while the next try runs.
+    full: bool,
 }
 
 enum State<F: Files> {
@@ -50,6 +52,7 @@ impl<F: Files> Preparer<F> {
             stop: Arc::new(AtomicBool::new(false)),
             worker: None,
             state: State::Idle,
+            full: false,
         }
     }
 
@@ -82,7 +85,7 @@ impl<F: Files> Preparer<F> {
         }
     }
 
-    /// Orders a segment, unless one is ordered or ready. An earlier lack of room is forgotten.
+    /// Orders a segment, unless one is ordered or ready; after a lack of room too.
     pub(crate) fn order(&mut self, number: u64) {
         if matches!(self.state, State::Ordered | State::Made(Ok(_))) {
             return;
@@ -104,15 +107,20 @@ impl<F: Files> Preparer<F> {
         {
             self.state = State::Made(made);
         }
-        match &self.state {
-            State::Made(Err(failure)) if failure.is_full() => Space::Full,
-            _ => Space::Ready,
+        if let State::Made(made) = &self.state {
+            self.full = is_full(made);
         }
+        if self.full { Space::Full } else { Space::Ready }
+    }
+
+    /// Whether an answer is on its way.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self.state, State::Ordered)
     }
 
     /// The segment `number` with room for `bytes`; waits for it if need be.
     pub(crate) fn take(&mut self, number: u64, bytes: u64) -> Result<Segment<F>, Failure> {
-        if self.space() == Space::Full {
+        if matches!(&self.state, State::Made(made) if is_full(made)) {
             self.state = State::Idle;
         }
         self.order(number);
@@ -128,21 +136,24 @@ impl<F: Files> Preparer<F> {
             },
             (State::Idle | State::Ordered, _) => self.recipe.make(number, self.size, &self.stop),
         };
-        match made {
+        let made = match made {
             // A batch larger than a segment gets one of its own size.
             Ok(segment) if u64::from(segment.header.size) < bytes => {
                 let size = bytes.next_multiple_of(4096) as u32;
                 drop(segment);
                 self.recipe.make(number, size, &self.stop)
             }
+            made => made,
+        };
+        self.full = is_full(&made);
+        match made {
             Err(failure) => {
-                let full = failure.is_full();
                 let again = Failure::new(
                     failure.operation,
                     &failure.file,
                     std::io::Error::from(failure.source.kind()),
                 );
-                if full {
+                if self.full {
                     self.state = State::Made(Err(again));
                 }
                 Err(failure)
@@ -150,6 +161,10 @@ impl<F: Files> Preparer<F> {
             made => made,
         }
     }
+}
+
+fn is_full<F: Files>(made: &Made<F>) -> bool {
+    matches!(made, Err(failure) if failure.is_full())
 }
 
 impl<F: Files> Drop for Preparer<F> {

@@ -65,12 +65,16 @@ impl OwnedBatch {
 pub enum Completion {
     /// These units are durable, and all before them.
     Durable(Commit),
-    /// There is no room for the next segment. The oldest unit waits, and all behind it; the writer tries again on its own,
-    /// and reports [`Completion::Durable`] when it worked. Reported once for each such time.
+    /// The oldest unit finds no room, in the present segment or a next one. It waits, and all behind it whatever they are; the
+    /// writer tries again on its own, and reports [`Completion::Durable`] when it worked. Reported once for each such time.
     Full {
         /// The unit that waits.
         job: u64,
     },
+    /// What is known of the room for the next segment is no longer what [`Commit::space`], [`Completion::Full`] or this said
+    /// last; [`Space::Ready`] is where it begins. So one who turns records away since [`Space::Full`] learns when to take
+    /// them again, with no commit to say so.
+    Space(Space),
     /// A write failed, or a unit could not stand in the log ([`WriteError::Invalid`]: a mistake of the caller). Which of the
     /// open units are on the disk is unknown. The thread has ended, and nothing more is written.
     Failed(WriteError),
@@ -90,7 +94,8 @@ pub struct Commit {
     pub bytes: u64,
     /// How long write and sync took.
     pub took: Duration,
-    /// [`Space::Full`] says that there is no room for the segment after this one: time to turn new records away.
+    /// [`Space::Full`] says that there is no room for the segment after this one: time to turn new records away. What is left
+    /// of this segment then serves what is under way, and a reserve at its end units without records.
     pub space: Space,
 }
 
@@ -105,7 +110,7 @@ pub struct WriterOptions {
     pub commit_bytes_max: usize,
     /// How long the log rests before [`Log::settle`]; default 50 ms.
     pub settle_after: Duration,
-    /// How often a full disk is tried again; default 5 s. Each try writes what room there is, so not too often. A purge
+    /// How often a full disk is tried again, also with nothing to write; default 5 s. Each try writes what room there is, so not too often. A purge
     /// is followed by a try at once.
     pub retry_full_after: Duration,
 }
@@ -165,12 +170,6 @@ pub struct Writer<F: Files = OsFiles> {
     thread: Option<JoinHandle<Result<(), CloseError>>>,
 }
 
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
-
 impl<F: Files> Writer<F> {
     /// Starts the thread, with default limits. The callback runs on it, so it should only hand on what it is told.
     ///
@@ -202,6 +201,8 @@ impl<F: Files> Writer<F> {
             queue: Arc::clone(&queue),
             options,
             on_durable,
+            space_told: Space::Ready,
+            settle_refused: false,
         };
         let thread = std::thread::Builder::new()
             .name("raft-log-write".into())
@@ -303,6 +304,10 @@ struct Work<F: Files, C> {
     queue: Arc<Queue>,
     options: WriterOptions,
     on_durable: C,
+    /// What the owner knows of the room for the next segment.
+    space_told: Space,
+    /// The log could not be settled for lack of room. The next batch will do it, or room: no reason to try again and again.
+    settle_refused: bool,
 }
 
 /// Closes the queue when the thread ends, by a panic of the callback too: nobody may wait for a thread that is gone.
@@ -336,11 +341,13 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
         let mut units = Vec::new();
         loop {
             // While there is something to do at rest, wake up for it; else sleep until there is work.
-            let full = self.log.space() == Space::Full;
-            let timeout = match (self.log.is_settled(), full) {
-                (false, _) => Some(self.options.settle_after),
-                (true, true) => Some(self.options.retry_full_after),
-                (true, false) => None,
+            let space = self.log.space();
+            self.tell_space(space);
+            let settle = !self.log.is_settled() && !self.settle_refused;
+            let timeout = match (settle || self.log.preparer.is_ordered(), space) {
+                (true, _) => Some(self.options.settle_after),
+                (false, Space::Full) => Some(self.options.retry_full_after),
+                (false, Space::Ready) => None,
             };
             match self
                 .queue
@@ -349,9 +356,9 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Taken::Closed => return Ok(()),
                 Taken::Units => self.write(&units)?,
                 Taken::Purge(up_to) => self.purge(up_to)?,
-                Taken::TimedOut if !self.log.is_settled() => match self.log.settle() {
-                    // A full disk is no reason to say so again and again; the next batch will settle this one.
-                    Ok(()) | Err(WriteError::Full { .. }) => self.log.retry_space(),
+                Taken::TimedOut if settle => match self.log.settle() {
+                    Ok(()) => {}
+                    Err(WriteError::Full { .. }) => self.settle_refused = true,
                     Err(error) => return Err(error.into()),
                 },
                 Taken::TimedOut => self.log.retry_space(),
@@ -397,6 +404,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             };
             if !told {
                 self.queue.set_stuck(true);
+                self.space_told = Space::Full;
                 (self.on_durable)(Completion::Full { job: unit.job });
                 told = true;
             }
@@ -405,6 +413,14 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Taken::Closed => return Err(Stop::NoRoom { job: unit.job, dir }),
                 Taken::TimedOut | Taken::Units => {}
             }
+        }
+    }
+
+    fn tell_space(&mut self, space: Space) {
+        if space != self.space_told {
+            self.space_told = space;
+            self.settle_refused &= space == Space::Full;
+            (self.on_durable)(Completion::Space(space));
         }
     }
 
@@ -423,6 +439,8 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             took: begun.elapsed(),
             space: self.log.space(),
         };
+        self.settle_refused = false;
+        self.space_told = commit.space;
         (self.on_durable)(Completion::Durable(commit));
         Ok(())
     }

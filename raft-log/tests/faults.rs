@@ -179,6 +179,26 @@ fn a_full_disk_is_a_state() {
         .unwrap();
 }
 
+/// A batch that needs a segment of its own finds no room, where a usual segment would: that is told too, and no failure.
+#[test]
+fn no_room_for_a_large_batch() {
+    let disk = SimDisk::new();
+    let mut log = open(&disk);
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let large = vec![7; 20_000];
+    let refused = log.commit(Batch::new().append(record(1, &large)));
+    assert!(matches!(refused, Err(WriteError::Full { .. })));
+    assert_eq!(log.space(), Space::Full);
+    log.commit(Batch::new().append(record(1, b"small")))
+        .unwrap();
+    log.retry_space();
+    assert_eq!(log.space(), Space::Ready, "for what is usual");
+    disk.set_capacity(None);
+    log.commit(Batch::new().append(record(2, &large))).unwrap();
+    drop(log);
+    assert_eq!(open(&disk).last_index(), 2);
+}
+
 /// The writer keeps what finds no room, says so once, and writes it when there is room again.
 #[test]
 fn the_writer_waits_for_room() {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use harness::{dir, options};
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
-use raft_log::{Log, OwnedRecord};
+use raft_log::{Log, Options, OwnedRecord, Space};
 
 fn entry(job: u64) -> OwnedBatch {
     let record = OwnedRecord {
@@ -46,8 +46,23 @@ fn patient() -> WriterOptions {
 
 /// A writer on a disk with room for the superblock and the two segments that are there.
 fn spawn(limits: WriterOptions) -> (SimDisk, Writer<SimDisk>, Receiver<Completion>) {
+    spawn_with(limits, false)
+}
+
+fn spawn_with(
+    limits: WriterOptions,
+    background: bool,
+) -> (SimDisk, Writer<SimDisk>, Receiver<Completion>) {
     let disk = SimDisk::new();
-    let (log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    let options = Options {
+        background,
+        ..options()
+    };
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options).unwrap();
+    // The next segment is there before the disk is full.
+    while disk.files().len() < 3 || log.space() == Space::Full {
+        std::thread::yield_now();
+    }
     disk.set_capacity(Some(8192 + 2 * 4096));
     let (told, tell) = channel();
     let writer = Writer::spawn_with(log, limits, move |done| {
@@ -175,4 +190,99 @@ fn the_disk_fills_up_while_one_waits_for_the_queue() {
     });
     assert_eq!(durable.last(), Some(job - 1));
     assert_eq!(left(&disk), (job - 1, true, None));
+}
+
+/// Who turns records away on the first word of a lack of room is told when there is room again, though nothing is written;
+/// until then it is not told that there might be.
+#[test]
+fn an_idle_writer_tells_when_there_is_room_again() {
+    for background in [false, true] {
+        let limits = WriterOptions {
+            settle_after: Duration::from_millis(1),
+            retry_full_after: Duration::from_millis(1),
+            ..WriterOptions::default()
+        };
+        let (disk, writer, tell) = spawn_with(limits, background);
+        let mut jobs = 0;
+        let mut full = false;
+        while !full {
+            jobs += 1;
+            writer.submit(entry(jobs)).unwrap();
+            full = match tell.recv().unwrap() {
+                Completion::Durable(commit) => commit.space == Space::Full,
+                Completion::Space(space) => space == Space::Full,
+                other => panic!("{other:?}"),
+            };
+        }
+        // It tries again and again, and still there is no room.
+        let before = disk.operations();
+        while disk.operations() < before + 50 {
+            std::thread::yield_now();
+        }
+        assert!(tell.try_iter().all(|done| match done {
+            Completion::Durable(commit) => commit.space == Space::Full,
+            _ => false,
+        }));
+        disk.set_capacity(None);
+        let told = tell.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(
+            matches!(told, Completion::Space(Space::Ready)),
+            "background {background}: {told:?}"
+        );
+        writer.close().unwrap();
+        assert_eq!(left(&disk).0, jobs);
+    }
+}
+
+/// One who stops submitting records when told can vote to the end of the reserve. A vote behind a record that finds no room
+/// waits with it: the order of units holds.
+#[test]
+fn votes_reach_the_reserve_only_at_the_head() {
+    let (disk, writer, tell) = spawn(patient());
+    let mut jobs = 0;
+    loop {
+        jobs += 1;
+        writer.submit(entry(jobs)).unwrap();
+        match tell.recv().unwrap() {
+            Completion::Durable(commit) if commit.space == Space::Full => break,
+            Completion::Durable(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let records = jobs;
+    let mut votes = 0;
+    let stuck = loop {
+        jobs += 1;
+        writer.submit(vote(jobs)).unwrap();
+        match tell.recv().unwrap() {
+            Completion::Durable(commit) => assert_eq!(commit.job, jobs),
+            Completion::Full { job } => break job,
+            other => panic!("{other:?}"),
+        }
+        votes += 1;
+    };
+    assert_eq!(stuck, jobs);
+    assert!(votes > 4096 / 8 / 56, "more than the reserve: {votes}");
+    assert!(matches!(writer.close(), Err(CloseError::Full { job, .. }) if job == stuck));
+    assert_eq!(left(&disk).0, records);
+
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    writer.submit(vote(waits + 1)).unwrap();
+    assert!(writer.purge(0), "the unit that waits is tried again");
+    writer.submit(vote(waits + 2)).unwrap();
+    assert!(tell.recv_timeout(Duration::from_millis(20)).is_err());
+    disk.set_capacity(None);
+    assert!(writer.purge(0));
+    let mut durable = waits - 1;
+    while durable < waits + 2 {
+        match tell.recv().unwrap() {
+            Completion::Durable(commit) => {
+                assert_eq!(commit.job, durable + commit.jobs);
+                durable = commit.job;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    writer.close().unwrap();
 }

@@ -34,6 +34,12 @@ pub(crate) struct Queue {
     bytes_max: usize,
 }
 
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
 /// What a wait ended with.
 pub(crate) enum Taken {
     Units,
