@@ -133,7 +133,7 @@ Example:
     /// Measures throughput and latency, and checks every answer
     ///
     /// Each client asks for the next thing when it has the answer to the last. Clients share a few connections. The keys are
-    /// new ones under bench/, and are deleted at the end. --timeout is for each request.
+    /// new ones under bench/, and are deleted at the end. Ctrl-C ends the measuring, and shows and cleans up all the same.
     #[command(
         after_help = "Example:\n  raft-cli bench --op put --clients 64 --seconds 10 --value-size 256"
     )]
@@ -257,6 +257,10 @@ pub(crate) struct BenchArgs {
     /// How many keys
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) keys: u32,
+    /// How long to wait for each request, such as 500ms or 1m; 5s, or RAFT_TIMEOUT, if not given
+    // Under the name of the global one, in whose place it stands here.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::args::{BenchArgs, DataCommand, Global};
 use crate::failure::Outcome;
+use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::{bench, read, status, write};
 
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// Whether the commands come from standard input, so that nothing else can.
     pub(crate) owns_stdin: bool,
+    pub(crate) interrupt: Interrupt,
 }
 
 impl Context {
@@ -37,6 +39,7 @@ impl Context {
                 deadline: Instant::now() + global.timeout,
                 output,
                 owns_stdin: false,
+                interrupt: Interrupt::default(),
             }),
             Err(error) => Err((error, output)),
         }

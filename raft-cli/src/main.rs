@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod context;
 mod failure;
+mod interrupt;
 mod output;
 mod read;
 mod shell;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, Command, Format};
+use crate::args::{Cli, Command, DataCommand, Format};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -57,6 +58,14 @@ fn main() -> ExitCode {
         Ok(context) => context,
         Err((error, mut output)) => return finish(Err(Failure::from(error)), &mut output),
     };
+    if matches!(
+        command,
+        Command::Shell | Command::Data(DataCommand::Bench(_))
+    ) && let Err(error) = context.interrupt.watch()
+    {
+        let failure = Failure::new(Exit::Other, format!("cannot watch for Ctrl-C: {error}"));
+        return finish(Err(failure), &mut context.output);
+    }
     drop(guard);
     let outcome = match command {
         Command::Data(command) => {

@@ -13,7 +13,7 @@ use rustyline::validate::Validator;
 use rustyline::{Editor, Helper};
 use tokio::runtime::Runtime;
 
-use crate::args::ShellLine;
+use crate::args::{DataCommand, ShellLine};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome};
 
@@ -129,7 +129,7 @@ fn run_line(runtime: &Runtime, context: &mut Context, line: &str) -> Result<Next
     match ShellLine::try_parse_from(&words) {
         Ok(ShellLine { command }) => {
             context.start();
-            runtime.block_on(context.run(command))?;
+            runtime.block_on(run_command(context, command))?;
         }
         Err(error) if !error.use_stderr() => {
             context.output.raw(error.render().to_string().as_bytes())?;
@@ -137,6 +137,26 @@ fn run_line(runtime: &Runtime, context: &mut Context, line: &str) -> Result<Next
         Err(error) => return Err(usage(&error)),
     }
     Ok(Next::Line)
+}
+
+/// At a prompt, Ctrl-C ends the command and not the shell.
+async fn run_command(context: &mut Context, command: DataCommand) -> Outcome {
+    let own_way = matches!(command, DataCommand::Bench(_));
+    if own_way || !io::stdin().is_terminal() {
+        return context.run(command).await;
+    }
+    let exit = match command {
+        DataCommand::Put(_) | DataCommand::Delete(_) | DataCommand::Cas(_) => Exit::Unknown,
+        _ => Exit::Other,
+    };
+    let caught = context.interrupt.catch();
+    tokio::select! {
+        outcome = context.run(command) => outcome,
+        () = caught.typed() => Err(Failure::new(exit, match exit {
+            Exit::Unknown => "interrupted; it may have been applied, or may yet be",
+            _ => "interrupted",
+        })),
+    }
 }
 
 /// The parser's words, without its own `error:` and without what does not fit one line.

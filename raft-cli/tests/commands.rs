@@ -594,3 +594,34 @@ fn bench_notices_wrong_answers() {
         ran.err
     );
 }
+
+#[test]
+fn ctrl_c_ends_a_bench_with_what_there_is_and_leaves_no_keys() {
+    for op in ["put", "mix"] {
+        let world = World::new(1);
+        let child = command()
+            .args(["-o", "json", "bench", "--op", op, "--seconds", "600"])
+            .args(["--warm-up", "0", "--keys", "20"])
+            .env("RAFT_ENDPOINTS", world.cluster.endpoints().join(","))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while world.cluster.store(raft_kv::store::Store::key_count) < 20 {
+            assert!(Instant::now() < deadline, "the bench wrote nothing");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let interrupted = std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(interrupted.success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+        let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(figures["interrupted"], json!(true));
+        assert_eq!(world.cluster.store(raft_kv::store::Store::key_count), 0);
+    }
+}

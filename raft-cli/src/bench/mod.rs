@@ -31,6 +31,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How many keys are written at once before a bench that reads them.
 const PRELOAD_AT_ONCE: usize = 256;
 
+/// How often the bar moves, and Ctrl-C is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What all clients of a run share.
 struct Run {
     args: BenchArgs,
@@ -40,12 +43,17 @@ struct Run {
     writes: AtomicU64,
     measuring: AtomicBool,
     stop: AtomicBool,
+    interrupted: AtomicBool,
     answered: AtomicU64,
 }
 
 impl Run {
     fn key(&self, number: u64) -> Bytes {
         Bytes::from(format!("{}{number:08}", self.prefix))
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     fn acknowledged(&self, key: u64) -> Option<&AtomicU64> {
@@ -60,7 +68,7 @@ pub(crate) async fn bench(context: &mut Context, args: BenchArgs) -> Outcome {
         .min(CONNECTIONS_MAX);
     let connections = args.connections.unwrap_or(default).clamp(1, args.clients);
     let options = Options {
-        timeout: context.timeout,
+        timeout: args.timeout.unwrap_or(context.timeout),
         ..Options::default()
     };
     let clients: Vec<Client> = (0..connections)
@@ -81,23 +89,38 @@ pub(crate) async fn bench(context: &mut Context, args: BenchArgs) -> Outcome {
         writes: AtomicU64::new(0),
         measuring: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        interrupted: AtomicBool::new(false),
         answered: AtomicU64::new(0),
     });
-    if run.args.op != BenchOp::Put {
-        preload(first, &run).await?;
-    }
-    let (tally, elapsed) = measure(&clients, &run).await;
+    let caught = context.interrupt.catch();
+    let watched = run.clone();
+    let watch = tokio::spawn(async move {
+        caught.typed().await;
+        watched.interrupted.store(true, Ordering::Relaxed);
+    });
+    let prepared = if run.args.op == BenchOp::Put {
+        Ok(())
+    } else {
+        preload(first, &run).await
+    };
+    let measured = match prepared {
+        Ok(()) => Ok(measure(&clients, &run).await),
+        Err(error) => Err(error),
+    };
     let cleaned = first
         .delete(KeyRange::Prefix(Bytes::from(run.prefix.clone())))
         .await;
+    watch.abort();
     for client in &clients {
         client.timeout(Duration::from_millis(250)).close().await;
     }
+    let (tally, elapsed) = measured?;
 
     let report = Report {
         args: &run.args,
         connections: clients.len(),
         elapsed,
+        interrupted: run.interrupted(),
         tally,
     };
     if context.output.is_json() {
@@ -105,40 +128,30 @@ pub(crate) async fn bench(context: &mut Context, args: BenchArgs) -> Outcome {
     } else {
         context.output.raw(report.text().as_bytes())?;
     }
-    let answered = Failure::answered;
-    if let Some(wrong) = report.tally.first_wrong {
-        return Err(answered(Failure::new(
-            Exit::Other,
-            format!("{} wrong answers; the first: {wrong}", report.tally.wrong),
-        )));
-    }
-    if report.tally.puts + report.tally.gets == 0 {
-        let why = report
-            .tally
-            .first_error
-            .unwrap_or_else(|| "too little time".to_owned());
-        return Err(answered(Failure::new(
-            Exit::Unavailable,
-            format!("no request was answered: {why}"),
-        )));
+    if let Some(failure) = report.failure() {
+        return Err(failure.answered());
     }
     cleaned.map(|_| ()).map_err(|error| {
         let message = format!(
             "the keys under {} could not be deleted: {error}",
             run.prefix
         );
-        answered(Failure::new(Exit::Other, message))
+        Failure::new(Exit::Other, message).answered()
     })
 }
 
-/// Writes every key once.
+/// Writes every key once. When it returns, no write is under way any more that could come after the cleaning up.
 async fn preload(client: &Client, run: &Arc<Run>) -> Result<(), WriteError> {
     let mut writes = JoinSet::new();
+    let mut failed = None;
     for key in 0..u64::from(run.args.keys) {
         if writes.len() >= PRELOAD_AT_ONCE
-            && let Some(Ok(result)) = writes.join_next().await
+            && let Some(Ok(Err(error))) = writes.join_next().await
         {
-            result?;
+            failed = Some(error);
+        }
+        if failed.is_some() || run.interrupted() {
+            break;
         }
         let (client, run) = (client.clone(), run.clone());
         writes.spawn(async move {
@@ -150,11 +163,11 @@ async fn preload(client: &Client, run: &Arc<Run>) -> Result<(), WriteError> {
         });
     }
     while let Some(result) = writes.join_next().await {
-        if let Ok(result) = result {
-            result?;
+        if let Ok(Err(error)) = result {
+            failed.get_or_insert(error);
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 async fn put(client: &Client, run: &Run, key: u64) -> Result<u64, WriteError> {
@@ -168,7 +181,10 @@ async fn measure(clients: &[Client], run: &Arc<Run>) -> (Tally, Duration) {
     for (number, client) in (0..run.args.clients).zip(clients.iter().cycle()) {
         loops.spawn(client_loop(client.clone(), run.clone(), u64::from(number)));
     }
-    sleep(Duration::from_secs(run.args.warm_up)).await;
+    let warm = Instant::now() + Duration::from_secs(run.args.warm_up);
+    while !run.interrupted() && Instant::now() < warm {
+        sleep(LOOK_EVERY.min(warm - Instant::now())).await;
+    }
     run.measuring.store(true, Ordering::Relaxed);
     let begun = Instant::now();
     show_progress(run, begun).await;
@@ -196,8 +212,8 @@ async fn show_progress(run: &Run, begun: Instant) {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {msg}") {
         bar.set_style(style);
     }
-    while Instant::now() < until {
-        sleep(Duration::from_millis(100).min(until - Instant::now())).await;
+    while !run.interrupted() && Instant::now() < until {
+        sleep(LOOK_EVERY.min(until - Instant::now())).await;
         let elapsed = begun.elapsed();
         let rate = run.answered.load(Ordering::Relaxed) as f64 / elapsed.as_secs_f64().max(0.1);
         bar.set_position(u64::try_from(elapsed.as_millis() / 100).unwrap_or_default());
@@ -231,7 +247,10 @@ async fn client_loop(client: Client, run: Arc<Run>, number: u64) -> Tally {
         };
         if !answered {
             sleep(PAUSE).await;
-        } else if counts_before && run.measuring.load(Ordering::Relaxed) {
+            continue;
+        }
+        tally.succeeded += 1;
+        if counts_before && run.measuring.load(Ordering::Relaxed) {
             tally.record(begun.elapsed());
             run.answered.fetch_add(1, Ordering::Relaxed);
             if puts {

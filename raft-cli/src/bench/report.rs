@@ -1,11 +1,13 @@
 //! What came of a bench: figures as text and as JSON.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
+use crate::failure::{Exit, Failure};
 
 /// Latencies up to ten minutes, to three digits.
 const LATENCY_MAX_US: u64 = 600_000_000;
@@ -16,6 +18,8 @@ pub(super) struct Tally {
     pub(super) latencies: Histogram<u64>,
     pub(super) puts: u64,
     pub(super) gets: u64,
+    /// Requests that were answered, also before it counted.
+    pub(super) succeeded: u64,
     /// Requests that surely did nothing.
     pub(super) errors: u64,
     /// Writes that may have been applied.
@@ -34,6 +38,7 @@ impl Tally {
                 .expect("bounds that are fixed and valid"),
             puts: 0,
             gets: 0,
+            succeeded: 0,
             errors: 0,
             unknown: 0,
             wrong: 0,
@@ -69,6 +74,7 @@ impl Tally {
             .expect("the same bounds");
         self.puts += other.puts;
         self.gets += other.gets;
+        self.succeeded += other.succeeded;
         self.errors += other.errors;
         self.unknown += other.unknown;
         self.wrong += other.wrong;
@@ -82,6 +88,7 @@ pub(super) struct Report<'a> {
     pub(super) args: &'a BenchArgs,
     pub(super) connections: usize,
     pub(super) elapsed: Duration,
+    pub(super) interrupted: bool,
     pub(super) tally: Tally,
 }
 
@@ -98,10 +105,49 @@ impl Report<'_> {
         self.tally.latencies.value_at_quantile(quantile)
     }
 
+    /// Why these figures say nothing good, if so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let tally = &self.tally;
+        if let Some(wrong) = &tally.first_wrong {
+            let count = counted(tally.wrong, "wrong answer");
+            return Some(Failure::new(
+                Exit::Other,
+                format!("{count}; the first: {wrong}"),
+            ));
+        }
+        let failed = tally.errors + tally.unknown;
+        let exit = if tally.unknown == 0 {
+            Exit::Unavailable
+        } else {
+            Exit::Other
+        };
+        let why = tally.first_error.as_deref();
+        if self.ops() == 0 && !(self.interrupted && failed == 0) {
+            let why = why.unwrap_or("too little time");
+            return Some(Failure::new(
+                exit,
+                format!("no request was answered while it was measured: {why}"),
+            ));
+        }
+        (failed > tally.succeeded).then(|| {
+            let all = failed + tally.succeeded;
+            Failure::new(
+                exit,
+                format!(
+                    "only {} of {} requests succeeded, so the figures say little; the first error: {}",
+                    tally.succeeded,
+                    all,
+                    why.unwrap_or_default()
+                ),
+            )
+        })
+    }
+
     pub(super) fn json(&self) -> Value {
         let Report { args, tally, .. } = self;
         json!({
             "op": args.op.name(),
+            "interrupted": self.interrupted,
             "clients": args.clients,
             "connections": self.connections,
             "value_size": args.value_size,
@@ -126,18 +172,23 @@ impl Report<'_> {
     pub(super) fn text(&self) -> String {
         let Report { args, tally, .. } = self;
         let mut out = format!(
-            "{} {} by {} clients over {} connections in {:.1} s, values of {} bytes, {} keys\n",
+            "{} {} by {} over {} in {:.1} s{}, values of {} bytes, {}\n",
             self.ops(),
             match args.op {
                 crate::args::BenchOp::Put => "puts",
                 crate::args::BenchOp::Get => "linearizable gets",
                 crate::args::BenchOp::Mix => "puts and linearizable gets",
             },
-            args.clients,
-            self.connections,
+            counted(args.clients, "client"),
+            counted(self.connections, "connection"),
             self.elapsed.as_secs_f64(),
+            if self.interrupted {
+                ", when it was interrupted"
+            } else {
+                ""
+            },
             args.value_size,
-            args.keys,
+            counted(args.keys, "key"),
         );
         out.push_str(&format!("{:.0} per second\n\n", self.ops_per_second()));
         for (name, quantile) in [
@@ -161,7 +212,10 @@ impl Report<'_> {
             ..
         } = tally;
         out.push_str(&format!(
-            "\n{errors} errors, {unknown} unknown outcomes, {wrong} wrong answers\n"
+            "\n{}, {}, {}\n",
+            counted(*errors, "error"),
+            counted(*unknown, "unknown outcome"),
+            counted(*wrong, "wrong answer")
         ));
         if let Some(error) = &tally.first_error {
             out.push_str(&format!("first error: {error}\n"));
@@ -207,6 +261,15 @@ impl Report<'_> {
     }
 }
 
+/// A number and what it counts, in the plural where it is not one.
+fn counted(number: impl TryInto<u64> + Display, what: &str) -> String {
+    let text = format!("{number} {what}");
+    match number.try_into() {
+        Ok(1) => text,
+        _ => text + "s",
+    }
+}
+
 fn micros(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} us"),
@@ -230,6 +293,7 @@ mod tests {
             warm_up: 0,
             value_size: 256,
             keys: 10,
+            timeout: None,
         };
         let mut tally = Tally::new();
         for micros in [100, 100, 100, 300] {
@@ -243,6 +307,7 @@ mod tests {
             args: &args,
             connections: 1,
             elapsed: Duration::from_secs(2),
+            interrupted: false,
             tally,
         };
         let json = report.json();
@@ -254,5 +319,43 @@ mod tests {
         let text = report.text();
         assert!(text.contains("64 us .. 128 us           3 ####"), "{text}");
         assert!(text.contains("first error: gone"), "{text}");
+        assert!(
+            text.starts_with("4 puts by 2 clients over 1 connection in 2.0 s"),
+            "{text}"
+        );
+        assert!(text.contains("\n0 errors, 1 unknown outcome, 0 wrong answers\n"));
+    }
+
+    #[test]
+    fn figures_of_mostly_failed_requests_are_a_failure() {
+        let args = BenchArgs {
+            op: BenchOp::Put,
+            clients: 2,
+            connections: None,
+            seconds: 2,
+            warm_up: 0,
+            value_size: 256,
+            keys: 10,
+            timeout: None,
+        };
+        let exit = |succeeded, errors, unknown, interrupted| {
+            let mut tally = Tally::new();
+            (tally.succeeded, tally.puts) = (succeeded, succeeded);
+            (tally.errors, tally.unknown) = (errors, unknown);
+            let report = Report {
+                args: &args,
+                connections: 1,
+                elapsed: Duration::from_secs(2),
+                interrupted,
+                tally,
+            };
+            report.failure().map(|failure| failure.exit)
+        };
+        assert_eq!(exit(10, 10, 0, false), None);
+        assert_eq!(exit(10, 11, 0, false), Some(Exit::Unavailable));
+        assert_eq!(exit(10, 9, 2, false), Some(Exit::Other));
+        assert_eq!(exit(0, 0, 0, false), Some(Exit::Unavailable));
+        assert_eq!(exit(0, 3, 0, true), Some(Exit::Unavailable));
+        assert_eq!(exit(0, 0, 0, true), None);
     }
 }
