@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::command::{self, Command, Which};
 use super::{complain, say};
-use crate::local::{LocalCluster, NodeState};
+use crate::local::{Client, LocalCluster, NodeState, wait_for};
 
 /// How often it is looked whether a node has ended by itself, or Ctrl-C was typed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,6 +31,10 @@ pub(super) struct Session {
     pub(super) cluster: LocalCluster,
     /// Set by Ctrl-C and its like.
     interrupted: Arc<AtomicBool>,
+    /// Whether `wait leader` leaves room for other commands.
+    takes_commands_meanwhile: bool,
+    /// What such a `wait leader` finds out.
+    waiting: Option<Receiver<Result<u8>>>,
 }
 
 impl Session {
@@ -38,6 +42,8 @@ impl Session {
         Session {
             cluster,
             interrupted,
+            takes_commands_meanwhile: false,
+            waiting: None,
         }
     }
 
@@ -73,8 +79,10 @@ impl Session {
 
     /// Carries out commands as they come. Mistakes are said, and it goes on.
     pub(super) fn run_interactive(&mut self, lines: &Receiver<String>) -> Result<()> {
+        self.takes_commands_meanwhile = io::stdin().is_terminal();
         while !self.told_to_stop() {
             self.report_ended()?;
+            self.report_leader();
             match lines.recv_timeout(LOOK_EVERY) {
                 Ok(line) => match self.carry_out(&line) {
                     Ok(Next::Go) => {}
@@ -196,27 +204,46 @@ impl Session {
         }
     }
 
+    /// `wait leader`: on a terminal other commands go on meanwhile, since one of them may be what a leader needs. From a
+    /// script or a pipe, what follows is meant for when there is a leader.
     fn wait_leader(&mut self) -> Result<()> {
-        let begun = Instant::now();
+        ensure!(self.waiting.is_none(), "it is being waited for already");
+        let within = LEADER_WITHIN.as_secs();
+        let outcome = seek_leader(self.cluster.client());
+        if self.takes_commands_meanwhile {
+            complain(&format!(
+                "waiting for a leader, up to {within} s; commands are taken meanwhile"
+            ));
+            self.waiting = Some(outcome);
+            return Ok(());
+        }
+        complain(&format!("waiting for a leader, up to {within} s"));
         loop {
-            let client = self.cluster.client().with_timeout(Duration::from_secs(2));
-            let attempt = client.acknowledged_write().and_then(|()| client.leader());
+            match outcome.recv_timeout(LOOK_EVERY) {
+                Ok(outcome) => return say_leader(outcome),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("the search for a leader ended"),
+            }
             if self.told_to_stop() {
                 bail!("interrupted");
             }
             self.report_ended()?;
-            match attempt {
-                Ok(id) => {
-                    say(&format!("n{id} leads"));
-                    return Ok(());
-                }
-                Err(error) if begun.elapsed() > LEADER_WITHIN => {
-                    return Err(
-                        error.context(format!("no leader within {} s", LEADER_WITHIN.as_secs()))
-                    );
-                }
-                Err(_) => {}
-            }
+        }
+    }
+
+    /// Says what became of a `wait leader`, once it is known.
+    fn report_leader(&mut self) {
+        let Some(waiting) = &self.waiting else {
+            return;
+        };
+        let outcome = match waiting.try_recv() {
+            Ok(outcome) => outcome,
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err(anyhow!("the search for a leader ended")),
+        };
+        self.waiting = None;
+        if let Err(error) = say_leader(outcome) {
+            complain(&format!("error: {error:#}"));
         }
     }
 
@@ -271,4 +298,25 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Looks for a leader that acknowledges a write, on a thread of its own, and tells once it has one or gives up.
+fn seek_leader(client: Client) -> Receiver<Result<u8>> {
+    let (sender, found) = mpsc::channel();
+    let client = client.with_timeout(Duration::from_secs(2));
+    thread::spawn(move || {
+        let what = "a leader that acknowledges a write";
+        let outcome = wait_for(what, LEADER_WITHIN, || {
+            client.acknowledged_write()?;
+            client.leader()
+        });
+        // Nobody waits any more where the command has ended meanwhile.
+        let _ = sender.send(outcome);
+    });
+    found
+}
+
+fn say_leader(outcome: Result<u8>) -> Result<()> {
+    say(&format!("n{} leads", outcome?));
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::wait_for;
@@ -59,13 +59,12 @@ impl Answer {
     /// # Errors
     /// When the status is not 0; the message holds the status and standard error.
     pub fn success(self) -> Result<String> {
-        ensure!(
-            self.status == Some(0),
-            "raft-cli ended with status {:?}: {}",
-            self.status,
-            self.stderr.trim_end()
-        );
-        Ok(self.stdout)
+        let said = self.stderr.trim_end();
+        match self.status {
+            Some(0) => Ok(self.stdout),
+            Some(status) => bail!("raft-cli ended with status {status}: {said}"),
+            None => bail!("a signal ended raft-cli: {said}"),
+        }
     }
 }
 
@@ -300,4 +299,22 @@ fn run_to_end(command: &mut Command, within: Duration) -> Result<Answer> {
         stdout,
         stderr,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_said_with_its_status_and_words() {
+        let answer = |status| Answer {
+            status,
+            stdout: "out".to_owned(),
+            stderr: "error: no\n".to_owned(),
+        };
+        let said = |status| answer(status).success().unwrap_err().to_string();
+        assert_eq!(answer(Some(0)).success().unwrap(), "out");
+        assert_eq!(said(Some(6)), "raft-cli ended with status 6: error: no");
+        assert_eq!(said(None), "a signal ended raft-cli: error: no");
+    }
 }
