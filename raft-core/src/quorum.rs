@@ -1,8 +1,6 @@
 //! What a majority is: the only place that counts one. In a joint configuration a decision needs a majority of each half
 //! (paper §6).
 
-use alloc::vec::Vec;
-
 use crate::membership::Membership;
 use crate::types::NodeId;
 
@@ -21,7 +19,12 @@ pub(crate) enum Tally {
 /// asked of rounds.
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
     let half = |voters: &[NodeId]| {
-        let mut values: Vec<u64> = voters.iter().map(|&node| value(node)).collect();
+        // On the stack: this runs at every acknowledgement.
+        let mut values = [0; Membership::MEMBERS_MAX];
+        let values = values.get_mut(..voters.len())?;
+        for (slot, &node) in values.iter_mut().zip(voters) {
+            *slot = value(node);
+        }
         values.sort_unstable();
         // Of 2k + 1 values the middle one is reached by k + 1; of 2k the lower middle one is.
         values.get(voters.len().saturating_sub(1) / 2).copied()
@@ -66,6 +69,7 @@ mod tests {
     use super::*;
     use crate::types::{Incarnation, MemberId};
     use alloc::vec;
+    use alloc::vec::Vec;
     use bytes::Bytes;
     use proptest::prelude::*;
 
