@@ -119,7 +119,8 @@ impl SimDisk {
         self.state().read_faults.insert(read);
     }
 
-    /// Limits the bytes of all files together; `None` lifts the limit.
+    /// Limits the bytes of all files together; `None` lifts the limit. Only what makes a file longer can meet it, and then
+    /// half of the write is done all the same.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }

@@ -198,31 +198,31 @@ fn the_disk_fills_up_while_one_waits_for_the_queue() {
 fn an_idle_writer_tells_when_there_is_room_again() {
     for background in [false, true] {
         let limits = WriterOptions {
+            // One unit a commit: a larger one might want a segment of its own.
+            commit_bytes_max: 1,
             settle_after: Duration::from_millis(1),
             retry_full_after: Duration::from_millis(1),
             ..WriterOptions::default()
         };
         let (disk, writer, tell) = spawn_with(limits, background);
-        let mut jobs = 0;
-        let mut full = false;
-        while !full {
-            jobs += 1;
-            writer.submit(entry(jobs)).unwrap();
-            full = match tell.recv().unwrap() {
-                Completion::Durable(commit) => commit.space == Space::Full,
-                Completion::Space(space) => space == Space::Full,
+        // They reach into the second segment and do not fill it; there is no room for a third.
+        let jobs = 12;
+        (1..=jobs).for_each(|job| writer.submit(entry(job)).unwrap());
+        let (mut durable, mut space) = (0, Space::Ready);
+        while (durable, space) != (jobs, Space::Full) {
+            match tell.recv_timeout(Duration::from_secs(60)).unwrap() {
+                Completion::Durable(commit) => (durable, space) = (commit.job, commit.space),
+                Completion::Space(told) => space = told,
                 other => panic!("{other:?}"),
-            };
+            }
         }
         // It tries again and again, and still there is no room.
         let before = disk.operations();
         while disk.operations() < before + 50 {
             std::thread::yield_now();
         }
-        assert!(tell.try_iter().all(|done| match done {
-            Completion::Durable(commit) => commit.space == Space::Full,
-            _ => false,
-        }));
+        let told: Vec<_> = tell.try_iter().collect();
+        assert!(told.is_empty(), "background {background}: {told:?}");
         disk.set_capacity(None);
         let told = tell.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(

@@ -217,10 +217,12 @@ impl State {
         result
     }
 
+    /// What is written in place needs no room, even while files take more than there is.
     fn room_for(&self, inode: u64, end: u64) -> bool {
         let Some(capacity) = self.capacity else {
             return true;
         };
+        let growth = end.saturating_sub(self.live(inode).len() as u64);
         let len = |inode: &u64| self.live(*inode).len() as u64;
         let used: u64 = self
             .dirs
@@ -228,7 +230,7 @@ impl State {
             .flat_map(|dir| dir.live.values())
             .map(len)
             .sum();
-        used + end.saturating_sub(len(&inode)) <= capacity
+        growth == 0 || used + growth <= capacity
     }
 
     /// Makes those pending changes durable that `chosen` says.
