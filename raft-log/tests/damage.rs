@@ -299,3 +299,73 @@ fn a_read_verifies() {
         "{error}"
     );
 }
+
+/// The limit of what can be told from a torn write, as the README states it: nothing whole is left behind the damage. One page
+/// of zeros takes the end of a batch and all of the small one behind it; with a single record left, it is found.
+#[test]
+fn damage_to_the_very_end_looks_torn() {
+    let segment = dir().join("00000000000000000001.seg");
+    // Batches of one record: the third and fourth are small, and end the log.
+    let build = |settle: bool, close: bool| {
+        let disk = SimDisk::new();
+        let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+        let mut starts = Vec::new();
+        for (index, len) in (1..).zip([500, 500, 10, 10]) {
+            let payload = vec![index as u8; len];
+            log.commit(Batch::new().append(Record {
+                index,
+                term: 1,
+                kind: 0,
+                payload: &payload,
+            }))
+            .unwrap();
+            disk.rot(&segment, |bytes| {
+                let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+                starts.push(last + 1 - len);
+            });
+        }
+        if settle {
+            log.settle().unwrap();
+        }
+        if close {
+            log.close().unwrap();
+        }
+        disk.kill();
+        (disk, starts)
+    };
+    // Zeros from the payload of one batch to the end of that of another; the last index left, or that it was found.
+    let zeroed = |(disk, starts): (SimDisk, Vec<usize>), from: usize, to: Option<usize>| {
+        disk.rot(&segment, |bytes| {
+            let end = to.map_or(bytes.len(), |to| starts[to - 1] + 10);
+            bytes[starts[from - 1]..end].fill(0);
+        });
+        match Log::open_with(disk, &dir(), options()) {
+            Ok((_, recovery)) => {
+                // Nothing but the head of the first one is left of what was lost.
+                assert!(
+                    recovery
+                        .cut
+                        .is_some_and(|cut| cut.bytes <= 48 && cut.records == 0)
+                );
+                Ok(recovery.last_index)
+            }
+            Err(OpenError::Corrupt { index, .. }) => Err(index),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let (crashed, settled, closed) = ((false, false), (true, false), (false, true));
+    let build = |(settle, close)| build(settle, close);
+    assert_eq!(zeroed(build(crashed), 4, None), Ok(3), "the last batch");
+    assert_eq!(zeroed(build(crashed), 2, None), Ok(1), "three batches");
+    assert_eq!(zeroed(build(crashed), 2, Some(3)), Err(Some(2)), "one left");
+    assert_eq!(zeroed(build(settled), 4, Some(4)), Err(Some(4)));
+    assert_eq!(zeroed(build(settled), 3, None), Ok(2), "the settling too");
+    assert_eq!(zeroed(build(closed), 4, None), Err(Some(4)));
+    assert_eq!(zeroed(build(closed), 2, None), Err(Some(2)));
+
+    // With the heads too: as if the last two had never been written.
+    let (disk, starts) = build(crashed);
+    disk.rot(&segment, |bytes| bytes[starts[2] - 48..].fill(0));
+    let (_, recovery) = Log::open_with(disk, &dir(), options()).unwrap();
+    assert_eq!((recovery.last_index, recovery.cut), (2, None));
+}
