@@ -96,7 +96,8 @@ impl<F: Files> Log<F> {
     ///
     /// Every batch says so of the batches before it; for the last one nobody does until the next. Until then, damage to
     /// that last batch cannot be told from a write torn by a crash. A caller that falls idle calls this (the
-    /// [`Writer`](crate::writer::Writer) does).
+    /// [`Writer`](crate::writer::Writer) does). It is a record right behind the batch: damage that takes both, and so all to
+    /// the end of the log, still looks torn. Only [`Log::close`] puts an end to that.
     ///
     /// # Errors
     /// As [`Log::commit`].
@@ -243,7 +244,9 @@ impl<F: Files> Log<F> {
     /// Switches to the next segment if the batch does not fit into this one.
     ///
     /// The last part of a segment is a reserve: on a full disk, batches without entries (votes, truncations, purges) may
-    /// still use it, so that a node can take part in an election, and free space.
+    /// still use it, so that a node can take part in an election, and free space. It is for who asks: a
+    /// [`Writer`](crate::writer::Writer) keeps the order of its units, so that behind one with entries none gets here.
+    /// A batch that begins a new segment may fill it to its end: a reserve is kept from what comes second.
     fn make_room(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
         let size = u64::from(self.active.header.size);
         let end = u64::from(self.end.offset) + batch.bytes();
