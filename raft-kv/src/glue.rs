@@ -10,10 +10,17 @@ use raft_core::{
 };
 use raft_log::OwnedRecord;
 use raft_log::writer::OwnedBatch;
+use raft_net_tcp::Versions;
 
 use crate::node::FormedDisk;
 use crate::node::formation::{FormationMessage, Formed, Founders, Hello};
 use crate::wire::{self, DecodeError, Formation, Metadata};
+
+/// The versions of the protocol that this release speaks, as the handshake says them.
+pub(crate) const PROTOCOL: Versions = Versions {
+    min: wire::PROTOCOL_MIN,
+    max: wire::PROTOCOL_MAX,
+};
 
 /// The kind of a record that holds a membership, as [`wire::encode_payload`] gives it.
 const MEMBERSHIP_KIND: u8 = 2;

@@ -5,19 +5,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use raft_net_tcp::{
-    ClusterId, Config, Dial, Frame, Identity, Local, Role, SendError, Sender, Versions,
-};
+use raft_net_tcp::{ClusterId, Config, Dial, Frame, Identity, Local, Role, SendError, Sender};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::machine::{Ask, ConnectionId, End, Machine, NotSent, Output, RequestKey, Time};
 use crate::api::{Request, Response};
-use crate::wire;
+use crate::{glue, wire};
 
-/// The version of requests and responses that this client speaks.
-const PROTOCOL: Versions = Versions { min: 1, max: 1 };
 /// How many submissions, or batches of frames, are taken before anything is sent.
 const BATCH_MAX: usize = 512;
 /// Batches of frames that may wait for the driver; a connection stops reading when they do.
@@ -131,12 +127,12 @@ impl Driver {
             Event::Frames(connection, frames) => {
                 for frame in frames {
                     if let Err(reason) = self.on_frame(now, connection, frame) {
-                        self.end_connection(now, connection, &reason);
-                        return;
+                        self.give_up(now, connection, &reason);
+                        break;
                     }
                 }
             }
-            Event::Down(connection, reason) => self.end_connection(now, connection, &reason),
+            Event::Down(connection, reason) => self.on_down(now, connection, &reason),
         }
         self.act(now);
     }
@@ -160,8 +156,16 @@ impl Driver {
         Ok(())
     }
 
-    /// What surely never left this process is given back to the machine as such, before the rest is lost.
-    fn end_connection(&mut self, now: Time, connection: ConnectionId, reason: &str) {
+    /// Ends a connection that is still open. What is queued on it is sent yet before it closes, so all of it may arrive.
+    fn give_up(&mut self, now: Time, connection: ConnectionId, reason: &str) {
+        if self.connections.remove(&connection).is_some() {
+            self.machine.disconnected(now, connection, reason);
+        }
+    }
+
+    /// A connection has closed, so what is still queued never leaves this process: that is given back to the machine as
+    /// not sent, before the rest is lost.
+    fn on_down(&mut self, now: Time, connection: ConnectionId, reason: &str) {
         if let Some(open) = self.connections.remove(&connection) {
             for request_id in open.sender.as_ref().map(Sender::unsent).unwrap_or_default() {
                 self.machine.not_sent(now, request_id, NotSent::Later);
@@ -230,7 +234,9 @@ impl Driver {
             cluster: ClusterId(cluster),
             ..Identity::default()
         };
-        let dial = Dial::new(config, Role::Client, move || Local::new(PROTOCOL, identity));
+        let dial = Dial::new(config, Role::Client, move || {
+            Local::new(glue::PROTOCOL, identity)
+        });
         let events = self.event_sender.clone();
         let task = tokio::spawn(async move {
             let down = receive(connection, &dial, &address, &events).await;

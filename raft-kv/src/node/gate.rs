@@ -8,13 +8,10 @@ use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use raft_core::{Identity, MemberId, NodeId};
-use raft_net_tcp::{Hello, Local, Policy, Refusal, Role, Versions};
+use raft_net_tcp::{Hello, Local, Policy, Refusal, Role};
 
 use super::formation::Founders;
 use crate::glue;
-
-/// The versions of the protocol between nodes, and between clients and nodes, that this release speaks.
-pub(crate) const PROTOCOL: Versions = Versions { min: 1, max: 1 };
 
 /// The code of a refusal that says: that node is no member.
 const NOT_A_MEMBER: u16 = 1;
@@ -51,7 +48,7 @@ impl Gate {
 
     /// What to say of this node.
     pub(crate) fn local(&self) -> Local {
-        Local::new(PROTOCOL, glue::identity_to_net(self.state().identity))
+        Local::new(glue::PROTOCOL, glue::identity_to_net(self.state().identity))
     }
 
     /// The node has learnt its cluster, or who belongs to it.

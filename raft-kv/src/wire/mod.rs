@@ -29,6 +29,11 @@ pub mod kind {
     pub const RESPONSE: u8 = 17;
 }
 
+/// The oldest version of the protocol between nodes, and between clients and nodes, that this release speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+/// The newest.
+pub const PROTOCOL_MAX: u16 = 1;
+
 /// How many entries one append may carry. The core's `batch_bytes_max` counts at least 32 bytes for each: up to 4 MiB of it
 /// stay below this.
 pub const ENTRIES_MAX: usize = 1 << 17;
