@@ -79,7 +79,7 @@ pub(crate) enum Command {
     ///
     /// The commands are those of raft-cli without the options that stand before them; quotes work as in a Unix shell, and a
     /// line that begins with # is skipped. All of them share one session. --timeout is for each line. At a prompt there is
-    /// history and completion; `exit` or Ctrl-D leaves.
+    /// history and completion; Ctrl-C ends a command, `exit` or Ctrl-D leaves.
     #[command(after_help = "Example:\n  printf 'put a 1\\nget a\\n' | raft-cli shell")]
     Shell,
     /// Prints a script that makes your shell complete raft-cli's commands

@@ -229,12 +229,12 @@ fn unavailable(failure: &ClientFailure, message: String) -> Failure {
         Some(
             "without a leader nothing works: a majority of the members must run and reach each other; see `raft-cli status`",
         )
-    } else if some(|answer| matches!(answer, EndpointAnswer::Unreachable(_))) {
-        Some("is the cluster running there? --endpoints or RAFT_ENDPOINTS names other addresses")
-    } else {
+    } else if some(|answer| matches!(answer, EndpointAnswer::Silent | EndpointAnswer::Connecting)) {
         Some(
             "nobody answered in time: is --timeout long enough, and the cluster running there (--endpoints or RAFT_ENDPOINTS)?",
         )
+    } else {
+        Some("is the cluster running there? --endpoints or RAFT_ENDPOINTS names other addresses")
     };
     Failure {
         hint,
@@ -336,7 +336,7 @@ mod tests {
             (EndpointAnswer::Connecting, "is --timeout long enough"),
         ];
         for (answer, hint) in cases {
-            let endpoints = [EndpointAnswer::Connecting, answer]
+            let endpoints = [EndpointAnswer::Unreachable(String::new()), answer]
                 .into_iter()
                 .map(|answer| EndpointReport {
                     address: "a:1".to_owned(),

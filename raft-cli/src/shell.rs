@@ -149,10 +149,13 @@ async fn run_command(context: &mut Context, command: DataCommand) -> Outcome {
         DataCommand::Put(_) | DataCommand::Delete(_) | DataCommand::Cas(_) => Exit::Unknown,
         _ => Exit::Other,
     };
+    let endless = matches!(&command, DataCommand::Status(args) if args.watch);
     let caught = context.interrupt.catch();
     tokio::select! {
         outcome = context.run(command) => outcome,
-        () = caught.typed() => Err(Failure::new(exit, match exit {
+        // It has no other end.
+        () = caught.typed(), if endless => Ok(()),
+        () = caught.typed(), if !endless => Err(Failure::new(exit, match exit {
             Exit::Unknown => "interrupted; it may have been applied, or may yet be",
             _ => "interrupted",
         })),

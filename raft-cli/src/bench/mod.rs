@@ -247,10 +247,7 @@ async fn client_loop(client: Client, run: Arc<Run>, number: u64) -> Tally {
         };
         if !answered {
             sleep(PAUSE).await;
-            continue;
-        }
-        tally.succeeded += 1;
-        if counts_before && run.measuring.load(Ordering::Relaxed) {
+        } else if counts_before && run.measuring.load(Ordering::Relaxed) {
             tally.record(begun.elapsed());
             run.answered.fetch_add(1, Ordering::Relaxed);
             if puts {

@@ -18,8 +18,6 @@ pub(super) struct Tally {
     pub(super) latencies: Histogram<u64>,
     pub(super) puts: u64,
     pub(super) gets: u64,
-    /// Requests that were answered, also before it counted.
-    pub(super) succeeded: u64,
     /// Requests that surely did nothing.
     pub(super) errors: u64,
     /// Writes that may have been applied.
@@ -38,7 +36,6 @@ impl Tally {
                 .expect("bounds that are fixed and valid"),
             puts: 0,
             gets: 0,
-            succeeded: 0,
             errors: 0,
             unknown: 0,
             wrong: 0,
@@ -74,7 +71,6 @@ impl Tally {
             .expect("the same bounds");
         self.puts += other.puts;
         self.gets += other.gets;
-        self.succeeded += other.succeeded;
         self.errors += other.errors;
         self.unknown += other.unknown;
         self.wrong += other.wrong;
@@ -129,13 +125,13 @@ impl Report<'_> {
                 format!("no request was answered while it was measured: {why}"),
             ));
         }
-        (failed > tally.succeeded).then(|| {
-            let all = failed + tally.succeeded;
+        (failed > self.ops()).then(|| {
+            let all = failed + self.ops();
             Failure::new(
                 exit,
                 format!(
                     "only {} of {} requests succeeded, so the figures say little; the first error: {}",
-                    tally.succeeded,
+                    self.ops(),
                     all,
                     why.unwrap_or_default()
                 ),
@@ -340,7 +336,7 @@ mod tests {
         };
         let exit = |succeeded, errors, unknown, interrupted| {
             let mut tally = Tally::new();
-            (tally.succeeded, tally.puts) = (succeeded, succeeded);
+            tally.puts = succeeded;
             (tally.errors, tally.unknown) = (errors, unknown);
             let report = Report {
                 args: &args,
