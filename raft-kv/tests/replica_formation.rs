@@ -10,7 +10,7 @@ mod replica_harness;
 
 use raft_core::{Incarnation, NodeId};
 use raft_kv::node::formation::FormationError;
-use raft_kv::node::replica::{Fatal, NotDone, WriteFailure};
+use raft_kv::node::replica::{Fatal, NotDone, Notice, WriteFailure};
 use replica_harness::{Answer, ELECTION_TICKS, World, founders};
 
 /// Every order of these.
@@ -298,4 +298,26 @@ fn a_late_founder_takes_over_what_the_others_formed_with_its_promise() {
     world.elect();
     let members = world.replica(3).status().unwrap().membership;
     assert!(members.contains(world.replica(3).identity().member));
+}
+
+#[test]
+fn a_wiped_node_that_asks_and_asks_is_reported_once_by_each() {
+    let mut world = two_of_three(2);
+    world.start(3);
+    world.run(5);
+    for incarnation in [2002, 2003] {
+        world.wipe(2);
+        // It hears nobody, so that it goes on asking.
+        world.cut.extend([(1, 2), (3, 2)]);
+        world.notices.clear();
+        world.start(2);
+        world.run(10 * ELECTION_TICKS);
+        for node in [1, 3] {
+            let told = |(at, notice): &&(u64, Notice)| {
+                matches!(notice, Notice::Wiped { now, .. }
+                    if *at == node && now.incarnation == Incarnation(incarnation))
+            };
+            assert_eq!(world.notices.iter().filter(told).count(), 1, "node {node}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use raft_core::{Boot, Config, Incarnation, Index, LogId, MemberId, NodeId, RoleN
 use raft_kv::glue;
 use raft_kv::node::formation::{FormationMessage, Founders};
 use raft_kv::node::replica::{
-    Action, Fatal, Freshness, ReadRequest, Replica, ReplicaConfig, Start, WriteFailure,
+    Action, Fatal, Freshness, Notice, ReadRequest, Replica, ReplicaConfig, Start, WriteFailure,
 };
 use raft_kv::node::{Halt, StateMachine};
 use raft_kv::wire::{self, DirectoryIdentity};
@@ -88,6 +88,8 @@ pub struct World {
     /// Who took each ticket, and what it was for.
     pub asked: BTreeMap<u64, (u64, Bytes)>,
     pub answers: BTreeMap<u64, Vec<Answer>>,
+    /// What each node had to say for its process's log.
+    pub notices: Vec<(u64, Notice)>,
     /// What a power loss keeps of what was not synced, by a seed.
     pub keep: Keep,
     /// How often a disk operation failed.
@@ -124,6 +126,7 @@ impl World {
             next_ticket: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
+            notices: Vec::new(),
             keep: Keep::Nothing,
             crashes: 0,
             plan: None,
@@ -352,7 +355,8 @@ impl World {
                     };
                     live.replica.fetched(job.id, entries);
                 }
-                Action::Peers(_) | Action::Notice(_) => {}
+                Action::Peers(_) => {}
+                Action::Notice(notice) => self.notices.push((node, notice)),
                 Action::Written { ticket, at, .. } => self.answer(ticket, Answer::Written(at)),
                 Action::WriteFailed { ticket, why } => {
                     self.answer(ticket, Answer::WriteFailed(why));

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raft_core::{
-    Entry, Envelope, FetchId, Identity, Index, JobId, MemberId, Membership, NodeId, Raft, RoleName,
-    Status, Term,
+    Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, MemberId, Membership, NodeId,
+    Raft, RoleName, Status, Term,
 };
 
 pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
@@ -70,6 +70,8 @@ where
     actions: VecDeque<Action<S::Output, W, R>>,
     /// Where every other node is, by the membership in force, or by the founders' list.
     addresses: BTreeMap<NodeId, String>,
+    /// With which new data directory a member came last: it asks many times a second, and is reported once.
+    wiped: BTreeMap<NodeId, Incarnation>,
     /// Nothing more happens here.
     halted: bool,
 }
@@ -201,6 +203,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 });
                 if let Some(known) = member.core.status().membership.member(from.node)
                     && known.incarnation != from.incarnation
+                    && self.wiped.insert(from.node, from.incarnation) != Some(from.incarnation)
                 {
                     let member = MemberId {
                         node: from.node,

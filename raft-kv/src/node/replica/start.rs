@@ -144,6 +144,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             reads: Reads::new(),
             actions: VecDeque::new(),
             addresses: BTreeMap::new(),
+            wiped: BTreeMap::new(),
             halted: false,
         };
         if !addresses.is_empty() {
