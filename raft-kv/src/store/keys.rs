@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::counts::Counts;
 use super::hash::{HashSum, ItemHash, Kind};
 use crate::api::{KeyRange, KeyValue, LeaseId, Revision};
 
@@ -77,6 +78,7 @@ pub(super) struct Deleted {
 #[derive(Clone, Default)]
 pub(super) struct Keys {
     map: BTreeMap<Bytes, Record>,
+    counts: Counts,
     hash: HashSum,
 }
 
@@ -120,6 +122,18 @@ impl Keys {
             .flatten()
     }
 
+    /// How many keys a range holds.
+    pub(super) fn count(&self, keys: &KeyRange) -> usize {
+        match bounds(keys) {
+            Some((Bound::Included(from), Bound::Included(_))) => {
+                usize::from(self.map.contains_key(&from))
+            }
+            Some((Bound::Included(from), to)) => self.counts.count(&from, to.as_ref(), &self.map),
+            // Every range has a first key that belongs to it.
+            _ => 0,
+        }
+    }
+
     /// Sets a key as of this revision. What stood there comes back when it is wanted.
     pub(super) fn put(
         &mut self,
@@ -151,6 +165,7 @@ impl Keys {
             let record = fresh.hashed(key);
             self.hash.add(record.hash);
             self.map.insert(Bytes::copy_from_slice(key), record);
+            self.counts.added(key, &self.map);
             None
         }
     }
@@ -167,6 +182,7 @@ impl Keys {
         let mut room = previous_bytes_max;
         for (key, record) in self.map.extract_if(bounds, |_, _| true) {
             self.hash.remove(record.hash);
+            self.counts.removed(&key);
             deleted.count += 1;
             let bytes = (key.len() + record.value.len() + KEY_VALUE_OVERHEAD_BYTES) as u64;
             // The first that does not fit is the last: what comes back is the beginning of the range, without gaps.

@@ -34,6 +34,7 @@
 //! # Ok::<(), raft_kv::store::ApplyError>(())
 //! ```
 
+mod counts;
 mod error;
 mod hash;
 mod keys;
@@ -262,8 +263,8 @@ impl Store {
     }
 
     /// Answers a query from the state as it is: with as many key-values as it asks for and as fit into `reply_bytes_max`,
-    /// though with at least one when there is one. Values are shared, not copied. Takes time in proportion to the keys in
-    /// the range, which it counts.
+    /// though with at least one when there is one. Values are shared, not copied. Takes time in proportion to the key-values
+    /// in the reply, and to a small part of the keys in the range, which it counts.
     #[must_use]
     pub fn query(&self, query: &Query, reply_bytes_max: usize) -> QueryReply {
         query::query(&self.keys, query, reply_bytes_max)

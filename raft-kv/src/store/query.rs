@@ -2,13 +2,13 @@
 
 use super::keys::KEY_VALUE_OVERHEAD_BYTES;
 use super::{Keys, Record};
-use crate::api::{KeyRange, KeyValue, Query, QueryReply};
+use crate::api::{KeyValue, Query, QueryReply};
 use crate::wire::KEY_VALUES_MAX;
 use bytes::Bytes;
 
 /// Answers a query with as many key-values as it asks for and as fit, though always at least one when there is one.
 pub(super) fn query(keys: &Keys, query: &Query, reply_bytes_max: usize) -> QueryReply {
-    let count = count(keys, &query.keys);
+    let count = keys.count(&query.keys) as u64;
     if query.count_only {
         return QueryReply {
             kvs: Vec::new(),
@@ -28,14 +28,6 @@ pub(super) fn query(keys: &Keys, query: &Query, reply_bytes_max: usize) -> Query
     };
     let more = (kvs.len() as u64) < count;
     QueryReply { kvs, count, more }
-}
-
-fn count(keys: &Keys, range: &KeyRange) -> u64 {
-    match range {
-        // All keys need not be walked to be counted.
-        KeyRange::Prefix(prefix) if prefix.is_empty() => keys.len() as u64,
-        range => keys.range(range).count() as u64,
-    }
 }
 
 fn gather<'a>(
