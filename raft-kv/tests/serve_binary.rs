@@ -432,3 +432,56 @@ fn a_sync_that_fails_ends_the_process_with_status_3() {
     }
     panic!("it never leads");
 }
+
+/// From now on every sync of this node takes a minute; the tracer must live as long as that is wanted.
+fn hang_the_disk(node: &Node) -> Option<Child> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "strace is missing: install it"
+        );
+        return None;
+    }
+    let id = node.child.as_ref().unwrap().id().to_string();
+    let mut tracer = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-p", &id])
+        .args(["-e", "trace=fsync,fdatasync"])
+        .args(["-e", "inject=fsync,fdatasync:delay_enter=60s"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(tracer.stderr.take().unwrap()).lines();
+    let attached = stderr.any(|line| line.unwrap().contains("attached"));
+    assert!(attached, "strace cannot attach");
+    std::thread::spawn(move || stderr.for_each(drop));
+    Some(tracer)
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_no_node_that_is_told_to_stop() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, again) in [("patient", false), ("twice", true)] {
+        let node = start(&alone(&home.path().join(name), port()));
+        node.says("membership committed");
+        let Some(mut tracer) = hang_the_disk(&node) else {
+            return;
+        };
+        let told = Instant::now();
+        node.signal("-TERM");
+        node.says("SIGTERM: stopping");
+        let (status, says) = if again {
+            node.signal("-INT");
+            (1, "error: SIGINT again")
+        } else {
+            (3, "the disk hangs")
+        };
+        let line = node.says(says);
+        assert!(line.starts_with("error: "), "{line}");
+        assert!(told.elapsed() < Duration::from_secs(30), "{line}");
+        // A thread that a tracer holds cannot die, unlike one that a disk holds.
+        let _ = tracer.kill();
+        let _ = tracer.wait();
+        let (output, _) = node.finish();
+        assert_eq!(output.status.code(), Some(status), "{line}");
+    }
+}

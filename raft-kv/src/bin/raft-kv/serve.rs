@@ -59,14 +59,28 @@ async fn run(settings: Settings) -> Result<(), Failure> {
             message: error.to_string(),
         })?;
     let mut stopping = false;
+    let mut signalled = false;
     let exit = loop {
-        tokio::select! {
+        let signal = tokio::select! {
             exit = server.ended() => break exit,
-            _ = terminate.recv(), if !stopping => info!("SIGTERM: stopping"),
-            _ = interrupt.recv(), if !stopping => info!("SIGINT: stopping"),
-            () = &mut stdin_ended, if !stopping => info!("standard input has ended: stopping"),
+            _ = terminate.recv() => Some("SIGTERM"),
+            _ = interrupt.recv() => Some("SIGINT"),
+            () = &mut stdin_ended, if !stopping => None,
+        };
+        match signal {
+            Some(name) if signalled => {
+                return Err(Failure {
+                    status: EXIT_OTHER,
+                    message: format!(
+                        "{name} again: ended at once, without closing the log; what was acknowledged is on the disk"
+                    ),
+                });
+            }
+            Some(name) => info!("{name}: stopping; once more to end at once"),
+            None => info!("standard input has ended: stopping"),
         }
         stopping = true;
+        signalled |= signal.is_some();
         server.stop();
     };
     match exit {
