@@ -11,6 +11,11 @@ use super::formation::{Founders, FoundersError, check_founders};
 /// The largest command, in bytes: the log takes records of 2 MiB and a little more.
 pub const COMMAND_BYTES_MAX: usize = 2 << 20;
 
+/// How many bytes of entries the core puts into one append, though always at least one entry. Up to 4 MiB stay within what the
+/// wire lets an append carry (see [`ENTRIES_MAX`](crate::wire::ENTRIES_MAX)).
+const BATCH_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(BATCH_BYTES_MAX <= 4 << 20);
+
 /// How long a tick of the core is.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
@@ -110,6 +115,7 @@ impl NodeConfig {
             election_timeout_ticks,
             heartbeat_ticks,
             command_bytes_max: COMMAND_BYTES_MAX,
+            batch_bytes_max: BATCH_BYTES_MAX,
             ..Config::new(seed)
         };
         config.validate().map_err(|error| match error {

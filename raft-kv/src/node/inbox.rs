@@ -32,6 +32,11 @@ pub(crate) trait WriteTicket<S: StateMachine>: Send + 'static {
 
 /// Whoever waits for a read.
 pub(crate) trait ReadTicket<S: StateMachine>: Send + 'static {
+    /// Whether the answer may take so long to make that the loop should look around before it makes many.
+    fn is_long(&self) -> bool {
+        false
+    }
+
     /// The answer: `Ok` says that the question may be put to the state machine now.
     fn done(self, context: &Context<'_, S>, result: Result<(), ReadFailure>);
 }

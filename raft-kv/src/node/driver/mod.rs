@@ -3,7 +3,10 @@
 //!
 //! Guards: the loop waits for nothing but its inbox and its clock. Sending drops, writing and reading are other threads'.
 
+mod close;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use raft_core::{FetchJob, JobId, RoleName};
 use raft_log::Reader;
 use raft_log::writer::{OwnedBatch, SubmitError, Writer};
 use tokio::task::JoinHandle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::StateMachine;
@@ -27,12 +31,17 @@ use super::inbox::{
 use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
 use crate::glue;
+use close::{CLOSE_MAX, close_within};
 
 /// How many waiting items of each kind one round takes.
 const ROUND_MAX: usize = 1024;
 /// How many bytes of jobs may wait for the disk before requests have to wait. Peers go on: what they may send unanswered is
-/// bounded by the core, and a node that does not listen to its leader would campaign against it.
-const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// bounded by the core, and a node that does not listen to its leader would campaign against it. Small enough for a slow disk
+/// to write it well before the core takes it for one that hangs.
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// How long one round makes answers to long reads, though always at least one. A heartbeat that is due then is late by no
+/// more than this and one answer.
+const LONG_READS_TIME: Duration = Duration::from_millis(2);
 /// How long open requests may still be answered once the node is told to stop.
 const STOP_GRACE: Duration = Duration::from_millis(300);
 
@@ -71,6 +80,8 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     backlog_bytes: usize,
     /// Jobs that the writer's queue had no room for, in order.
     waiting: VecDeque<OwnedBatch>,
+    /// Reads that may be answered, and take long, in order.
+    long_reads: VecDeque<F::Read>,
     /// Once the node is told to stop: until when open requests may be answered.
     stopping: Option<Instant>,
 }
@@ -89,6 +100,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             under_way: VecDeque::new(),
             backlog_bytes: 0,
             waiting: VecDeque::new(),
+            long_reads: VecDeque::new(),
             stopping: None,
         }
     }
@@ -109,6 +121,9 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         self.parts.replica.stop();
         while let Some(action) = self.parts.replica.next_action() {
             let _ = self.carry_out(action);
+        }
+        for ticket in std::mem::take(&mut self.long_reads) {
+            ticket.done(&self.context(), Err(ReadFailure(NotDone::Stopping)));
         }
         self.parts.acceptor.abort();
         match exit {
@@ -138,6 +153,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             _ = arrivals.own.recv_many(own, ROUND_MAX) => {}
             _ = arrivals.peers.recv_many(peers, ROUND_MAX) => {}
             _ = arrivals.requests.recv_many(requests, ROUND_MAX), if takes_requests => {}
+            // Nothing has come in: on with what was left.
+            () = yield_now(), if !self.long_reads.is_empty() => {}
             () = sleep_until(wake) => {}
         }
         while own.len() < ROUND_MAX
@@ -266,8 +283,21 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 return Some(exit);
             }
         }
+        self.answer_long_reads();
         self.parts.front.observe(&self.context());
         None
+    }
+
+    /// Answers as many as there is time for in one round; the rest in the next, when the loop has looked around. The state is
+    /// newer then, which is as good.
+    fn answer_long_reads(&mut self) {
+        let until = Instant::now() + LONG_READS_TIME;
+        while let Some(ticket) = self.long_reads.pop_front() {
+            ticket.done(&self.context(), Ok(()));
+            if Instant::now() >= until {
+                break;
+            }
+        }
     }
 
     fn context(&self) -> Context<'_, S> {
@@ -307,6 +337,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 ticket.done(&self.context(), Ok((at, output)));
             }
             Action::WriteFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
+            Action::ReadReady(ticket) if ticket.is_long() => self.long_reads.push_back(ticket),
             Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
             Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
             Action::Notice(notice) => {
@@ -342,32 +373,22 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     /// Whether the node was told to stop and nothing is left to be answered, or no time.
     fn finished(&self) -> Option<Exit> {
         let until = self.stopping?;
-        let done = self.parts.replica.open_tickets() == 0 || Instant::now() >= until;
+        let open = self.parts.replica.open_tickets() + self.long_reads.len();
+        let done = open == 0 || Instant::now() >= until;
         done.then_some(Exit::Stopped)
     }
 
-    /// Makes durable what waits, and says in the log that it ended well.
+    /// Makes durable what the log's thread has, and says in the log that it ended well.
     async fn close(self) -> Exit {
         let Self {
             parts: Parts { writer, .. },
             waiting,
             ..
         } = self;
-        match tokio::task::spawn_blocking(move || {
-            // Nothing of these was acknowledged; but what is in the log need not be fetched again.
-            waiting
-                .into_iter()
-                .try_for_each(|batch| writer.submit(batch))
-                .map_err(drop)
-                .ok();
-            writer.close()
-        })
-        .await
-        {
-            Ok(Ok(())) => Exit::Stopped,
-            Ok(Err(error)) => Exit::Log(error.to_string()),
-            Err(_) => Exit::Log("the thread that writes the log has ended".into()),
-        }
+        // Nothing of these was acknowledged, and a disk that is full or slow need not have room for them: they are fetched
+        // again from whoever has them.
+        drop(waiting);
+        close_within(CLOSE_MAX, move || writer.close()).await
     }
 }
 

@@ -43,7 +43,8 @@ pub enum Action<O, W, R> {
         /// Why.
         why: WriteFailure,
     },
-    /// The state machine, as it is now, answers this ticket's question. To be asked before anything else is done.
+    /// The state machine, as it is now, answers this ticket's question. It may be asked
+    /// later too: a newer state answers it as well.
     ReadReady(R),
     /// The ticket's question cannot be answered.
     ReadFailed {
@@ -132,6 +133,7 @@ pub enum Notice {
         cluster: ClusterId,
     },
     /// A member came with a new data directory and asks to found the cluster anew. It was told that it cannot.
+    /// Once for each such directory.
     Wiped {
         /// As the membership knows it.
         member: MemberId,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use raft_net_tcp::{Frame, Link, Sender};
+use raft_net_tcp::{Frame, Link, SendError, Sender};
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -113,11 +113,15 @@ impl Door {
             request_id, body, ..
         } in frames
         {
-            let share = match self.quota.try_take(body.len()) {
+            let body_bytes = body.len();
+            // Decoded first, since what it asks for says what its reply may take.
+            let admitted = door::admit(&self.front, body);
+            let bytes = body_bytes + admitted.as_ref().map_or(0, Admitted::reply_bytes);
+            let share = match self.quota.try_take(bytes) {
                 Some(share) => share,
                 None => {
                     self.hand_on(std::mem::take(&mut batch)).await?;
-                    self.quota.take(body.len()).await.ok_or(Ended)?
+                    self.quota.take(bytes).await.ok_or(Ended)?
                 }
             };
             let busy = share.is_busy();
@@ -129,7 +133,7 @@ impl Door {
             let admitted = if busy {
                 Err(RequestError::Busy)
             } else {
-                door::admit(&self.front, body)
+                admitted
             };
             match admitted {
                 Ok(Admitted::Write(payload)) => batch.writes.push((payload, KvWrite(answer))),
@@ -164,7 +168,7 @@ impl Door {
             self.inbox.requests.send(request).await.map_err(|_| Ended)?;
         }
         if !statuses.is_empty() {
-            let disk_bytes = status::disk_bytes(self.front.data_dir.clone()).await;
+            let disk_bytes = self.front.disk_use.bytes().await;
             let request = Request::Inspect(Box::new(move |inspection| {
                 let (header, node) = status::status(inspection, disk_bytes);
                 for answer in statuses {
@@ -180,9 +184,20 @@ impl Door {
     }
 }
 
-/// Encodes answers and queues them on the connection; waits while its queue is full. Ends with the connection, or when no
-/// answer can come any more.
-async fn answer_all(mut answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender) {
+/// Sends answers until the connection ends, no answer can come any more, or one cannot be sent. Then it closes the
+/// connection, whichever it was: one whose requests are not answered must not look alive.
+async fn answer_all(answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender) {
+    if let Err(error) = send_all(answers, &sender).await {
+        debug!(%error, "a client's connection ends: an answer cannot be sent");
+    }
+    sender.close();
+}
+
+/// Encodes answers and queues them on the connection; waits while its queue is full.
+async fn send_all(
+    mut answers: mpsc::UnboundedReceiver<Outgoing>,
+    sender: &Sender,
+) -> Result<(), SendError> {
     let mut batch = Vec::new();
     while answers.recv_many(&mut batch, ANSWERS_MAX).await > 0 {
         for Outgoing {
@@ -192,11 +207,9 @@ async fn answer_all(mut answers: mpsc::UnboundedReceiver<Outgoing>, sender: Send
         } in batch.drain(..)
         {
             let body = wire::encode_response(&response);
-            if sender.send(kind::RESPONSE, request_id, body).await.is_err() {
-                return;
-            }
+            sender.send(kind::RESPONSE, request_id, body).await?;
             drop(share);
         }
     }
-    sender.close();
+    Ok(())
 }

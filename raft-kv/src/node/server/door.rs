@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use raft_core::Index;
 
-use super::KvFront;
+use super::{KvFront, REPLY_BYTES_MAX, is_range};
 use crate::api::{Command, Query, RequestError};
 use crate::node::replica::Freshness;
 use crate::store::{validate_command, validate_query};
@@ -13,6 +13,9 @@ use crate::wire::{self, DecodeError, Incoming};
 /// A payload below this is copied out of the buffer that it came in: the log keeps it for long, and a small slice would keep
 /// a large buffer alive.
 const COPY_BELOW_BYTES: usize = 1024;
+
+/// How much memory a range's reply may take. Small key-values take up to twice what they count in a reply.
+const RANGE_REPLY_BYTES: usize = 2 * REPLY_BYTES_MAX;
 
 /// A request that may go to the loop.
 pub(super) enum Admitted {
@@ -23,6 +26,16 @@ pub(super) enum Admitted {
         min_applied: Index,
     },
     Status,
+}
+
+impl Admitted {
+    /// How much memory the reply may take beyond what every reply does. A single key's value is shared with the store.
+    pub(super) fn reply_bytes(&self) -> usize {
+        match self {
+            Self::Read { query, .. } if is_range(query) && !query.count_only => RANGE_REPLY_BYTES,
+            _ => 0,
+        }
+    }
 }
 
 /// Decodes and checks a request.

@@ -8,6 +8,8 @@ mod connection;
 mod door;
 mod quota;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -26,10 +28,11 @@ use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
 use super::replica::{NotDone, ReadFailure, WriteFailure};
 use super::{Exit, Halt, NodeConfig, StartError, StateMachine};
-use crate::api::{CommandReply, Header, LeaderHint, Query, Reply, RequestError};
+use crate::api::{CommandReply, Header, KeyRange, LeaderHint, Query, Reply, RequestError};
 use crate::store::{Limits, Settings, Store};
 use connection::Answer;
 use quota::Quota;
+use status::DiskUse;
 
 /// How many bytes of key-values one reply carries at most, though always one key-value. The largest frame that a client takes
 /// is 2 MiB; this leaves room for keys and headers.
@@ -71,8 +74,13 @@ impl Server {
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let (closing, closing_seen) = watch::channel(false);
         let (alive, connections) = mpsc::channel(1);
-        let front = Arc::new(KvFront::new(config.data_dir.clone(), closing_seen, alive));
         let store = Store::new(Settings::default());
+        let front = Arc::new(KvFront::new(
+            config.data_dir.clone(),
+            store.cluster_version(),
+            closing_seen,
+            alive,
+        ));
         let Running {
             inbox,
             exit,
@@ -119,7 +127,7 @@ impl Server {
 pub(crate) struct KvFront {
     limits: Limits,
     quota: Arc<Quota>,
-    data_dir: PathBuf,
+    disk_use: DiskUse,
     observed: Mutex<Observed>,
     closing: watch::Receiver<bool>,
     /// Never used: every connection holds it, with the front, for as long as it lives.
@@ -127,23 +135,29 @@ pub(crate) struct KvFront {
 }
 
 /// How the node stood after the last round: for answers that are made at the door, without asking the loop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Observed {
     header: Header,
     cluster_version: u16,
 }
 
 impl KvFront {
+    /// `cluster_version` is what the store begins with: the version in force is never lower, and a client may come before the
+    /// loop has looked around for the first time.
     fn new(
         data_dir: PathBuf,
+        cluster_version: u16,
         closing: watch::Receiver<bool>,
         alive: mpsc::Sender<Infallible>,
     ) -> Self {
         Self {
             limits: Limits::default(),
             quota: Arc::new(Quota::default()),
-            data_dir,
-            observed: Mutex::new(Observed::default()),
+            disk_use: DiskUse::new(data_dir),
+            observed: Mutex::new(Observed {
+                header: Header::default(),
+                cluster_version,
+            }),
             closing,
             _alive: alive,
         }
@@ -210,6 +224,10 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
 }
 
 impl super::inbox::ReadTicket<Store> for KvRead {
+    fn is_long(&self) -> bool {
+        is_range(&self.query)
+    }
+
     fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
         let body = match result {
             Ok(()) => Ok(Reply::Query(
@@ -219,6 +237,11 @@ impl super::inbox::ReadTicket<Store> for KvRead {
         };
         self.answer.send(header(context), body);
     }
+}
+
+/// Whether it may be about more than one key.
+fn is_range(query: &Query) -> bool {
+    !matches!(query.keys, KeyRange::Key(_))
 }
 
 fn not_done(why: NotDone) -> RequestError {

@@ -3,14 +3,14 @@
 //! request is answered as busy at once.
 //!
 //! Guards: every answer that is made, a refusal too, holds a part of its connection's limit until it is queued for sending;
-//! so neither requests nor answers pile up.
+//! so neither requests nor answers pile up. What a reply may take is counted before it is made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many bytes of all connections' requests may be unanswered.
+/// How many bytes all connections' unanswered requests may count.
 const BYTES_MAX: usize = 256 << 20;
 /// How many bytes of one connection's.
 const CONNECTION_BYTES_MAX: u32 = 32 << 20;
@@ -79,9 +79,9 @@ impl ConnectionQuota {
         }
     }
 
-    /// A request's share; none while this connection is at its limit.
-    pub(super) fn try_take(&self, body_bytes: usize) -> Option<Share> {
-        let (bytes, counted) = cost(body_bytes);
+    /// A request's share, which is its bytes and what its reply may take beyond what every reply does; none while this connection is at its limit.
+    pub(super) fn try_take(&self, request_bytes: usize) -> Option<Share> {
+        let (bytes, counted) = cost(request_bytes);
         let own = self.room.clone().try_acquire_many_owned(counted).ok()?;
         Some(Share {
             _own: own,
@@ -90,8 +90,8 @@ impl ConnectionQuota {
     }
 
     /// Waits until answers have left. What was read before must be on its way, or it waits for itself.
-    pub(super) async fn take(&self, body_bytes: usize) -> Option<Share> {
-        let (bytes, counted) = cost(body_bytes);
+    pub(super) async fn take(&self, request_bytes: usize) -> Option<Share> {
+        let (bytes, counted) = cost(request_bytes);
         let own = self.room.clone().acquire_many_owned(counted).await.ok()?;
         Some(Share {
             _own: own,
@@ -101,8 +101,8 @@ impl ConnectionQuota {
 }
 
 /// What a request counts, and what of it the connection's limit can hold: one larger than all of it takes all.
-fn cost(body_bytes: usize) -> (usize, u32) {
-    let bytes = body_bytes.saturating_add(OVERHEAD_BYTES);
+fn cost(request_bytes: usize) -> (usize, u32) {
+    let bytes = request_bytes.saturating_add(OVERHEAD_BYTES);
     let counted = u32::try_from(bytes).unwrap_or(u32::MAX);
     (bytes, counted.min(CONNECTION_BYTES_MAX))
 }

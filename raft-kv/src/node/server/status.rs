@@ -1,8 +1,11 @@
 //! What a node says of itself to a client.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use raft_core::{PeerStatus, RoleName, Status};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{KvRead, KvWrite};
 use crate::api::{Header, LeaderHint, MemberStatus, NodeStatus};
@@ -12,11 +15,41 @@ use crate::node::disk;
 use crate::node::inbox::Inspection;
 use crate::store::Store;
 
-/// How many bytes the data directory takes. Asked on a thread that may wait for the disk.
-pub(super) async fn disk_bytes(dir: PathBuf) -> u64 {
-    tokio::task::spawn_blocking(move || disk::disk_bytes(&dir))
-        .await
-        .unwrap_or(0)
+/// How long a measurement of the data directory is good for. Clients find the leader by asking for the status, all of them
+/// at once when it changes; that must not look at every file each time.
+const DISK_USE_FRESH: Duration = Duration::from_secs(1);
+
+/// How many bytes the data directory takes, as measured a moment ago.
+#[derive(Debug)]
+pub(super) struct DiskUse {
+    dir: PathBuf,
+    measured: Mutex<Option<(Instant, u64)>>,
+}
+
+impl DiskUse {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            measured: Mutex::new(None),
+        }
+    }
+
+    /// Measures, on a thread that may wait for the disk, when it was not done for a second. Whoever asks meanwhile waits for
+    /// that one.
+    pub(super) async fn bytes(&self) -> u64 {
+        let mut measured = self.measured.lock().await;
+        if let Some((at, bytes)) = *measured
+            && at.elapsed() < DISK_USE_FRESH
+        {
+            return bytes;
+        }
+        let dir = self.dir.clone();
+        let bytes = tokio::task::spawn_blocking(move || disk::disk_bytes(&dir))
+            .await
+            .unwrap_or(0);
+        *measured = Some((Instant::now(), bytes));
+        bytes
+    }
 }
 
 /// The node as it is now.
@@ -111,4 +144,21 @@ fn members(status: &Status) -> Vec<MemberStatus> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_directory_is_measured_once_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk_use = DiskUse::new(dir.path().into());
+        std::fs::write(dir.path().join("a"), [0; 100]).unwrap();
+        assert_eq!(disk_use.bytes().await, 100);
+        std::fs::write(dir.path().join("b"), [0; 11]).unwrap();
+        assert_eq!(disk_use.bytes().await, 100);
+        tokio::time::advance(DISK_USE_FRESH).await;
+        assert_eq!(disk_use.bytes().await, 111);
+    }
 }
