@@ -140,7 +140,7 @@ pub enum Event {
         job: JobId,
     },
     /// A node returned under an incarnation that the membership does not know: it lost its disk, or has another's. It does not
-    /// count until it is added anew.
+    /// count.
     PeerLostLog {
         /// The member that stands in the membership.
         member: MemberId,

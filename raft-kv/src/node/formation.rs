@@ -76,8 +76,9 @@ pub enum FormationError {
     /// The cluster knows this node under another incarnation.
     #[error(
         "node {} stands in cluster {cluster} under incarnation {:x}, and this data directory is incarnation {:x}: \
-         the directory that belongs to it was lost or replaced. Put that directory back; if it is lost, remove the node \
-         from the cluster and add it anew. A wiped node must not vote in the old one's name",
+         the directory that belongs to it was lost or replaced. Put that directory back. If it is lost, leave this node off: the \
+         cluster goes on without it as long as a majority is there, and this version cannot replace a member yet. A \
+         wiped node must not vote in the old one's name",
         .member.node, .member.incarnation.0, .here.0
     )]
     OtherIncarnation {

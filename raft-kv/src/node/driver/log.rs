@@ -42,5 +42,5 @@ fn core_event(event: &Event) {
 }
 
 fn lost(member: MemberId, now: MemberId) {
-    warn!(%member, %now, "a node came with another data directory; it does not count until it is added anew");
+    warn!(%member, %now, "a node came with another data directory than the one that the cluster knows; it does not count");
 }
