@@ -302,3 +302,74 @@ async fn wake(deadline: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::time::sleep;
+
+    use super::super::fake::FakeCluster;
+    use super::super::machine;
+    use super::*;
+    use crate::api::Operation;
+    use crate::store::Store;
+
+    fn put(value: &'static str) -> Ask {
+        Ask::Write(Operation::Put {
+            key: "key".into(),
+            value: value.into(),
+            lease: 0,
+            want_previous: false,
+            conditions: vec![],
+        })
+    }
+
+    fn submit(driver: &mut Driver, ask: Ask, deadline: Time) -> oneshot::Receiver<End> {
+        let (reply, end) = oneshot::channel();
+        let now = driver.now();
+        let key = driver.machine.submit(now, ask, deadline);
+        driver.replies.insert(key, reply);
+        driver.act(now);
+        end
+    }
+
+    /// On one thread, so that nothing leaves the process but where the test waits.
+    #[tokio::test]
+    async fn what_is_queued_on_a_connection_that_is_given_up_may_be_applied_yet() {
+        let cluster = FakeCluster::start(1).await;
+        let machine = Machine::new(machine::Config::default(), cluster.endpoints(), 1);
+        let (_submissions, receiver) = mpsc::unbounded_channel();
+        let mut driver = Driver::new(machine, receiver, Duration::from_secs(5));
+        let later = Duration::from_secs(60);
+        let mut first = submit(&mut driver, put("first"), later);
+        let answered = loop {
+            if let Ok(end) = first.try_recv() {
+                break end;
+            }
+            tokio::select! {
+                event = driver.events.recv() => driver.on_event(driver.now(), event.unwrap()),
+                () = sleep(Duration::from_millis(2)) => {}
+            }
+            let now = driver.now();
+            driver.machine.tick(now);
+            driver.act(now);
+        };
+        assert!(matches!(answered, End::Answered { .. }));
+
+        let mut second = submit(&mut driver, put("second"), later);
+        let connection = *driver.connections.keys().next().unwrap();
+        let unreadable = Frame {
+            kind: wire::kind::RESPONSE,
+            request_id: 1,
+            body: Bytes::from_static(b"?"),
+        };
+        driver.on_event(driver.now(), Event::Frames(connection, vec![unreadable]));
+        driver.machine.tick(later);
+        driver.act(later);
+        assert!(matches!(second.try_recv(), Ok(End::Unknown(_))));
+        // And it is.
+        while cluster.store(Store::revision) < 2 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
