@@ -163,13 +163,7 @@ pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result
         let event = match completion {
             Completion::Durable(commit) => Own::Durable(JobId(commit.job)),
             Completion::Failed(error) => Own::LogFailed(error.to_string()),
-            Completion::Full { job } => {
-                warn!(
-                    job,
-                    "no space for the log; nothing more is written until there is"
-                );
-                return;
-            }
+            Completion::Full { .. } => Own::NoSpace,
             _ => return,
         };
         // The loop is gone only when the node has stopped.

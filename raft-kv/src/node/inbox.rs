@@ -76,8 +76,13 @@ pub(crate) enum FromPeer {
 #[derive(Debug)]
 pub(crate) enum Own {
     Durable(JobId),
+    /// The disk has no room for the log: nothing becomes durable until there is.
+    NoSpace,
     LogFailed(String),
-    Fetched { id: FetchId, entries: Vec<Entry> },
+    Fetched {
+        id: FetchId,
+        entries: Vec<Entry>,
+    },
     Stop,
 }
 

@@ -4,6 +4,7 @@
 //! Guards: the loop waits for nothing but its inbox and its clock. Sending drops, writing and reading are other threads'.
 
 mod close;
+mod condition;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
 use crate::glue;
 use close::{CLOSE_MAX, close_within};
+use condition::Condition;
 
 /// How many waiting items of each kind one round takes.
 const ROUND_MAX: usize = 1024;
@@ -82,6 +84,7 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     waiting: VecDeque<OwnedBatch>,
     /// Reads that may be answered, and take long, in order.
     long_reads: VecDeque<F::Read>,
+    condition: Condition,
     /// Once the node is told to stop: until when open requests may be answered.
     stopping: Option<Instant>,
 }
@@ -101,6 +104,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             backlog_bytes: 0,
             waiting: VecDeque::new(),
             long_reads: VecDeque::new(),
+            condition: Condition::default(),
             stopping: None,
         }
     }
@@ -190,11 +194,13 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         for event in std::mem::take(&mut self.round.own) {
             match event {
                 Own::Durable(job) => {
+                    self.condition.durable();
                     self.on_durable(job);
                     if let Err(exit) = self.submit() {
                         return Some(exit);
                     }
                 }
+                Own::NoSpace => self.condition.no_space(),
                 Own::LogFailed(why) => return Some(Exit::Log(why)),
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
                 Own::Stop => {
@@ -220,6 +226,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         let elapsed = ticks.saturating_sub(self.ticks);
         if elapsed > 0 {
             self.ticks = ticks;
+            self.condition
+                .waits_for(self.parts.replica.waits_for(), ticks);
             self.parts
                 .replica
                 .tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
@@ -243,7 +251,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 Request::Inspect(inspect) => inspect(&Inspection {
                     replica: &self.parts.replica,
                     counters: self.parts.reader.counters(),
-                    troubles: self.parts.peers.troubles(),
+                    troubles: self
+                        .condition
+                        .troubles()
+                        .chain(self.parts.peers.troubles())
+                        .collect(),
                 }),
             }
         }

@@ -1,0 +1,106 @@
+//! What keeps the node from its work and is not for its peers to mend: said once in the log, and to whoever asks for the status.
+
+use tracing::{info, warn};
+
+/// How long an unformed node waits before it says so: most clusters form at once.
+const PATIENCE_TICKS: u64 = 100;
+
+/// The node's own condition.
+#[derive(Debug, Default)]
+pub(super) struct Condition {
+    no_space: bool,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    what_for: String,
+    since_ticks: u64,
+    said: bool,
+}
+
+impl Condition {
+    /// The disk has no room for the log.
+    pub(super) fn no_space(&mut self) {
+        if !self.no_space {
+            self.no_space = true;
+            warn!(
+                "the disk is full: nothing more is written, and nothing acknowledged, until there is room"
+            );
+        }
+    }
+
+    /// Something has become durable.
+    pub(super) fn durable(&mut self) {
+        if std::mem::take(&mut self.no_space) {
+            info!("the disk has room again");
+        }
+    }
+
+    /// What an unformed node waits for at this moment; none once the cluster is formed.
+    pub(super) fn waits_for(&mut self, what_for: Option<String>, now_ticks: u64) {
+        let Some(what_for) = what_for else {
+            self.waiting = None;
+            return;
+        };
+        match &mut self.waiting {
+            Some(waiting) if waiting.what_for == what_for => {
+                if !waiting.said && now_ticks - waiting.since_ticks >= PATIENCE_TICKS {
+                    waiting.said = true;
+                    warn!("the cluster is not formed yet: {what_for}");
+                }
+            }
+            _ => {
+                self.waiting = Some(Waiting {
+                    what_for,
+                    since_ticks: now_ticks,
+                    said: false,
+                });
+            }
+        }
+    }
+
+    /// In words, for the status.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = String> {
+        self.no_space
+            .then(|| "the disk is full".to_owned())
+            .into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_shows_until_something_is_durable_again() {
+        let mut condition = Condition::default();
+        condition.durable();
+        assert_eq!(condition.troubles().count(), 0);
+        condition.no_space();
+        assert_eq!(
+            condition.troubles().collect::<Vec<_>>(),
+            ["the disk is full"]
+        );
+        condition.durable();
+        assert_eq!(condition.troubles().count(), 0);
+    }
+
+    #[test]
+    fn waiting_is_said_once_and_only_when_it_lasts() {
+        let mut condition = Condition::default();
+        let mut said = |what_for: Option<&str>, ticks| {
+            condition.waits_for(what_for.map(str::to_owned), ticks);
+            condition
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| waiting.said)
+        };
+        assert!(!said(Some("n2"), 0));
+        assert!(!said(Some("n2"), 99));
+        assert!(said(Some("n2"), 100));
+        assert!(!said(Some("n3"), 150), "something else");
+        assert!(said(Some("n3"), 250));
+        assert!(!said(None, 260));
+    }
+}
