@@ -127,7 +127,7 @@ pub enum Notice {
         /// Why.
         why: Rejected,
     },
-    /// The cluster is formed; its first membership is about to be made durable.
+    /// The cluster is formed, and this disk holds its first membership.
     Formed {
         /// Its id.
         cluster: ClusterId,

@@ -120,9 +120,6 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     founding,
                     durable: false,
                 }));
-                self.actions.push_back(Action::Notice(Notice::Formed {
-                    cluster: self.identity.cluster,
-                }));
                 self.refresh_addresses();
             }
             Err(error) => self.halt(Fatal::Bootstrap(error)),

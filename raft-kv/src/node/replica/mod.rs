@@ -272,8 +272,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if let Err(error) = core.persisted(job) {
             return self.halt(Fatal::Answer(error));
         }
-        if let Phase::Formed(member) = &mut self.phase {
+        if let Phase::Formed(member) = &mut self.phase
+            && !member.durable
+        {
             member.durable = true;
+            let cluster = self.identity.cluster;
+            self.actions
+                .push_back(Action::Notice(Notice::Formed { cluster }));
         }
     }
 
