@@ -179,6 +179,28 @@ mod tests {
         assert!(!journal.complete(JobId(3), 0), "never handed out");
     }
 
+    /// What a newer job cuts below an older one is not durable, though the older one comes first.
+    #[test]
+    fn a_newer_job_that_reaches_lower_counts_too() {
+        let mut journal = Journal::new(Index(11));
+        journal.log_changed(Index(12));
+        journal.seal(Index(12), 0).unwrap();
+        journal.log_changed(Index(10));
+        assert_eq!(
+            journal.durable_index(Index(10)),
+            Index(9),
+            "the open job cuts at 10"
+        );
+        journal.seal(Index(10), 0).unwrap();
+        assert_eq!(
+            journal.durable_index(Index(10)),
+            Index(9),
+            "job 2 cuts at 10"
+        );
+        assert_eq!(journal.job_reaching(Index(10)), Some(JobId(2)));
+        assert_eq!(journal.job_reaching(Index(9)), None);
+    }
+
     /// S-F5: a cut inside the open job, below what was handed out, is a cut on disk.
     #[test]
     fn cut_in_the_open_job() {
