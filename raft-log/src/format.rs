@@ -151,8 +151,6 @@ pub(crate) enum RecordType {
     Boot = 5,
     /// `index` and `term` are those of the last entry purged.
     Purge = 6,
-    /// Says nothing but its watermark.
-    Watermark = 7,
 }
 
 impl RecordType {
@@ -164,7 +162,6 @@ impl RecordType {
             4 => RecordType::Checkpoint,
             5 => RecordType::Boot,
             6 => RecordType::Purge,
-            7 => RecordType::Watermark,
             _ => return None,
         })
     }
@@ -474,7 +471,7 @@ mod tests {
             watermark: start,
             chain: 0,
         }
-        .push(&Content::plain(RecordType::Watermark, 0, 0), true);
+        .push(&Content::plain(RecordType::Boot, 1, 0), true);
         assert!(RecordHeader::decode(&buf, record_seed(salt, 512)).is_some());
         let strangers = [
             record_seed(salt, 520),

@@ -171,10 +171,7 @@ impl Staged {
             RecordType::Entry => self.append(content, offset),
             RecordType::Truncate => self.truncate(index, content.index),
             RecordType::Purge => self.stage_purge((content.index, content.term)),
-            RecordType::Metadata
-            | RecordType::Checkpoint
-            | RecordType::Boot
-            | RecordType::Watermark => Ok(()),
+            RecordType::Metadata | RecordType::Checkpoint | RecordType::Boot => Ok(()),
         }
     }
 

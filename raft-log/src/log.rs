@@ -37,7 +37,7 @@ pub struct Log<F: Files = OsFiles> {
     /// The end of the durable log, and the CRC of the last record before it.
     pub(crate) end: Position,
     pub(crate) chain: u32,
-    /// Whether a later record, or the superblock, says that all of it is durable.
+    /// Whether the superblock says that all of it is durable.
     pub(crate) settled: bool,
     pub(crate) metadata: Option<Vec<u8>>,
     pub(crate) buf: Vec<u8>,
@@ -92,20 +92,22 @@ impl<F: Files> Log<F> {
         Ok(())
     }
 
-    /// Writes down that all that was committed is durable, if nothing says so yet. One small write and a sync.
+    /// Writes down that all that was committed is durable, if nothing says so yet. One small write and a sync, in the
+    /// superblock: it takes no room in the log, so it works on a full disk too.
     ///
     /// Every batch says so of the batches before it; for the last one nobody does until the next. Until then, damage to
     /// that last batch cannot be told from a write torn by a crash. A caller that falls idle calls this (the
-    /// [`Writer`](crate::writer::Writer) does). It is a record right behind the batch: damage that takes both, and so all to
-    /// the end of the log, still looks torn. Only [`Log::close`] puts an end to that.
+    /// [`Writer`](crate::writer::Writer) does). It is written into one of the superblock's two copies; [`Log::close`] writes
+    /// both, so that the loss of one hides nothing.
     ///
     /// # Errors
-    /// As [`Log::commit`].
+    /// [`WriteError::Failed`] and [`WriteError::Poisoned`], as [`Log::commit`].
     pub fn settle(&mut self) -> Result<(), WriteError> {
+        self.check_poison()?;
         if self.settled {
-            return self.check_poison();
+            return Ok(());
         }
-        self.commit(&Batch::of(Content::plain(RecordType::Watermark, 0, 0)))?;
+        self.write_watermark()?;
         self.settled = true;
         Ok(())
     }
@@ -148,13 +150,9 @@ impl<F: Files> Log<F> {
     /// As [`Log::commit`].
     pub fn close(mut self) -> Result<(), WriteError> {
         self.check_poison()?;
-        let end = self.end;
         // Twice, so that both copies say it and one may be lost.
-        for _ in 0..2 {
-            let written = self.superblock.write(|facts| facts.watermark = end);
-            self.latch(written)?;
-        }
-        Ok(())
+        self.write_watermark()?;
+        self.write_watermark()
     }
 
     /// The first index there is; one more than [`Log::last_index`] if the log is empty.
@@ -187,7 +185,8 @@ impl<F: Files> Log<F> {
         self.metadata.as_deref()
     }
 
-    /// Whether a later record says that all that was committed is durable; see [`Log::settle`].
+    /// Whether the superblock says that all that was committed is durable; see [`Log::settle`]. An opening writes a record
+    /// of its own, so it is never so right after it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.settled
@@ -227,6 +226,16 @@ impl<F: Files> Log<F> {
             self.poison = Some(Arc::clone(&failure));
             WriteError::Failed(failure)
         })
+    }
+
+    /// Says in the older copy of the superblock that all up to the end of the log is durable. It is: whoever gets here has
+    /// seen the sync of the last batch succeed.
+    fn write_watermark(&mut self) -> Result<(), WriteError> {
+        let end = self.end;
+        let written = self.superblock.write(|facts| facts.watermark = end);
+        self.latch(written)?;
+        self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Checks the order of all ops and works out what they change, with offsets counted from the batch's first byte.

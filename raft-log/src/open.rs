@@ -30,7 +30,8 @@ pub struct Recovery {
     pub boot: u64,
     /// Whether the log is new: nothing was ever acknowledged from this directory.
     pub created: bool,
-    /// Whether the log was closed cleanly the last time (or is new).
+    /// Whether the superblock names the end of the log, and nothing stands behind it: the log was closed, or was settled
+    /// ([`Log::settle`]) and nothing was written since. A new log is clean.
     pub clean: bool,
     /// The newest metadata blob, if there ever was one.
     pub metadata: Option<Vec<u8>>,
@@ -159,7 +160,7 @@ impl<F: Files> Log<F> {
         recipe.epoch = boot;
         let clean = recovered
             .as_ref()
-            .is_none_or(|recovered| recovered.end == superblock.facts.watermark);
+            .is_none_or(|recovered| recovered.is_clean(superblock.facts.watermark));
         let recovered = match recovered {
             Some(recovered) => recovered,
             None => first_segment(&recipe, &mut superblock, &options)?,

@@ -48,6 +48,13 @@ pub(crate) struct Recovered<F: Files> {
     pub(crate) cut: Option<Cut>,
 }
 
+impl<F: Files> Recovered<F> {
+    /// Whether the log ends where the superblock says, and nothing stands behind it.
+    pub(crate) fn is_clean(&self, watermark: Position) -> bool {
+        self.end == watermark && self.cut.is_none()
+    }
+}
+
 struct Scan<F: Files> {
     state: Recovered<F>,
     staged: Staged,
@@ -243,7 +250,7 @@ impl<F: Files> Scan<F> {
                 self.staged_metadata = Some(metadata);
             }
             RecordType::Purge => self.base = (index, term),
-            RecordType::Entry | RecordType::Truncate | RecordType::Watermark => {}
+            RecordType::Entry | RecordType::Truncate => {}
         }
         self.staged
             .record(&self.state.index, &content, offset)

@@ -29,7 +29,7 @@ pub(crate) struct Facts {
     pub(crate) segment_first: u64,
     /// Segments above this were never in use; 0 if none was.
     pub(crate) segment_last: u64,
-    /// Everything before this is durable; the end of the log, if it was closed cleanly.
+    /// Everything before this is durable; the end of the log, if nothing was written since it was settled or closed.
     pub(crate) watermark: Position,
     pub(crate) identity: Vec<u8>,
 }

@@ -202,7 +202,6 @@ impl<F: Files> Writer<F> {
             options,
             on_durable,
             space_told: Space::Ready,
-            settle_refused: false,
         };
         let thread = std::thread::Builder::new()
             .name("raft-log-write".into())
@@ -306,8 +305,6 @@ struct Work<F: Files, C> {
     on_durable: C,
     /// What the owner knows of the room for the next segment.
     space_told: Space,
-    /// The log could not be settled for lack of room. The next batch will do it, or room: no reason to try again and again.
-    settle_refused: bool,
 }
 
 /// Closes the queue when the thread ends, by a panic of the callback too: nobody may wait for a thread that is gone.
@@ -343,7 +340,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             // While there is something to do at rest, wake up for it; else sleep until there is work.
             let space = self.log.space();
             self.tell_space(space);
-            let settle = !self.log.is_settled() && !self.settle_refused;
+            let settle = !self.log.is_settled();
             let timeout = match (settle || self.log.preparer.is_ordered(), space) {
                 (true, _) => Some(self.options.settle_after),
                 (false, Space::Full) => Some(self.options.retry_full_after),
@@ -356,11 +353,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Taken::Closed => return Ok(()),
                 Taken::Units => self.write(&units)?,
                 Taken::Purge(up_to) => self.purge(up_to)?,
-                Taken::TimedOut if settle => match self.log.settle() {
-                    Ok(()) => {}
-                    Err(WriteError::Full { .. }) => self.settle_refused = true,
-                    Err(error) => return Err(error.into()),
-                },
+                Taken::TimedOut if settle => self.log.settle()?,
                 Taken::TimedOut => self.log.retry_space(),
             }
             units.clear();
@@ -419,7 +412,6 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     fn tell_space(&mut self, space: Space) {
         if space != self.space_told {
             self.space_told = space;
-            self.settle_refused &= space == Space::Full;
             (self.on_durable)(Completion::Space(space));
         }
     }
@@ -439,7 +431,6 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             took: begun.elapsed(),
             space: self.log.space(),
         };
-        self.settle_refused = false;
         self.space_told = commit.space;
         (self.on_durable)(Completion::Durable(commit));
         Ok(())
