@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: what the store does a second on this machine, as a table to be written down.
+//! `cargo xtask bench`: what the store and the log do a second on this machine, as a table to be written down.
 //!
 //! It measures, and asserts nothing of time: that is for a person, on a quiet machine.
+
+mod log;
 
 use std::fs;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub struct Arguments {
 enum What {
     /// Three nodes on this machine under `raft-cli bench`, which checks every answer
     Cluster(ClusterArguments),
+    /// The log beside raft-engine and a bare loop of write and fdatasync: writing, opening, reading
+    Log(log::LogArguments),
 }
 
 #[derive(Args)]
@@ -66,6 +70,7 @@ struct Sample {
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Cluster(arguments) => cluster(arguments),
+        What::Log(arguments) => log::run(arguments),
     }
 }
 
