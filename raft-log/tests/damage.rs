@@ -1,13 +1,22 @@
-//! Damage to a log at rest: it is found, and the message names the place; or it has no effect.
+//! Every damage in one place that a small log can have: each bit, each sector, each length of each file, and files that are
+//! gone, changed places or come from somewhere else. What is opened afterwards is right, or it is an error that names the
+//! place. (Some damages with a story of their own are in `damage_cases.rs`, large files in `damage_real.rs`.)
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use harness::{History, Model, Op, Step, dir, options, read_model, run};
-use raft_log::sim_disk::{Fault, Keep, SimDisk};
-use raft_log::{Batch, Damage, Log, OpenError, ReadError, Record};
+use harness::{History, Op, Step, check_recovery, dir, options, read_model, run};
+use raft_log::sim_disk::SimDisk;
+use raft_log::{Log, OpenError, Options};
+
+/// What an opening may hold at once: its window of 64 KiB, a second one for repairs, and some small things. A length that is
+/// believed costs more: these logs take records of up to 512 MiB.
+const OPEN_BYTES_MAX: u64 = 200 * 1024;
 
 fn append(bytes: usize) -> Op {
     Op::Append {
@@ -16,8 +25,367 @@ fn append(bytes: usize) -> Op {
     }
 }
 
+/// A log that is damaged, and what is known of it.
+struct Subject {
+    disk: SimDisk,
+    options: Options,
+    history: History,
+    files: Vec<PathBuf>,
+    /// The segment in use, and where its last batch stands.
+    active: PathBuf,
+    last_batch: Range<usize>,
+    /// From here on nothing in the active segment counts.
+    end: usize,
+    /// Fingerprints of the disks that were seen to go on working.
+    seen: Mutex<HashSet<Vec<(PathBuf, usize, u32)>>>,
+}
+
+fn bytes_of(disk: &SimDisk, file: &Path) -> Vec<u8> {
+    let mut copy = Vec::new();
+    disk.fork().rot(file, |bytes| copy.clone_from(bytes));
+    copy
+}
+
+impl Subject {
+    fn build(steps: &[Step], close: bool) -> Subject {
+        let options = Options {
+            record_bytes_max: 512 << 20,
+            ..options()
+        };
+        let disk = SimDisk::new();
+        let history = run(&disk, &dir(), &options, steps, close);
+        assert_eq!(history.error, None);
+        // The same without the last batch, to see where that one is.
+        let before = SimDisk::new();
+        run(&before, &dir(), &options, &steps[..steps.len() - 1], false);
+        let files = disk.files();
+        let segments = files.iter().filter(|file| is_segment(file));
+        let changed = |file: &&PathBuf| bytes_of(&disk, file) != bytes_of(&before, file);
+        let active: Vec<_> = segments.filter(changed).cloned().collect();
+        let [active] = &active[..] else {
+            panic!("the last step changed {active:?}")
+        };
+        let (old, new) = (bytes_of(&before, active), bytes_of(&disk, active));
+        let start = (0..new.len()).find(|&at| old[at] != new[at]).unwrap();
+        let end = (0..new.len()).rfind(|&at| old[at] != new[at]).unwrap() + 1;
+        Subject {
+            active: active.clone(),
+            last_batch: start..end,
+            end,
+            disk,
+            options,
+            history,
+            files,
+            seen: Mutex::default(),
+        }
+    }
+}
+
+/// Names, lengths and bytes of all files.
+fn fingerprint(disk: &SimDisk) -> Vec<(PathBuf, usize, u32)> {
+    let print = |file: PathBuf| {
+        let mut sum = (0, 0);
+        disk.rot(&file, |bytes| sum = (bytes.len(), crc32c::crc32c(bytes)));
+        (file, sum.0, sum.1)
+    };
+    disk.files().into_iter().map(print).collect()
+}
+
+fn is_segment(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "seg")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Verdict {
+    /// All that was acknowledged is there, and the log goes on working.
+    Whole,
+    /// An error that names the place.
+    Found,
+    /// All but the last batch is there; that one was cut, and the cut reported.
+    LastBatchCut,
+}
+
+/// Opens a damaged disk, and says what came of it. Whatever is not in [`Verdict`] is a failure, as is an error that names a file
+/// other than `files` or a place behind the damage.
+fn judge(
+    subject: &Subject,
+    disk: &SimDisk,
+    files: &[&Path],
+    at: &Range<usize>,
+) -> Result<Verdict, String> {
+    disk.kill();
+    let mut opened = None;
+    let memory = allocation_counter::measure(|| {
+        opened = Some(Log::open_with(
+            disk.clone(),
+            &dir(),
+            subject.options.clone(),
+        ));
+    });
+    if memory.bytes_max > OPEN_BYTES_MAX {
+        return Err(format!("the opening took {} bytes", memory.bytes_max));
+    }
+    let (log, recovery) = match opened.unwrap() {
+        Err(OpenError::Corrupt { file, offset, .. })
+            if files.contains(&&*file) && offset < at.end as u64 =>
+        {
+            return Ok(Verdict::Found);
+        }
+        Err(OpenError::ForeignIdentity { .. }) if files.iter().any(|file| !is_segment(file)) => {
+            return Ok(Verdict::Found);
+        }
+        Err(error) => return Err(format!("names another place: {error}")),
+        Ok(opened) => opened,
+    };
+    let history = &subject.history;
+    let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    let (verdict, history) = if found == history.acknowledged {
+        (Verdict::Whole, history.clone())
+    } else if found == history.before_last {
+        // What it reaches behind the end is nothing.
+        let within = files == [&*subject.active] && subject.last_batch.start <= at.start;
+        let reported = recovery
+            .cut
+            .as_ref()
+            .is_some_and(|cut| cut.file == subject.active && cut.offset <= at.start as u64);
+        if history.closed || !within || !reported {
+            return Err(format!(
+                "the last batch {:?} was cut without need or report: {:?}",
+                subject.last_batch, recovery.cut
+            ));
+        }
+        let acknowledged = found;
+        (
+            Verdict::LastBatchCut,
+            History {
+                acknowledged,
+                ..history.clone()
+            },
+        )
+    } else {
+        return Err(format!(
+            "{} records, {:?}",
+            found.entries.len(),
+            recovery.cut
+        ));
+    };
+    // And it goes on working: commits, openings, the same content. What follows depends on nothing but the bytes, so the same
+    // bytes need not be tried again.
+    drop(log);
+    if subject.seen.lock().unwrap().insert(fingerprint(disk)) {
+        check_recovery(disk, &dir(), &subject.options, &history)
+            .map_err(|error| format!("afterwards: {error}"))?;
+    }
+    Ok(verdict)
+}
+
+#[derive(Default)]
+struct Tally {
+    cases: u64,
+    found: u64,
+    cut: u64,
+}
+
+impl Tally {
+    fn judge(
+        &mut self,
+        what: &str,
+        subject: &Subject,
+        disk: &SimDisk,
+        files: &[&Path],
+        at: Range<usize>,
+    ) -> Verdict {
+        let verdict = judge(subject, disk, files, &at)
+            .unwrap_or_else(|error| panic!("{what} of {files:?}: {error}"));
+        self.cases += 1;
+        self.found += u64::from(verdict == Verdict::Found);
+        self.cut += u64::from(verdict == Verdict::LastBatchCut);
+        verdict
+    }
+
+    /// One case in one file; `at` is narrowed to the bytes that really changed.
+    fn rot(
+        &mut self,
+        what: &str,
+        subject: &Subject,
+        file: &Path,
+        at: Range<usize>,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Verdict {
+        let disk = subject.disk.fork();
+        let mut range = at.clone();
+        disk.rot(file, |bytes| {
+            let before = bytes.get(at.clone()).unwrap_or_default().to_vec();
+            change(bytes);
+            let after = bytes.get(at.clone()).unwrap_or_default();
+            let differs = |nth: &usize| after.get(*nth) != before.get(*nth);
+            if let Some(first) = (0..at.len()).find(differs) {
+                let last = (0..at.len()).rfind(differs).unwrap_or(first);
+                range = at.start + first..at.start + last + 1;
+            }
+        });
+        self.judge(&format!("{what} at {at:?}"), subject, &disk, &[file], range)
+    }
+}
+
+fn every_bit(subject: &Subject, tally: &mut Tally) {
+    for file in &subject.files {
+        let length = bytes_of(&subject.disk, file).len();
+        for at in 0..length {
+            for bit in 0..8 {
+                let verdict =
+                    tally.rot(&format!("bit {bit}"), subject, file, at..at + 1, |bytes| {
+                        bytes[at] ^= 1 << bit
+                    });
+                let stale = *file == subject.active && at >= subject.end;
+                assert!(
+                    !stale || verdict == Verdict::Whole,
+                    "bit {bit} of byte {at}, where nothing counts: {verdict:?}"
+                );
+            }
+        }
+    }
+}
+
+fn every_sector_and_page(subject: &Subject, tally: &mut Tally) {
+    for file in &subject.files {
+        let length = bytes_of(&subject.disk, file).len();
+        for piece in [512, 4096] {
+            for at in (0..length).step_by(piece) {
+                let range = at..(at + piece).min(length);
+                // With zeros, and with what a disk may return for a sector it has lost.
+                for byte in [0, 0xff] {
+                    tally.rot("a lost sector", subject, file, range.clone(), |bytes| {
+                        bytes[range.clone()].fill(byte);
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn every_length(subject: &Subject, tally: &mut Tally) {
+    for file in &subject.files {
+        let length = bytes_of(&subject.disk, file).len();
+        for len in 0..length {
+            tally.rot("a cut", subject, file, len..length, |bytes| {
+                bytes.truncate(len);
+            });
+        }
+        for more in [1, 512, 4096] {
+            tally.rot(
+                "a longer file",
+                subject,
+                file,
+                length..length + more,
+                |bytes| {
+                    bytes.resize(length + more, 0);
+                },
+            );
+        }
+    }
+}
+
+fn files_gone_and_swapped(subject: &Subject, tally: &mut Tally) {
+    for (nth, one) in subject.files.iter().enumerate() {
+        let disk = subject.disk.fork();
+        disk.lose(one);
+        tally.judge("the loss", subject, &disk, &[one], 0..1);
+        for two in &subject.files[..nth] {
+            let disk = subject.disk.fork();
+            let (first, second) = (bytes_of(&disk, one), bytes_of(&disk, two));
+            disk.rot(one, |bytes| *bytes = second);
+            disk.rot(two, |bytes| *bytes = first);
+            let verdict = tally.judge("a swap", subject, &disk, &[one, two], 0..usize::MAX);
+            assert_eq!(
+                verdict,
+                Verdict::Found,
+                "{one:?} and {two:?} changed places"
+            );
+        }
+    }
+}
+
+/// The same file of other logs: of another node, of another log of the same node, and older ones of this log.
+fn files_from_elsewhere(subject: &Subject, steps: &[Step], tally: &mut Tally) {
+    let others = Options {
+        identity: b"another node".to_vec(),
+        ..subject.options.clone()
+    };
+    let stranger = SimDisk::new();
+    run(&stranger, &dir(), &others, steps, true);
+    let twin = SimDisk::new();
+    let other_history: Vec<Step> = steps.iter().map(with_other_bytes).collect();
+    run(&twin, &dir(), &subject.options, &other_history, true);
+    let backups = (0..steps.len()).flat_map(|upto| {
+        [false, true].map(|close| {
+            let disk = SimDisk::new();
+            run(&disk, &dir(), &subject.options, &steps[..upto], close);
+            (format!("an old copy (step {upto}, closed: {close})"), disk)
+        })
+    });
+    let sources = [
+        ("another node's".to_owned(), stranger),
+        ("another log's".to_owned(), twin),
+    ];
+    for (what, source) in sources.into_iter().chain(backups) {
+        for file in &subject.files {
+            let theirs = bytes_of(&source, file);
+            if theirs.is_empty() || theirs == bytes_of(&subject.disk, file) {
+                continue;
+            }
+            // After a crash an older copy of the segment in use is what a crash before its last batches would have left:
+            // nothing else on the disk knows of those. After a clean end the superblock does.
+            if *file == subject.active && !subject.history.closed && what.starts_with("an old") {
+                continue;
+            }
+            let disk = subject.disk.fork();
+            disk.rot(file, |bytes| *bytes = theirs);
+            // An older superblock may want a segment that was purged since, and names that one. A segment that verifies by
+            // itself shows by the next, which does not continue it.
+            let wanted = source.files();
+            let named: Vec<&Path> = match subject.files.iter().position(|name| name == file) {
+                Some(nth) if is_segment(file) => subject.files[nth..].iter().take(2),
+                _ => wanted.iter().take(usize::MAX),
+            }
+            .map(PathBuf::as_path)
+            .collect();
+            tally.judge(&what, subject, &disk, &named, 0..usize::MAX);
+        }
+    }
+}
+
+/// The same step with the same sizes, and other bytes.
+fn with_other_bytes(step: &Step) -> Step {
+    let Step::Commit(ops) = step else {
+        return step.clone();
+    };
+    let other = |op: &Op| match *op {
+        // Of the same length.
+        Op::Metadata(byte) => Op::Metadata(byte + 40),
+        ref other => other.clone(),
+    };
+    Step::Commit(ops.iter().map(other).collect())
+}
+
+fn sweep(steps: &[Step], close: bool) {
+    let subject = Subject::build(steps, close);
+    let mut tally = Tally::default();
+    every_bit(&subject, &mut tally);
+    every_sector_and_page(&subject, &mut tally);
+    every_length(&subject, &mut tally);
+    files_gone_and_swapped(&subject, &mut tally);
+    files_from_elsewhere(&subject, steps, &mut tally);
+    let Tally { cases, found, cut } = tally;
+    println!(
+        "{cases} damages: {found} found, {cut} cut the last batch, {} without a loss",
+        cases - found - cut
+    );
+    assert_eq!(cut == 0, close, "only a crash can have torn a batch");
+}
+
 /// Three segments; the last batch spans several sectors and has several records.
-fn steps() -> Vec<Step> {
+fn plain() -> Vec<Step> {
     vec![
         Step::Commit(vec![Op::Metadata(1), append(700), append(10)]),
         Step::Commit(vec![append(900), append(900)]),
@@ -30,350 +398,40 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-fn build(close: bool) -> (SimDisk, History) {
-    let disk = SimDisk::new();
-    let history = run(&disk, &dir(), &options(), &steps(), close);
-    assert_eq!(history.error, None);
-    (disk, history)
+/// Files that were purged and live on as later segments, with the bytes of their former lives behind the end.
+fn recycled() -> Vec<Step> {
+    let mut steps = plain();
+    steps.extend([
+        Step::Purge(6),
+        Step::Commit(vec![append(1500), append(1500)]),
+        Step::Commit(vec![append(1500), append(1500)]),
+        Step::Purge(8),
+        Step::Commit(vec![append(900), Op::Metadata(3), append(700), append(900)]),
+        Step::Purge(8),
+        Step::Commit(vec![append(800), append(100)]),
+        Step::Commit(vec![append(100), append(100)]),
+        Step::Commit(vec![append(300), append(20), append(300)]),
+    ]);
+    steps
 }
 
-#[derive(Debug, PartialEq)]
-enum Verdict {
-    NoEffect,
-    Found,
-    LastBatchCut,
-}
-
-/// Opens a damaged disk. Anything but an error that names one of `files`, no effect, or (if the log was not closed) the cut
-/// of the very last batch is a failure.
-fn judge(disk: &SimDisk, history: &History, files: &[&Path]) -> Result<Verdict, String> {
-    disk.kill();
-    let named = |file: &Path| files.contains(&file);
-    match Log::open_with(disk.clone(), &dir(), options()) {
-        Err(OpenError::Corrupt { file, .. }) if named(&file) => Ok(Verdict::Found),
-        // A missing record shows in the segment before the damaged checkpoint, and a lost superblock in the segments.
-        Err(error @ OpenError::Corrupt { .. }) => Err(format!("names the wrong file: {error}")),
-        Err(error) => Err(format!("{error}")),
-        Ok((log, recovery)) => {
-            let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
-            let cut = recovery.cut.as_ref().is_some_and(|cut| named(&cut.file));
-            match found {
-                found if found == history.acknowledged => Ok(Verdict::NoEffect),
-                found if found == history.before_last && !history.closed && cut => {
-                    Ok(Verdict::LastBatchCut)
-                }
-                Model { entries, .. } => {
-                    Err(format!("{} entries, {:?}", entries.len(), recovery.cut))
-                }
-            }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Tally {
-    cases: u64,
-    found: u64,
-    cut: u64,
-}
-
-impl Tally {
-    fn case(&mut self, what: &str, disk: &SimDisk, history: &History, files: &[&Path]) -> Verdict {
-        let verdict = judge(disk, history, files).unwrap_or_else(|error| panic!("{what}: {error}"));
-        self.cases += 1;
-        self.found += u64::from(verdict == Verdict::Found);
-        self.cut += u64::from(verdict == Verdict::LastBatchCut);
-        verdict
-    }
-}
-
-/// F-L2, F-L3, F-L4, F-L6, F-L16, F-L18, F-L20; S-L2, S-L6, S-L8: bits flip, sectors and pages turn to zero, files are cut
-/// short, grow, vanish or change places.
-fn sweep(close: bool) -> Tally {
-    let (disk, history) = build(close);
-    let files = disk.files();
-    let mut tally = Tally::default();
-    for file in &files {
-        let mut length = 0;
-        disk.fork().rot(file, |bytes| length = bytes.len());
-        let mut rot = |what: String, change: &dyn Fn(&mut Vec<u8>)| {
-            let disk = disk.fork();
-            disk.rot(file, |bytes| change(bytes));
-            tally.case(
-                &format!("{what} of {}", file.display()),
-                &disk,
-                &history,
-                &[file],
-            );
-        };
-        // A bit in every third byte; which one wanders, so that all are met.
-        for at in (0..length).step_by(3) {
-            rot(format!("bit {} of byte {at}", at % 8), &|bytes| {
-                bytes[at] ^= 1 << (at % 8);
-            });
-        }
-        for at in (0..length).step_by(512) {
-            rot(format!("zeroed sector at {at}"), &|bytes| {
-                bytes[at..at + 512].fill(0);
-            });
-        }
-        for len in (0..length).step_by(97).chain([length - 1]) {
-            rot(format!("cut to {len}"), &|bytes| bytes.truncate(len));
-        }
-        rot("a byte more".into(), &|bytes| bytes.push(0));
-        let disk = disk.fork();
-        disk.lose(file);
-        tally.case(
-            &format!("loss of {}", file.display()),
-            &disk,
-            &history,
-            &[file],
-        );
-    }
-    for (nth, one) in files.iter().enumerate() {
-        for two in &files[..nth] {
-            let disk = disk.fork();
-            let mut first = Vec::new();
-            disk.rot(one, |bytes| first.clone_from(bytes));
-            disk.rot(two, |bytes| std::mem::swap(bytes, &mut first));
-            disk.rot(one, |bytes| *bytes = first);
-            let verdict = tally.case(
-                &format!("swap of {one:?} and {two:?}"),
-                &disk,
-                &history,
-                &[one, two],
-            );
-            assert_eq!(verdict, Verdict::Found);
-        }
-    }
-    tally
+/// F-L2, F-L3, F-L4, F-L6, F-L16, F-L18, F-L20; S-L2, S-L6, S-L8.
+#[test]
+fn after_a_clean_close() {
+    sweep(&plain(), true);
 }
 
 #[test]
-fn after_a_clean_close_every_damage_is_found_or_has_no_effect() {
-    let Tally { cases, found, cut } = sweep(true);
-    println!("{cases} cases, {found} found");
-    assert_eq!(cut, 0);
+fn after_a_crash() {
+    sweep(&plain(), false);
 }
 
 #[test]
-fn after_a_crash_only_the_last_batch_can_be_cut() {
-    let Tally { cases, found, cut } = sweep(false);
-    println!("{cases} cases, {found} found, {cut} cut the last batch");
-    assert!(cut > 0);
+fn recycled_after_a_clean_close() {
+    sweep(&recycled(), true);
 }
 
-/// F-L15, F-L20: files of another log of the same caller, or an older copy of the superblock.
 #[test]
-fn strangers_and_old_copies_are_found() {
-    let (disk, history) = build(true);
-    let superblock = dir().join("superblock");
-    let older = SimDisk::new();
-    run(&older, &dir(), &options(), &steps()[..1], true);
-    let mut old = Vec::new();
-    older.rot(&superblock, |bytes| old.clone_from(bytes));
-    disk.rot(&superblock, |bytes| *bytes = old);
-    let verdict = judge(&disk, &history, &[&superblock]);
-    assert_eq!(verdict, Ok(Verdict::Found), "a superblock from before");
-
-    let (disk, history) = build(true);
-    let stranger = SimDisk::new();
-    let others = raft_log::Options {
-        identity: b"other".to_vec(),
-        ..options()
-    };
-    run(&stranger, &dir(), &others, &steps(), true);
-    let segment = dir().join("00000000000000000002.seg");
-    let mut bytes = Vec::new();
-    stranger.rot(&segment, |theirs| bytes.clone_from(theirs));
-    disk.rot(&segment, |ours| *ours = bytes);
-    let opened = Log::open_with(disk.clone(), &dir(), options());
-    assert!(matches!(
-        opened,
-        Err(OpenError::Corrupt {
-            what: Damage::SegmentForeign,
-            ..
-        })
-    ));
-    drop(opened);
-
-    // F-L16: all segments gone, or the superblock.
-    let (disk, _) = build(true);
-    disk.lose(&superblock);
-    let opened = Log::open_with(disk.clone(), &dir(), options());
-    assert!(matches!(
-        opened,
-        Err(OpenError::Corrupt {
-            what: Damage::SuperblockMissing,
-            ..
-        })
-    ));
-    let _ = history;
-}
-
-/// F-L7: an overwrite that was lost, so that a record of a former life stands where this life began. It verifies, its place
-/// is right, and nothing of its order is wrong: what comes behind does not chain to it.
-#[test]
-fn an_old_record_in_its_old_place_is_found() {
-    let disk = SimDisk::new();
-    let open = || Log::open_with(disk.clone(), &dir(), options()).unwrap().0;
-    let segment = dir().join("00000000000000000001.seg");
-    let used = || {
-        let mut used = Vec::new();
-        disk.fork().rot(&segment, |bytes| used.clone_from(bytes));
-        used.truncate(used.iter().rposition(|&byte| byte != 0).unwrap() + 1);
-        used
-    };
-    let mut log = open();
-    log.commit(Batch::new().metadata(b"a vote")).unwrap();
-    let place = used().len().next_multiple_of(8);
-    // Never acknowledged, and as long as the boot record that comes in its place.
-    disk.fail(disk.operations() + 2, Fault::PowerLoss);
-    log.commit(Batch::new().metadata(b"")).unwrap_err();
-    let mut old = used()[place..].to_vec();
-    old.resize(48, 0);
-    disk.restart(Keep::Nothing);
-    let mut log = open();
-    log.commit(Batch::new().append(Record {
-        index: 1,
-        term: 1,
-        kind: 0,
-        payload: b"x",
-    }))
-    .unwrap();
-    log.close().unwrap();
-    disk.rot(&segment, |bytes| {
-        bytes[place..place + old.len()].copy_from_slice(&old);
-    });
-    let opened = Log::open_with(disk.clone(), &dir(), options());
-    assert!(matches!(opened, Err(OpenError::Corrupt { file, .. }) if file == segment));
-}
-
-/// After a clean close either copy of the superblock knows where the log ends, so losing one hides no other loss.
-#[test]
-fn one_copy_of_the_superblock_is_enough() {
-    let (disk, history) = build(true);
-    let superblock = dir().join("superblock");
-    let newest = disk
-        .files()
-        .into_iter()
-        .filter(|file| file.extension().is_some());
-    // The last file is the one made ready; the one in use is before it.
-    let segment = newest.rev().nth(1).unwrap();
-    for copy in [0, 4096] {
-        let disk = disk.fork();
-        disk.rot(&superblock, |bytes| bytes[copy..copy + 512].fill(0));
-        let twice = disk.fork();
-        assert_eq!(judge(&disk, &history, &[]), Ok(Verdict::NoEffect));
-        twice.rot(&segment, |bytes| {
-            let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
-            bytes[last] ^= 1;
-        });
-        assert_eq!(judge(&twice, &history, &[&segment]), Ok(Verdict::Found));
-    }
-}
-
-/// Rot that comes while the log is open is found by the read.
-#[test]
-fn a_read_verifies() {
-    let disk = SimDisk::new();
-    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
-    let record = |index| Record {
-        index,
-        term: 1,
-        kind: 0,
-        payload: &[0x5a; 200],
-    };
-    log.commit(Batch::new().append(record(1)).append(record(2)))
-        .unwrap();
-    let segment = dir().join("00000000000000000001.seg");
-    disk.rot(&segment, |bytes| {
-        let last = bytes.iter().rposition(|&byte| byte == 0x5a).unwrap();
-        bytes[last] = 0;
-    });
-    let reader = log.reader();
-    assert_eq!(reader.read(1, 0).unwrap().len(), 1);
-    let error = reader.read(2, 0).unwrap_err();
-    assert!(
-        matches!(&error, ReadError::Corrupt { index: 2, file, .. } if *file == segment),
-        "{error}"
-    );
-}
-
-/// The limit of what can be told from a torn write, as the README states it: nothing whole is left behind the damage. One page
-/// of zeros takes the end of a batch and all of the small one behind it; with a single record left, it is found. So it is
-/// once the log was settled or closed.
-#[test]
-fn damage_to_the_very_end_looks_torn() {
-    let segment = dir().join("00000000000000000001.seg");
-    // Batches of one record: the third and fourth are small, and end the log.
-    let build = |settle: bool, close: bool| {
-        let disk = SimDisk::new();
-        let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
-        let mut starts = Vec::new();
-        for (index, len) in (1..).zip([500, 500, 10, 10]) {
-            let payload = vec![index as u8; len];
-            log.commit(Batch::new().append(Record {
-                index,
-                term: 1,
-                kind: 0,
-                payload: &payload,
-            }))
-            .unwrap();
-            disk.rot(&segment, |bytes| {
-                let last = bytes.iter().rposition(|&byte| byte != 0).unwrap();
-                starts.push(last + 1 - len);
-            });
-        }
-        if settle {
-            log.settle().unwrap();
-        }
-        if close {
-            log.close().unwrap();
-        }
-        disk.kill();
-        (disk, starts)
-    };
-    // Zeros from the payload of one batch to the end of that of another; the last index left, or that it was found.
-    let zeroed = |(disk, starts): (SimDisk, Vec<usize>), from: usize, to: Option<usize>| {
-        disk.rot(&segment, |bytes| {
-            let end = to.map_or(bytes.len(), |to| starts[to - 1] + 10);
-            bytes[starts[from - 1]..end].fill(0);
-        });
-        match Log::open_with(disk, &dir(), options()) {
-            Ok((_, recovery)) => {
-                // Nothing but the head of the first one is left of what was lost.
-                assert!(
-                    recovery
-                        .cut
-                        .is_some_and(|cut| cut.bytes <= 48 && cut.records == 0)
-                );
-                Ok(recovery.last_index)
-            }
-            Err(OpenError::Corrupt { index, .. }) => Err(index),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    let (crashed, settled, closed) = ((false, false), (true, false), (false, true));
-    let build = |(settle, close)| build(settle, close);
-    assert_eq!(zeroed(build(crashed), 4, None), Ok(3), "the last batch");
-    assert_eq!(zeroed(build(crashed), 2, None), Ok(1), "three batches");
-    assert_eq!(zeroed(build(crashed), 2, Some(3)), Err(Some(2)), "one left");
-    assert_eq!(zeroed(build(settled), 4, Some(4)), Err(Some(4)));
-    assert_eq!(zeroed(build(settled), 4, None), Err(Some(4)));
-    assert_eq!(zeroed(build(settled), 2, None), Err(Some(2)));
-    assert_eq!(zeroed(build(closed), 4, None), Err(Some(4)));
-    assert_eq!(zeroed(build(closed), 2, None), Err(Some(2)));
-
-    // With the heads too: as if the last two had never been written. The superblock knows better, once it was settled.
-    let headless = |(disk, starts): (SimDisk, Vec<usize>)| {
-        disk.rot(&segment, |bytes| bytes[starts[2] - 48..].fill(0));
-        Log::open_with(disk, &dir(), options())
-    };
-    let (_, recovery) = headless(build(crashed)).unwrap();
-    assert_eq!((recovery.last_index, recovery.cut), (2, None));
-    for found in [settled, closed] {
-        let error = headless(build(found)).unwrap_err();
-        assert!(matches!(error, OpenError::Corrupt { index: Some(3), .. }));
-    }
+fn recycled_after_a_crash() {
+    sweep(&recycled(), false);
 }
