@@ -49,6 +49,13 @@ pub trait Files: Clone + Send + Sync + 'static {
     /// What the file system says; [`io::ErrorKind::NotFound`] if there is no such file.
     fn open(&self, file: &Path) -> io::Result<Self::Handle>;
 
+    /// Opens a file that exists, for reading only: writing needs no permission, and a write or sync on the handle is an
+    /// error that changes nothing.
+    ///
+    /// # Errors
+    /// What the file system says; [`io::ErrorKind::NotFound`] if there is no such file.
+    fn open_read(&self, file: &Path) -> io::Result<Self::Handle>;
+
     /// Gives a file another name in the same directory, replacing what has it: after a crash, old or new, never neither.
     ///
     /// # Errors

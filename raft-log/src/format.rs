@@ -101,8 +101,8 @@ impl SegmentHeader {
     }
 
     /// The value that starts every CRC in this segment.
-    pub(crate) fn salt(&self, identity: &[u8]) -> u32 {
-        let crc = crc32c::crc32c_append(identity_crc(identity), &self.number.to_le_bytes());
+    pub(crate) fn salt(&self) -> u32 {
+        let crc = crc32c::crc32c_append(self.identity_crc, &self.number.to_le_bytes());
         crc32c::crc32c_append(crc, &self.epoch.to_le_bytes())
     }
 }
@@ -389,7 +389,7 @@ mod tests {
         };
         let mut encoder = Encoder {
             buf: &mut buf,
-            salt: header.salt(b"me"),
+            salt: header.salt(),
             start,
             watermark: start,
             chain: 0xaabb_ccdd,
@@ -414,10 +414,10 @@ mod tests {
         encoder.push(&content, true);
         assert_eq!(hex(&buf), GOLDEN_BATCH.concat());
 
-        let seed = record_seed(header.salt(b"me"), 512);
+        let seed = record_seed(header.salt(), 512);
         let first = RecordHeader::decode(&buf, seed).unwrap();
         assert!(!first.end && first.chain == 0xaabb_ccdd && first.span() == 56);
-        let seed = record_seed(header.salt(b"me"), 512 + 56);
+        let seed = record_seed(header.salt(), 512 + 56);
         let second = RecordHeader::decode(&buf[56..], seed).unwrap();
         assert!(
             second.end
@@ -463,7 +463,7 @@ mod tests {
             segment: 7,
             offset: 512,
         };
-        let salt = header().salt(b"me");
+        let salt = header().salt();
         Encoder {
             buf: &mut buf,
             salt,
@@ -475,13 +475,20 @@ mod tests {
         assert!(RecordHeader::decode(&buf, record_seed(salt, 512)).is_some());
         let strangers = [
             record_seed(salt, 520),
-            record_seed(header().salt(b"you"), 512),
+            record_seed(
+                SegmentHeader {
+                    identity_crc: identity_crc(b"you"),
+                    ..header()
+                }
+                .salt(),
+                512,
+            ),
             record_seed(
                 SegmentHeader {
                     number: 8,
                     ..header()
                 }
-                .salt(b"me"),
+                .salt(),
                 512,
             ),
             record_seed(
@@ -489,7 +496,7 @@ mod tests {
                     epoch: 4,
                     ..header()
                 }
-                .salt(b"me"),
+                .salt(),
                 512,
             ),
         ];

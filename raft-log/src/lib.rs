@@ -7,6 +7,7 @@
 //! - [`Recovery`] is what an opening found. [`peek_identity`] tells whose log a directory is before it is opened.
 //! - [`Reader`] reads durable records from any thread.
 //! - [`writer`] has a thread that commits in groups what others submit.
+//! - [`inspect`] verifies and lists a log that nobody has open, and changes nothing.
 //! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
 //!   up, rots and fails as it is told.
 //!
@@ -14,6 +15,7 @@
 //! The bytes on the disk are described in `docs/log-format.md` of the repository.
 
 pub mod files;
+pub mod inspect;
 #[cfg(feature = "sim")]
 pub mod sim_disk;
 pub mod writer;

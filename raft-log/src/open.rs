@@ -129,17 +129,9 @@ impl<F: Files> Log<F> {
             epoch: 0,
             payload_max: options.record_bytes_max,
         };
+        let recovered = examine(&recipe, &superblock, &numbers)?;
         let facts = &superblock.facts;
-        let created = facts.segment_last == 0;
-        check_unused(&recipe, &numbers, facts)?;
-        let recovered = if created {
-            None
-        } else {
-            Some(recover(&recipe, facts)?)
-        };
-        if let Some(recovered) = &recovered {
-            check_boot(dir, &superblock, recovered)?;
-        }
+        let created = recovered.is_none();
 
         // Everything is verified: from here on the disk is changed.
         let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
@@ -151,16 +143,10 @@ impl<F: Files> Log<F> {
         files
             .sync_dir(dir)
             .map_err(|source| Failure::new("sync the directory", dir, source))?;
-        let boot = recovered
-            .as_ref()
-            .map_or(0, |recovered| recovered.boot)
-            .max(superblock.facts.boot)
-            + 1;
+        let boot = next_boot(&superblock.facts, recovered.as_ref());
+        let clean = is_clean(&superblock.facts, recovered.as_ref());
         superblock.write(|facts| facts.boot = boot)?;
         recipe.epoch = boot;
-        let clean = recovered
-            .as_ref()
-            .is_none_or(|recovered| recovered.is_clean(superblock.facts.watermark));
         let recovered = match recovered {
             Some(recovered) => recovered,
             None => first_segment(&recipe, &mut superblock, &options)?,
@@ -204,8 +190,37 @@ impl<F: Files> Log<F> {
     }
 }
 
+/// Recovers what a directory holds, with every check and without a change; `None` if it has no segment yet. Opening and
+/// [inspection](crate::inspect) have this in common.
+pub(crate) fn examine<F: Files>(
+    recipe: &Recipe<F>,
+    superblock: &Superblock<F>,
+    numbers: &[u64],
+) -> Result<Option<Recovered<F>>, OpenError> {
+    check_unused(recipe, numbers, &superblock.facts)?;
+    if superblock.facts.segment_last == 0 {
+        return Ok(None);
+    }
+    let recovered = recover(recipe, &superblock.facts)?;
+    check_boot(&recipe.dir, superblock, &recovered)?;
+    Ok(Some(recovered))
+}
+
+/// The number of the next opening.
+pub(crate) fn next_boot<F: Files>(facts: &Facts, recovered: Option<&Recovered<F>>) -> u64 {
+    facts
+        .boot
+        .max(recovered.map_or(0, |recovered| recovered.boot))
+        + 1
+}
+
+/// Whether the log was closed in order, or is new.
+pub(crate) fn is_clean<F: Files>(facts: &Facts, recovered: Option<&Recovered<F>>) -> bool {
+    recovered.is_none_or(|recovered| recovered.is_clean(facts.watermark))
+}
+
 /// What a directory is, by its names.
-enum Survey {
+pub(crate) enum Survey {
     Empty,
     Log {
         /// All segments, ascending.
@@ -213,7 +228,7 @@ enum Survey {
     },
 }
 
-fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, OpenError> {
+pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, OpenError> {
     let names = match files.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Survey::Empty),
         result => result.map_err(|source| Failure::new("list the directory", dir, source))?,
@@ -371,7 +386,12 @@ fn first_segment<F: Files>(
     })
 }
 
-fn describe<F: Files>(recovered: &Recovered<F>, boot: u64, created: bool, clean: bool) -> Recovery {
+pub(crate) fn describe<F: Files>(
+    recovered: &Recovered<F>,
+    boot: u64,
+    created: bool,
+    clean: bool,
+) -> Recovery {
     let index = &recovered.index;
     Recovery {
         boot,

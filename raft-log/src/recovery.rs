@@ -53,6 +53,20 @@ impl<F: Files> Recovered<F> {
     pub(crate) fn is_clean(&self, watermark: Position) -> bool {
         self.end == watermark && self.cut.is_none()
     }
+
+    /// Before anything was read.
+    pub(crate) fn empty() -> Self {
+        Recovered {
+            index: Index::default(),
+            metadata: None,
+            boot: 0,
+            segments: BTreeMap::new(),
+            end: Position::default(),
+            chain: 0,
+            durable: Position::default(),
+            cut: None,
+        }
+    }
 }
 
 struct Scan<F: Files> {
@@ -79,21 +93,14 @@ pub(crate) fn recover<F: Files>(
     recipe: &Recipe<F>,
     facts: &Facts,
 ) -> Result<Recovered<F>, OpenError> {
-    let index = Index::default();
     let mut scan = Scan {
-        staged: Staged::new(&index, true),
+        staged: Staged::new(&Index::default(), true),
         staged_metadata: None,
         base: (0, 0),
         open_records: 0,
         state: Recovered {
-            index,
-            metadata: None,
-            boot: 0,
-            segments: BTreeMap::new(),
-            end: Position::default(),
-            chain: 0,
             durable: facts.watermark,
-            cut: None,
+            ..Recovered::empty()
         },
     };
     for number in facts.segment_first..=facts.segment_last {
@@ -322,8 +329,6 @@ pub(crate) fn read_checkpoint<F: Files>(
     Ok(Checkpoint::decode(&body).map(|checkpoint| (header, checkpoint)))
 }
 
-const ZEROS: [u8; 4096] = [0; 4096];
-
 /// Looks for records that verify by themselves behind the end of the chain, and for the last byte that is not zero.
 fn inspect_tail<F: Files>(
     window: &mut Window<'_, F>,
@@ -337,24 +342,15 @@ fn inspect_tail<F: Files>(
     };
     let mut offset = stopped;
     while offset < size {
-        let bytes = window.some_bytes(offset, usize::MAX)?;
-        if bytes.is_empty() {
+        let step = window.step(offset)?;
+        if step.bytes == 0 {
             break;
         }
-        // The untouched rest of a segment is zeros: skip them by large pieces, and the last few by words.
-        let piece = [4096, 8]
-            .into_iter()
-            .find(|&piece| bytes.get(..piece) == ZEROS.get(..piece));
-        if let Some(piece) = piece {
-            offset += piece as u32;
+        if step.nonzero == 0 {
+            offset += step.bytes;
             continue;
         }
-        let word = bytes.get(..8).unwrap_or(bytes);
-        let last = word
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |at| at as u32 + 1);
-        tail.nonzero_end = tail.nonzero_end.max(offset + last);
+        tail.nonzero_end = tail.nonzero_end.max(offset + step.nonzero_end);
         match window.record(offset)? {
             Some(header) => {
                 tail.watermark = tail.watermark.max(header.watermark);
@@ -363,7 +359,7 @@ fn inspect_tail<F: Files>(
                 tail.nonzero_end = tail.nonzero_end.max(end);
                 offset += header.span() as u32;
             }
-            None => offset += 8,
+            None => offset += step.bytes,
         }
     }
     Ok(tail)

@@ -22,6 +22,9 @@ const ZERO_SYNC_BYTES: u32 = 8 * 1024 * 1024;
 /// The window through which segments are read: all the memory that a scan takes.
 const WINDOW_BYTES: usize = 64 * 1024;
 
+/// How many zeros are passed in one step.
+const ZEROS: [u8; 4096] = [0; 4096];
+
 pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:020}{SUFFIX}")
 }
@@ -73,7 +76,7 @@ impl<F: Files> Recipe<F> {
             Ok(file) => Ok(Segment {
                 file,
                 path,
-                salt: header.salt(&self.identity),
+                salt: header.salt(),
                 header,
             }),
             Err(source) => {
@@ -148,7 +151,7 @@ impl<F: Files> Recipe<F> {
         Ok(Segment {
             file,
             path,
-            salt: header.salt(&self.identity),
+            salt: header.salt(),
             header,
         })
     }
@@ -162,6 +165,17 @@ impl<F: Files> Segment<F> {
             start: 0,
         }
     }
+}
+
+/// A few bytes of a segment.
+#[derive(Default)]
+pub(crate) struct Step {
+    /// How many; none at the end of the segment.
+    pub(crate) bytes: u32,
+    /// How many of them are not zero.
+    pub(crate) nonzero: u32,
+    /// One past the last of those.
+    pub(crate) nonzero_end: u32,
 }
 
 /// A sliding view of a segment. Never holds more than [`WINDOW_BYTES`].
@@ -196,6 +210,25 @@ impl<F: Files> Window<'_, F> {
             .buf
             .get(at..(at + len).min(self.buf.len()))
             .unwrap_or_default())
+    }
+
+    /// What stands at `offset` if it is no record: many zeros, or a word.
+    pub(crate) fn step(&mut self, offset: u32) -> io::Result<Step> {
+        let bytes = self.some_bytes(offset, ZEROS.len())?;
+        // The untouched rest of a segment is zeros: pass them by large pieces.
+        if bytes == ZEROS {
+            return Ok(Step {
+                bytes: ZEROS.len() as u32,
+                ..Step::default()
+            });
+        }
+        let word = bytes.get(..8).unwrap_or(bytes);
+        let last = word.iter().rposition(|&byte| byte != 0);
+        Ok(Step {
+            bytes: word.len() as u32,
+            nonzero: word.iter().filter(|&&byte| byte != 0).count() as u32,
+            nonzero_end: last.map_or(0, |at| at as u32 + 1),
+        })
     }
 
     fn fill(&mut self, offset: u32) -> io::Result<()> {

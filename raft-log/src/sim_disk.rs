@@ -141,6 +141,19 @@ impl SimDisk {
         self.state().kill();
     }
 
+    fn open_as(&self, file: &Path, read_only: bool) -> io::Result<SimFile> {
+        let mut state = self.state();
+        state.check_power()?;
+        state.read()?;
+        let inode = state.inode_of(file).ok_or(io::ErrorKind::NotFound)?;
+        Ok(SimFile {
+            disk: self.clone(),
+            inode,
+            life: state.life,
+            read_only,
+        })
+    }
+
     /// All files there are now.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
@@ -173,6 +186,8 @@ pub struct SimFile {
     inode: u64,
     /// The life of the machine it was opened in.
     life: u64,
+    /// Opened for reading only.
+    read_only: bool,
 }
 
 /// A lock on a directory of a [`SimDisk`].
@@ -235,19 +250,16 @@ impl Files for SimDisk {
                 disk: self.clone(),
                 inode,
                 life: state.life,
+                read_only: false,
             })
     }
 
     fn open(&self, file: &Path) -> io::Result<SimFile> {
-        let mut state = self.state();
-        state.check_power()?;
-        state.read()?;
-        let inode = state.inode_of(file).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimFile {
-            disk: self.clone(),
-            inode,
-            life: state.life,
-        })
+        self.open_as(file, false)
+    }
+
+    fn open_read(&self, file: &Path) -> io::Result<SimFile> {
+        self.open_as(file, true)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -282,6 +294,14 @@ impl SimFile {
         state.check_power()?;
         Ok(state)
     }
+
+    /// What changes something needs a handle that may.
+    fn state_to_change(&self) -> io::Result<MutexGuard<'_, State>> {
+        if self.read_only {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.state()
+    }
 }
 
 impl FileHandle for SimFile {
@@ -306,18 +326,18 @@ impl FileHandle for SimFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.state()?.write(self.inode, bytes, offset)
+        self.state_to_change()?.write(self.inode, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let inode = self.inode;
-        self.state()?
+        self.state_to_change()?
             .sync(|pending| matches!(pending, Pending::Write { inode: of, .. } if *of == inode))
     }
 
     fn sync_all(&self) -> io::Result<()> {
         let inode = self.inode;
-        self.state()?.sync(|pending| match pending {
+        self.state_to_change()?.sync(|pending| match pending {
             Pending::Write { inode: of, .. } | Pending::Length { inode: of, .. } => *of == inode,
             _ => false,
         })

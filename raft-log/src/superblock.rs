@@ -17,7 +17,7 @@ pub(crate) const SUPERBLOCK: &str = "superblock";
 pub(crate) const SUPERBLOCK_NEW: &str = "superblock.new";
 const MAGIC: &[u8; 8] = b"RLOG-SUP";
 const COPY_BYTES: usize = 512;
-const COPY_DISTANCE: u64 = 4096;
+pub(crate) const COPY_DISTANCE: u64 = 4096;
 
 /// What one copy says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Facts {
         block
     }
 
-    fn decode(block: &[u8]) -> Result<Facts, BadBlock> {
+    pub(crate) fn decode(block: &[u8]) -> Result<Facts, BadBlock> {
         let fields = checked_block(block, MAGIC)?;
         let decode = || {
             let identity_bytes = fields.u32(60)? as usize;

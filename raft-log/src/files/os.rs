@@ -75,6 +75,10 @@ impl Files for OsFiles {
         OpenOptions::new().read(true).write(true).open(file)
     }
 
+    fn open_read(&self, file: &Path) -> io::Result<File> {
+        File::open(file)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
