@@ -1,75 +1,148 @@
 //! A disk in memory that fails as disks do, and the same way for the same seed. For tests; behind the feature `sim`.
 //!
-//! It keeps two images: what a reader sees now, and what is durable. Between them stands the list of *pending* changes in
-//! their order: writes, changes of length, names made, renamed and removed. A sync moves the changes of one file (or of one
-//! directory) to the durable image; [`SimDisk::restart`] is a power loss that keeps whichever of them [`Keep`] says, in any
-//! combination, and tears writes at sectors of 512 bytes. It is harsher than Linux: a length is durable only after
-//! [`FileHandle::sync_all`], and a name only after [`Files::sync_dir`] whatever was synced else.
+//! # The model
 //!
-//! Operations that change something are numbered from 1; [`SimDisk::fail`] makes one of them fail. Reads are numbered by
-//! themselves. It does not stall, and does not reorder what one process sees.
+//! For each file it keeps two images: what a reader sees now (the page cache), and what is durable. Between them stands the
+//! list of *pending* changes in their order: writes, changes of length, names made, renamed and removed. A sync moves the
+//! changes of one file (or the names of one directory) to the durable image. A power loss ([`SimDisk::restart`]) moves any
+//! subset of them there, and the rest is gone. A write may be torn by it, at sectors of 512 bytes or at any byte, and what
+//! did not arrive of it reads as what stood there before, or as zeros.
+//!
+//! It is harsher than Linux: a length is durable only after [`FileHandle::sync_all`], and a name only after
+//! [`Files::sync_dir`], whatever was synced else; a later change may survive an earlier one of the same file. Two things it
+//! takes for granted: bytes beside those of a write do not change, and a sector that is written anew with the very bytes it
+//! has keeps them.
+//!
+//! # What can go wrong
+//!
+//! | What | How |
+//! |---|---|
+//! | Power loss, between operations or in one | [`SimDisk::restart`], [`Fault::PowerLoss`] |
+//! | End of the process alone | [`SimDisk::kill`] |
+//! | EIO and ENOSPC, at any operation | [`Fault::Io`], [`Fault::NoSpace`], [`SimDisk::fail_read`], [`SimDisk::set_capacity`] |
+//! | A failed sync drops pages, and the next one succeeds | [`Fault::Io`]; the page cache shows them until [`SimDisk::evict`] |
+//! | A sync or a write that says "done" and is not | [`Fault::Lie`], [`SimDisk::lie_from`], [`SimDisk::set_lying`] |
+//! | A write or read at the wrong place | [`SimDisk::misdirect_write`], [`SimDisk::misdirect_read`] |
+//! | Rot, loss and exchange of files | [`SimDisk::rot`], [`SimDisk::lose`] |
+//! | An operation that does not come back for now | [`SimDisk::hold`], for tests with threads |
+//! | A slow disk | [`SimDisk::set_latency`], [`Fault::Slow`], in virtual time |
+//!
+//! Operations that change something are numbered from 1, for the faults to name; [`SimDisk::operations`] says how many there
+//! were. All others (reading, listing, opening, asking for a length, locking) are numbered apart, as reads.
+//!
+//! # A crash sweep
+//!
+//! Run a workload again and again, losing the power at each operation, and look at what each way to lose it leaves:
+//!
+//! ```
+//! use raft_log::sim_disk::{Fault, SimDisk};
+//! use raft_log::{FileHandle, Files};
+//! use std::path::Path;
+//!
+//! // Writes two sectors, then says so. One sync stands between the two.
+//! fn workload(disk: &SimDisk) -> std::io::Result<()> {
+//!     disk.create_dir(Path::new("/d"))?;
+//!     let file = disk.create(Path::new("/d/f"))?;
+//!     file.write_all_at(&[7; 1024], 0)?;
+//!     file.sync_all()?;
+//!     disk.sync_dir(Path::new("/d"))?;
+//!     file.write_all_at(b"done", 2048)
+//! }
+//!
+//! for operation in 1.. {
+//!     let disk = SimDisk::new();
+//!     disk.fail(operation, Fault::PowerLoss);
+//!     if workload(&disk).is_ok() {
+//!         break; // There is no such operation.
+//!     }
+//!     for keep in disk.power_losses(8, operation) {
+//!         let disk = disk.fork();
+//!         disk.restart(keep);
+//!         let bytes = disk.content(Path::new("/d/f")).unwrap_or_default();
+//!         if bytes.ends_with(b"done") {
+//!             assert_eq!(bytes[..1024], [7; 1024], "operation {operation}, {keep:?}");
+//!         }
+//!     }
+//! }
+//! ```
 
+mod files;
+mod hold;
+mod image;
+mod power;
 mod state;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+#[cfg(doc)]
 use crate::files::{FileHandle, Files};
-use state::{NameChange, Pending, State};
 
-/// The unit in which a write reaches the disk wholly or not at all.
+pub use files::{SimFile, SimLock};
+pub use hold::Hold;
+pub use power::{Change, Fate, Keep, Tear};
+use state::{Misdirection, Planned, ReadFault, State};
+
+/// The unit in which a write reaches the disk wholly or not at all, if it is not torn at a byte.
 pub const SECTOR_BYTES: usize = 512;
 
-/// What goes wrong with an operation.
+/// What goes wrong with an operation that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The machine loses its power: the operation and all later ones fail until [`SimDisk::restart`]. A write is pending by
-    /// then, a sync has done nothing.
+    /// The machine loses its power: the operation and all later ones fail until [`SimDisk::restart`]. A write (and a change
+    /// of names) is pending by then, a sync has done nothing.
     PowerLoss,
     /// An I/O error (EIO). A write has written its first half. A sync of a file has dropped what it should have made
-    /// durable: it stays visible, never becomes durable, and the next sync succeeds. A sync of a directory leaves its
-    /// names pending.
+    /// durable: it stays visible until [`SimDisk::evict`], never becomes durable, and the next sync succeeds. A sync of a
+    /// directory leaves its names pending; a change of names is not done.
     Io,
-    /// No space (ENOSPC). A write has written its first half.
+    /// No space (ENOSPC). A write has written its first half; a sync, and a change of names, is as with [`Fault::Io`].
     NoSpace,
+    /// It says "done" and is not. A sync leaves all pending. A write, or a change of names, is visible and never becomes
+    /// durable.
+    Lie,
+    /// It works, but takes so much longer, in virtual time: see [`SimDisk::elapsed`].
+    Slow(Duration),
 }
 
-/// Which sectors of a torn write arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tear {
-    /// The first half.
-    Front,
-    /// The second half.
-    Back,
-    /// Every other one, beginning with the second.
-    Alternate,
-}
-
-/// Which pending changes survive a power loss. They are numbered from 0 in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Keep {
-    /// None.
-    Nothing,
-    /// All.
-    All,
-    /// The first so many.
-    First(usize),
-    /// All but this one.
-    Without(usize),
-    /// All before this one, and parts of this one. What is no write is lost.
-    Torn(usize, Tear),
-    /// Each change, and each sector of each write, by a coin that this seed throws.
-    Some(u64),
+/// The kinds of operations, for [`SimDisk::hold`] and [`SimDisk::set_latency`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// All that changes nothing: [`FileHandle::read_at`], [`FileHandle::len`], [`Files::open`], [`Files::list`],
+    /// [`Files::lock`].
+    Read,
+    /// [`FileHandle::write_all_at`].
+    Write,
+    /// [`FileHandle::sync_data`].
+    SyncData,
+    /// [`FileHandle::sync_all`].
+    SyncAll,
+    /// [`Files::sync_dir`].
+    SyncDir,
+    /// [`Files::create_dir`] of a directory that was not there.
+    CreateDir,
+    /// [`Files::create`].
+    Create,
+    /// [`Files::rename`].
+    Rename,
+    /// [`Files::remove`].
+    Remove,
 }
 
 /// The simulated disk. Clones are the same disk; [`SimDisk::fork`] makes another.
 #[derive(Clone, Debug, Default)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Rung whenever something changes that a held operation, or who waits for one, looks at.
+    bell: Condvar,
 }
 
 impl SimDisk {
@@ -80,14 +153,23 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A deep copy: what happens to one does not happen to the other. Open handles belong to the old one.
+    /// A deep copy (made cheaply: images are copied when they are written): what happens to one does not happen to the other.
+    /// Open handles, and holds, belong to the old one.
     #[must_use]
     pub fn fork(&self) -> SimDisk {
+        let mut state = self.state().clone();
+        state.holds.clear();
         SimDisk {
-            state: Arc::new(Mutex::new(self.state().clone())),
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                bell: Condvar::new(),
+            }),
         }
     }
 
@@ -97,7 +179,14 @@ impl SimDisk {
         self.state().operations
     }
 
-    /// How many reads were tried so far.
+    /// The newest operation that changes something, and its file or directory (by the name it was opened with).
+    #[must_use]
+    pub fn last_operation(&self) -> Option<(Operation, PathBuf)> {
+        let last = self.state().last_operation.clone();
+        last.map(|(operation, path)| (operation, path.to_path_buf()))
+    }
+
+    /// How many reads were tried so far: all operations that change nothing.
     #[must_use]
     pub fn reads(&self) -> u64 {
         self.state().reads
@@ -109,14 +198,31 @@ impl SimDisk {
         self.state().pending.len()
     }
 
-    /// Makes the operation with this number fail. Several may be planned.
+    /// Makes the operation with this number fail. Several may be planned, one for each operation.
     pub fn fail(&self, operation: u64, fault: Fault) {
-        self.state().faults.insert(operation, fault);
+        let planned = Planned::Fault(fault);
+        self.state().faults.insert(operation, planned);
     }
 
     /// Makes the read with this number fail with an I/O error.
     pub fn fail_read(&self, read: u64) {
-        self.state().read_faults.insert(read);
+        self.state().read_faults.insert(read, ReadFault::Io);
+    }
+
+    /// Makes the operation with this number, if it is a write, land at byte `offset` of `file` (any file, also its own):
+    /// durably, at once, and within that file's length. It answers "done", and its right place shows the bytes until
+    /// [`SimDisk::evict`] or a power loss.
+    pub fn misdirect_write(&self, operation: u64, file: &Path, offset: u64) {
+        let file = file.to_path_buf();
+        let planned = Planned::Elsewhere(Misdirection { file, offset });
+        self.state().faults.insert(operation, planned);
+    }
+
+    /// Makes the read with this number, if it is one of bytes, answer what stands at byte `offset` of `file`.
+    pub fn misdirect_read(&self, read: u64, file: &Path, offset: u64) {
+        let file = file.to_path_buf();
+        let planned = ReadFault::Elsewhere(Misdirection { file, offset });
+        self.state().read_faults.insert(read, planned);
     }
 
     /// Limits the bytes of all files together; `None` lifts the limit. Only what makes a file longer can meet it, and then
@@ -125,50 +231,100 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
-    /// With `true`, syncs of files and directories answer "done" and do nothing: a disk that lies.
+    /// With `true`, all syncs of files and directories from now on answer "done" and do nothing: a disk that lies. With
+    /// `false` it is honest again, and the next sync makes durable what is pending.
     pub fn set_lying(&self, lying: bool) {
-        self.state().lying = lying;
+        self.state().lying_from = lying.then_some(0);
+    }
+
+    /// [`SimDisk::set_lying`] from the operation with this number on.
+    pub fn lie_from(&self, operation: u64) {
+        self.state().lying_from = Some(operation);
+    }
+
+    /// Lets every operation of this kind take so long, in virtual time: none waits for it.
+    pub fn set_latency(&self, operation: Operation, latency: Duration) {
+        self.state().latencies.insert(operation, latency);
+    }
+
+    /// How long all operations so far took, in virtual time: a simulation asks before and after a call, and lets its result
+    /// be known so much later.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.state().elapsed
+    }
+
+    /// Lets every operation of this kind, from now on and of whatever thread, stand still before it begins, until the
+    /// [`Hold`] is dropped; only those of one file or directory, if one is given (by the name it was opened with). Meanwhile
+    /// all others go on. A held operation whose machine is restarted fails.
+    ///
+    /// In a test with a single thread that would never end; use [`SimDisk::set_latency`] there.
+    #[must_use]
+    pub fn hold(&self, operation: Operation, file: Option<&Path>) -> Hold {
+        Hold::new(self.clone(), operation, file)
     }
 
     /// The power goes and comes back: the pending changes that `keep` names are durable, the others gone. All handles and
-    /// locks are dead, and planned faults forgotten.
+    /// locks are dead, and planned faults forgotten (latencies, the capacity and a lying disk stay).
     pub fn restart(&self, keep: Keep) {
-        self.state().restart(keep);
+        self.restart_with(keep.fates());
+    }
+
+    /// [`SimDisk::restart`] with a fate for every single pending change, which are given in their order with their numbers
+    /// from 0.
+    pub fn restart_with(&self, fate: impl FnMut(usize, &Change) -> Fate) {
+        self.state().restart(fate);
+        self.shared.bell.notify_all();
+    }
+
+    /// All pending changes in their order, as [`SimDisk::restart_with`] gets them.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        self.state().changes()
+    }
+
+    /// The ways to lose the power now that a sweep should try: with nothing, with all, with every prefix of the pending
+    /// changes, with each single one missing, and with each write torn at sectors and at bytes, the rest reading as before and
+    /// as zeros; and `seeds` subsets by coin, other ones for another `salt`.
+    #[must_use]
+    pub fn power_losses(&self, seeds: u64, salt: u64) -> Vec<Keep> {
+        power::power_losses(&self.changes(), seeds, salt)
     }
 
     /// The process ends, the machine goes on: nothing is lost. Handles and locks are dead, and planned faults forgotten.
     pub fn kill(&self) {
         self.state().kill();
+        self.shared.bell.notify_all();
     }
 
-    fn open_as(&self, file: &Path, read_only: bool) -> io::Result<SimFile> {
-        let mut state = self.state();
-        state.check_power()?;
-        state.read()?;
-        let inode = state.inode_of(file).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimFile {
-            disk: self.clone(),
-            inode,
-            life: state.life,
-            read_only,
-        })
+    /// The page cache lets go of all that is clean: a reader sees what is durable, with the pending changes on top. So what a
+    /// failed sync dropped, or a disk lied about writing, is gone from sight.
+    pub fn evict(&self) {
+        self.state().evict();
     }
 
     /// All files there are now.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        let state = self.state();
-        let paths = |(dir, names): (&PathBuf, &state::Dir)| {
-            names
-                .live
-                .keys()
-                .map(|name| dir.join(name))
-                .collect::<Vec<_>>()
-        };
-        state.dirs.iter().flat_map(paths).collect()
+        self.state().files()
     }
 
-    /// Changes a file's bytes behind everyone's back, durably: rot. Nothing happens if there is no such file.
+    /// What a reader sees in a file; `None` if there is no such file. Counts as no operation.
+    #[must_use]
+    pub fn content(&self, file: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        let inode = state.inode_of(file)?;
+        Some(state.live(inode).to_vec())
+    }
+
+    /// A hash of all names and bytes that a reader sees: two disks that look the same have the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.state().fingerprint()
+    }
+
+    /// Changes a file's bytes behind everyone's back: rot, or another file's bytes. The result is durable, and what was
+    /// pending of the file is no more. Nothing happens if there is no such file.
     pub fn rot(&self, file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         self.state().rot(file, change);
     }
@@ -179,167 +335,14 @@ impl SimDisk {
     }
 }
 
-/// An open file of a [`SimDisk`].
-#[derive(Debug)]
-pub struct SimFile {
-    disk: SimDisk,
-    inode: u64,
-    /// The life of the machine it was opened in.
-    life: u64,
-    /// Opened for reading only.
-    read_only: bool,
+fn no_space() -> io::Error {
+    io::ErrorKind::StorageFull.into()
 }
 
-/// A lock on a directory of a [`SimDisk`].
-#[derive(Debug)]
-pub struct SimLock {
-    disk: SimDisk,
-    dir: PathBuf,
-    life: u64,
+fn io_error() -> io::Error {
+    io::Error::other("simulated I/O error")
 }
 
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let mut state = self.disk.state();
-        if state.life == self.life {
-            state.locks.remove(&self.dir);
-        }
-    }
-}
-
-impl Files for SimDisk {
-    type Handle = SimFile;
-    type Lock = SimLock;
-
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.check_power()?;
-        state.dirs.entry(dir.to_path_buf()).or_default();
-        Ok(())
-    }
-
-    fn lock(&self, dir: &Path) -> io::Result<Option<SimLock>> {
-        let mut state = self.state();
-        state.check_power()?;
-        let life = state.life;
-        let free = state.locks.insert(dir.to_path_buf());
-        Ok(free.then(|| SimLock {
-            disk: self.clone(),
-            dir: dir.to_path_buf(),
-            life,
-        }))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut state = self.state();
-        state.check_power()?;
-        state.read()?;
-        let names = state.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?;
-        Ok(names.live.keys().cloned().collect())
-    }
-
-    fn create(&self, file: &Path) -> io::Result<SimFile> {
-        let mut state = self.state();
-        state
-            .change(|state| {
-                let inode = state.new_inode();
-                state.name_change(file, |name| NameChange::Link { name, inode })?;
-                Ok(inode)
-            })
-            .map(|inode| SimFile {
-                disk: self.clone(),
-                inode,
-                life: state.life,
-                read_only: false,
-            })
-    }
-
-    fn open(&self, file: &Path) -> io::Result<SimFile> {
-        self.open_as(file, false)
-    }
-
-    fn open_read(&self, file: &Path) -> io::Result<SimFile> {
-        self.open_as(file, true)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.state().change(|state| {
-            let inode = state.inode_of(from).ok_or(io::ErrorKind::NotFound)?;
-            let from = state::name_of(from)?;
-            state.name_change(to, |to| NameChange::Rename { from, to, inode })
-        })
-    }
-
-    fn remove(&self, file: &Path) -> io::Result<()> {
-        self.state().change(|state| {
-            state.inode_of(file).ok_or(io::ErrorKind::NotFound)?;
-            state.name_change(file, |name| NameChange::Unlink { name })
-        })
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.state()
-            .sync(|pending| matches!(pending, Pending::Name { dir: at, .. } if at == dir))
-    }
-}
-
-impl SimFile {
-    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.disk.state();
-        if state.life != self.life {
-            return Err(io::Error::other(
-                "the handle belongs to a former life of the machine",
-            ));
-        }
-        state.check_power()?;
-        Ok(state)
-    }
-
-    /// What changes something needs a handle that may.
-    fn state_to_change(&self) -> io::Result<MutexGuard<'_, State>> {
-        if self.read_only {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        self.state()
-    }
-}
-
-impl FileHandle for SimFile {
-    fn len(&self) -> io::Result<u64> {
-        let mut state = self.state()?;
-        state.read()?;
-        Ok(state.live(self.inode).len() as u64)
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.state()?;
-        state.read()?;
-        let bytes = state
-            .live(self.inode)
-            .get(offset as usize..)
-            .unwrap_or_default();
-        let len = bytes.len().min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..len), bytes.get(..len)) {
-            to.copy_from_slice(from);
-        }
-        Ok(len)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.state_to_change()?.write(self.inode, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let inode = self.inode;
-        self.state_to_change()?
-            .sync(|pending| matches!(pending, Pending::Write { inode: of, .. } if *of == inode))
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        let inode = self.inode;
-        self.state_to_change()?.sync(|pending| match pending {
-            Pending::Write { inode: of, .. } | Pending::Length { inode: of, .. } => *of == inode,
-            _ => false,
-        })
-    }
+fn power_loss() -> io::Error {
+    io::Error::other("power loss")
 }
