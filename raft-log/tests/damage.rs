@@ -235,7 +235,7 @@ fn every_bit(subject: &Subject, tally: &mut Tally) {
             for bit in 0..8 {
                 let verdict =
                     tally.rot(&format!("bit {bit}"), subject, file, at..at + 1, |bytes| {
-                        bytes[at] ^= 1 << bit
+                        bytes[at] ^= 1 << bit;
                     });
                 let stale = *file == subject.active && at >= subject.end;
                 assert!(
