@@ -60,6 +60,15 @@ impl<'a> Batch<'a> {
         Batch::default()
     }
 
+    /// An empty batch with room for so many parts: records, and metadata or a truncation.
+    #[must_use]
+    pub fn with_capacity(parts: usize) -> Self {
+        Batch {
+            ops: Vec::with_capacity(parts),
+            ..Batch::default()
+        }
+    }
+
     /// Replaces the metadata blob: at most [`METADATA_BYTES_MAX`] bytes.
     pub fn metadata(&mut self, metadata: &'a [u8]) -> &mut Self {
         self.push(Content {

@@ -261,7 +261,7 @@ impl<F: Files> Window<'_, F> {
         let Some(header) = self.header(offset)? else {
             return Ok(None);
         };
-        let mut crc = record_seed(self.segment.salt, offset);
+        let mut crc = header.crc;
         self.body(offset, &header, |bytes| {
             crc = crc32c::crc32c_append(crc, bytes);
         })?;
@@ -275,7 +275,7 @@ impl<F: Files> Window<'_, F> {
         header: &RecordHeader,
         out: &mut Vec<u8>,
     ) -> io::Result<bool> {
-        let mut crc = record_seed(self.segment.salt, offset);
+        let mut crc = header.crc;
         self.body(offset, header, |bytes| {
             crc = crc32c::crc32c_append(crc, bytes);
             out.extend_from_slice(bytes);

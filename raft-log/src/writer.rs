@@ -417,7 +417,8 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     }
 
     fn commit(&mut self, units: &[OwnedBatch]) -> Result<(), WriteError> {
-        let mut batch = Batch::new();
+        let parts = units.iter().map(|unit| unit.records.len() + 2).sum();
+        let mut batch = Batch::with_capacity(parts);
         for unit in units {
             unit.add_to(&mut batch);
         }
