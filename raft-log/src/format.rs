@@ -13,6 +13,8 @@ pub(crate) const RECORD_HEADER_BYTES: usize = 48;
 pub(crate) const CHECKPOINT_FIXED_BYTES: usize = 80;
 const SEGMENT_MAGIC: &[u8; 8] = b"RLOG-SEG";
 const FLAG_END: u8 = 1;
+const PAGE_BYTES: u64 = 4096;
+const TERMINATOR_BYTES_MIN: u64 = 512;
 
 /// `len` rounded up to the alignment of records.
 pub(crate) fn aligned(len: u64) -> u64 {
@@ -22,6 +24,17 @@ pub(crate) fn aligned(len: u64) -> u64 {
 /// What a record with `payload` bytes occupies.
 pub(crate) fn record_bytes(payload: usize) -> u64 {
     aligned(RECORD_HEADER_BYTES as u64 + payload as u64)
+}
+
+/// Up to where a write that ends at `end` goes on with zeros, in a segment of `size` bytes: to the end of a page, and over one
+/// sector at least.
+///
+/// So in a recycled file what stands right behind the log is no leftover; and the kernel, which is given whole pages there, does
+/// not read one to change its half.
+pub(crate) fn terminator_end(end: u32, size: u32) -> u32 {
+    let zeros = (u64::from(end) + TERMINATOR_BYTES_MIN).next_multiple_of(PAGE_BYTES);
+    // Not more than `size`, so it fits.
+    zeros.min(size.into()) as u32
 }
 
 /// Reads fixed-width fields; `None` past the end.
@@ -61,6 +74,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) size: u32,
     pub(crate) payload_max: u32,
     pub(crate) identity_crc: u32,
+    /// Whether the file was another segment before: then old bytes stand where this one has not written yet, else zeros.
+    pub(crate) recycled: bool,
 }
 
 /// Why a header block is not one.
@@ -81,6 +96,7 @@ impl SegmentHeader {
         block.extend_from_slice(&self.size.to_le_bytes());
         block.extend_from_slice(&self.payload_max.to_le_bytes());
         block.extend_from_slice(&self.identity_crc.to_le_bytes());
+        block.push(self.recycled.into());
         block.resize(HEADER_BYTES as usize, 0);
         seal_block(&mut block);
         block
@@ -95,6 +111,11 @@ impl SegmentHeader {
                 size: fields.u32(32)?,
                 payload_max: fields.u32(36)?,
                 identity_crc: fields.u32(40)?,
+                recycled: match fields.u8(44)? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                },
             })
         };
         decode().ok_or(BadBlock::Damaged)
@@ -370,6 +391,7 @@ mod tests {
             size: 4096,
             payload_max: 1024,
             identity_crc: identity_crc(b"me"),
+            recycled: false,
         }
     }
 
@@ -381,9 +403,38 @@ mod tests {
         assert_eq!(hex(&block[..48]), GOLDEN_SEGMENT_HEADER);
         assert!(block[44..].iter().all(|&byte| byte == 0));
         assert_eq!(SegmentHeader::decode(&block), Ok(header()));
+        let recycled = SegmentHeader {
+            recycled: true,
+            ..header()
+        };
+        let block = recycled.encode();
+        assert_eq!(hex(&block[..48]), GOLDEN_RECYCLED_HEADER);
+        assert_eq!(SegmentHeader::decode(&block), Ok(recycled));
+        let mut strange = block;
+        strange[44] = 2;
+        seal_block(&mut strange);
+        assert_eq!(SegmentHeader::decode(&strange), Err(BadBlock::Damaged));
+    }
+
+    #[test]
+    fn zeros_go_to_the_end_of_a_page_and_over_a_sector() {
+        let ends = [
+            (512, 4096),
+            (3584, 4096),
+            (3592, 8192),
+            (4096, 8192),
+            (16000, 16384),
+            (16384, 16384),
+        ];
+        for (end, expected) in ends {
+            assert_eq!(terminator_end(end, 16384), expected, "{end}");
+        }
+        assert_eq!(terminator_end(u32::MAX - 7, u32::MAX), u32::MAX);
     }
 
     const GOLDEN_SEGMENT_HEADER: &str = "524c4f472d53454701000000d38920580700000000000000030000000000000000100000000400002244319800000000";
+
+    const GOLDEN_RECYCLED_HEADER: &str = "524c4f472d534547010000007e7375080700000000000000030000000000000000100000000400002244319801000000";
 
     #[test]
     fn golden_batch() {

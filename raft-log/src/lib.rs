@@ -31,6 +31,7 @@ mod position;
 mod prepare;
 mod reader;
 mod recovery;
+mod repair;
 mod segment;
 mod shared;
 mod superblock;

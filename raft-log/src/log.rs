@@ -9,6 +9,7 @@ use crate::error::{Failure, InvalidBatch, WriteError};
 use crate::files::{FileHandle, Files, OsFiles};
 use crate::format::{
     CHECKPOINT_FIXED_BYTES, Checkpoint, Content, Encoder, HEADER_BYTES, RecordType, record_bytes,
+    terminator_end,
 };
 use crate::index::Staged;
 use crate::options::{Options, SEGMENT_BYTES_MAX};
@@ -324,7 +325,7 @@ impl<F: Files> Log<F> {
         Ok(())
     }
 
-    /// The one write and the one sync.
+    /// The one write, with zeros behind the batch, and the one sync.
     ///
     /// All payloads are copied into one buffer, the large ones too: the copy costs a few percent of the CRC and a
     /// thousandth of the sync, and in return a batch is a single write at a single place, which is what tearing is reasoned
@@ -354,6 +355,9 @@ impl<F: Files> Log<F> {
             "a batch occupies what was reckoned"
         );
 
+        let end = start.offset + self.buf.len() as u32;
+        let zeros_to = terminator_end(end, self.active.header.size);
+        self.buf.resize((zeros_to - start.offset) as usize, 0);
         let file = &self.active.file;
         let written = file.write_all_at(&self.buf, start.offset.into());
         let written =
@@ -365,7 +369,7 @@ impl<F: Files> Log<F> {
         self.latch(synced)?;
         self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
 
-        self.end.offset += self.buf.len() as u32;
+        self.end.offset = end;
         self.chain = chain;
         self.settled = false;
         if self.buf.capacity() > BUFFER_KEPT_BYTES {
@@ -436,6 +440,9 @@ pub(crate) fn write_checkpoint<F: Files>(
         true,
     );
     let chain = encoder.chain;
+    let end = HEADER_BYTES + buf.len() as u32;
+    let zeros_to = terminator_end(end, segment.header.size);
+    buf.resize((zeros_to - HEADER_BYTES) as usize, 0);
     segment
         .file
         .write_all_at(&buf, HEADER_BYTES.into())
@@ -445,7 +452,7 @@ pub(crate) fn write_checkpoint<F: Files>(
         })?;
     Ok((
         Position {
-            offset: HEADER_BYTES + buf.len() as u32,
+            offset: end,
             ..start
         },
         chain,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::error::{Damage, Failure, OpenError, WriteError};
-use crate::files::{FileHandle, Files, OsFiles};
+use crate::files::{Files, OsFiles};
 use crate::format::{Checkpoint, Content, RecordType};
 use crate::index::Index;
 use crate::log::{Log, remove_range, write_checkpoint};
@@ -15,12 +15,10 @@ use crate::options::Options;
 use crate::position::Position;
 use crate::prepare::Preparer;
 use crate::recovery::{Cut, Recovered, read_checkpoint, recover};
+use crate::repair::repair_tail;
 use crate::segment::{Recipe, segment_number};
 use crate::shared::{Shared, View};
 use crate::superblock::{Facts, SUPERBLOCK, SUPERBLOCK_NEW, Superblock};
-
-/// How many bytes are written back or zeroed at once while a tail is repaired.
-const REPAIR_BYTES: usize = 64 * 1024;
 
 /// What an opened log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +135,7 @@ impl<F: Files> Log<F> {
         let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
         remove_range(&files, dir, numbers.iter().copied().filter(unused))?;
         if let Some(recovered) = &recovered {
-            repair_tail(recovered)?;
+            repair_tail(recovered, superblock.facts.watermark)?;
         }
         // A former process may have seen names, and acted on them, that its crash kept it from syncing.
         files
@@ -316,48 +314,6 @@ fn check_boot<F: Files>(
         ));
     }
     Ok(())
-}
-
-/// Makes sure that the log ends where it ends: what stands behind is zeroed, and what is not known to be durable is
-/// written once more. The latter since a former process may have failed to sync it: then it is in the page cache, and
-/// clean, and a sync alone would do nothing.
-fn repair_tail<F: Files>(recovered: &Recovered<F>) -> Result<(), Failure> {
-    let Some(segment) = recovered.segments.get(&recovered.end.segment) else {
-        return Ok(());
-    };
-    let end = u64::from(recovered.end.offset);
-    let from = match recovered.durable {
-        Position {
-            segment: number,
-            offset,
-        } if number == segment.header.number => u64::from(offset),
-        _ => u64::from(crate::format::HEADER_BYTES),
-    };
-    let repair = || -> io::Result<()> {
-        let mut buf = vec![0; REPAIR_BYTES];
-        let mut offset = from;
-        while offset < end {
-            let len = buf.len().min((end - offset) as usize);
-            let part = buf.get_mut(..len).unwrap_or_default();
-            if crate::superblock::read_full(&segment.file, part, offset)? < len {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            segment.file.write_all_at(part, offset)?;
-            offset += len as u64;
-        }
-        buf.fill(0);
-        let mut rest = recovered.cut.as_ref().map_or(0, |cut| cut.bytes);
-        while rest > 0 {
-            let len = buf.len().min(rest as usize);
-            segment
-                .file
-                .write_all_at(buf.get(..len).unwrap_or_default(), offset)?;
-            offset += len as u64;
-            rest -= len as u64;
-        }
-        segment.file.sync_data()
-    };
-    repair().map_err(|source| Failure::new("repair the end of the segment", &segment.path, source))
 }
 
 /// Makes and activates segment 1.

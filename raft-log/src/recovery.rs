@@ -11,6 +11,7 @@ use crate::error::{Damage, Failure, OpenError};
 use crate::files::Files;
 use crate::format::{
     Checkpoint, Content, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader, RecordType,
+    SegmentHeader, terminator_end,
 };
 use crate::index::{Index, Staged};
 use crate::position::Position;
@@ -26,7 +27,9 @@ pub struct Cut {
     pub file: std::path::PathBuf,
     /// The byte from which on it was cut.
     pub offset: u64,
-    /// How many bytes, up to the last one that was not zero.
+    /// How many bytes, up to the last one that is known to be of that write. In a segment that was made with zeros this is the
+    /// last one that is not zero. In a recycled one, where old bytes stand, it is the end of the last whole record; or the last
+    /// one that is not zero of those that every write clears behind its end (512 to 4607), if that is further.
     pub bytes: u64,
     /// How many whole records were among them.
     pub records: u64,
@@ -84,8 +87,8 @@ struct Tail {
     /// The highest watermark in records that verify by themselves.
     watermark: Position,
     records: u64,
-    /// One past the last byte that is not zero, at least the end of the scan.
-    nonzero_end: u32,
+    /// One past the last byte that is known to be of an unfinished write; where the scan stopped, if there is none.
+    torn_end: u32,
 }
 
 /// Walks all segments in use. There is at least one.
@@ -110,7 +113,8 @@ pub(crate) fn recover<F: Files>(
         scan.checkpoint(&segment, &mut window, number == facts.segment_first)?;
         let stopped = scan.walk(&segment, &mut window)?;
         if number == facts.segment_last {
-            let tail = inspect_tail(&mut window, stopped, segment.header.size).map_err(failed)?;
+            let end = scan.state.end.offset;
+            let tail = inspect_tail(&mut window, end, stopped, &segment.header).map_err(failed)?;
             scan.judge_tail(&segment, stopped, &tail)?;
         }
         scan.state.segments.insert(number, segment);
@@ -300,11 +304,11 @@ impl<F: Files> Scan<F> {
             ));
         }
         self.state.durable = durable;
-        if tail.nonzero_end > end.offset {
+        if tail.torn_end > end.offset {
             self.state.cut = Some(Cut {
                 file: segment.path.clone(),
                 offset: end.offset.into(),
-                bytes: (tail.nonzero_end - end.offset).into(),
+                bytes: (tail.torn_end - end.offset).into(),
                 records: tail.records + self.open_records,
             });
         }
@@ -329,16 +333,27 @@ pub(crate) fn read_checkpoint<F: Files>(
     Ok(Checkpoint::decode(&body).map(|checkpoint| (header, checkpoint)))
 }
 
-/// Looks for records that verify by themselves behind the end of the chain, and for the last byte that is not zero.
+/// Looks for records that verify by themselves behind the end of the chain, and for bytes that should be zero.
+///
+/// Behind `end`, all bytes of a segment made with zeros are zero, and of a recycled one those that the last write has cleared:
+/// any other is of a write that was under way. Further behind, a recycled file holds what it held as another segment; none of
+/// that verifies, for number and epoch of the segment start every CRC.
 fn inspect_tail<F: Files>(
     window: &mut Window<'_, F>,
+    end: u32,
     stopped: u32,
-    size: u32,
+    header: &SegmentHeader,
 ) -> std::io::Result<Tail> {
+    let size = header.size;
+    let zeros_to = if header.recycled {
+        terminator_end(end, size)
+    } else {
+        size
+    };
     let mut tail = Tail {
         watermark: Position::default(),
         records: 0,
-        nonzero_end: stopped,
+        torn_end: stopped,
     };
     let mut offset = stopped;
     while offset < size {
@@ -350,13 +365,15 @@ fn inspect_tail<F: Files>(
             offset += step.bytes;
             continue;
         }
-        tail.nonzero_end = tail.nonzero_end.max(offset + step.nonzero_end);
+        if offset < zeros_to {
+            tail.torn_end = tail.torn_end.max(offset + step.nonzero_end);
+        }
         match window.record(offset)? {
             Some(header) => {
                 tail.watermark = tail.watermark.max(header.watermark);
                 tail.records += 1;
                 let end = offset + RECORD_HEADER_BYTES as u32 + header.length;
-                tail.nonzero_end = tail.nonzero_end.max(end);
+                tail.torn_end = tail.torn_end.max(end);
                 offset += header.span() as u32;
             }
             None => offset += step.bytes,

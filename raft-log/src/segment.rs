@@ -71,6 +71,7 @@ impl<F: Files> Recipe<F> {
             size,
             payload_max: self.payload_max,
             identity_crc: identity_crc(&self.identity),
+            recycled: false,
         };
         match self.fill(&path, &header, stop) {
             Ok(file) => Ok(Segment {

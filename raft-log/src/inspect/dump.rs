@@ -157,6 +157,7 @@ impl<F: Files, B, E: FnMut(Item<'_>) -> ControlFlow<B>> Dump<'_, F, E> {
                 epoch: header.epoch,
                 size: header.size,
                 payload_max: header.payload_max,
+                recycled: header.recycled,
             }),
             in_use,
             belongs,

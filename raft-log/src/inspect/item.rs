@@ -93,6 +93,8 @@ pub struct SegmentFacts {
     pub size: u32,
     /// The largest payload of an entry, in bytes.
     pub payload_max: u32,
+    /// Whether the file was another segment before: then old bytes stand where this one has not written yet, else zeros.
+    pub recycled: bool,
 }
 
 /// A record that verifies in its place.
