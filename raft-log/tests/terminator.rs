@@ -116,24 +116,6 @@ fn zeros_stand_behind_every_write() {
         assert_eq!(log.counters().rotations, 1);
         check(512 + 128 + span, 2);
     }
-
-    // Behind a checkpoint alone: the power goes when it and the superblock are written.
-    let disk = SimDisk::new();
-    let (mut log, _) = open(&disk);
-    append(&mut log, 15000);
-    fill(&disk, 2, 512);
-    disk.fail(disk.operations() + 5, Fault::PowerLoss);
-    log.commit(Batch::new().metadata(&[9; 15000])).unwrap_err();
-    let bytes = bytes_of(&disk, 2);
-    let zeros = terminator(512 + 128);
-    assert!(bytes[512..640].iter().any(|&byte| byte != JUNK));
-    assert!(bytes[zeros.clone()].iter().all(|&byte| byte == 0));
-    assert!(bytes[zeros.end..].iter().all(|&byte| byte == JUNK));
-    drop(log);
-    disk.restart(Keep::Nothing);
-    disk.rot(&segment(2), |bytes| mark_recycled(bytes));
-    let (_, recovery) = open(&disk);
-    assert_eq!((recovery.last_index, recovery.cut), (1, None));
 }
 
 /// Behind a checkpoint alone: the power goes when it and the superblock are written.
