@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 
 use raft_kv::api::KeyValue;
+use raft_kv::base64;
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -78,7 +79,7 @@ fn one_line(text: &str) -> String {
 pub(crate) fn bytes_json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
-        Err(_) => json!({ "base64": base64(bytes) }),
+        Err(_) => json!({ "base64": base64::encode(bytes) }),
     }
 }
 
@@ -96,7 +97,7 @@ impl fmt::Display for Bytes64<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(self.0) {
             Ok(text) => write!(f, "{text:?}"),
-            Err(_) => write!(f, "base64:{}", base64(self.0)),
+            Err(_) => write!(f, "base64:{}", base64::encode(self.0)),
         }
     }
 }
@@ -113,49 +114,11 @@ pub(crate) fn kv_json(kv: &KeyValue) -> Value {
     })
 }
 
-/// RFC 4648 §4, padded.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |group, byte| group << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for position in 0..4 {
-            let index = group >> (18 - 6 * position) & 63;
-            let letter = ALPHABET.get(index as usize).copied().unwrap_or(b'=');
-            out.push(if position <= chunk.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-
-    #[test]
-    fn base64_as_in_the_rfc() {
-        let vectors = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("foobar", "Zm9vYmFy"),
-        ];
-        for (plain, encoded) in vectors {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0x00]), "//4A");
-    }
 
     #[test]
     fn bytes_are_strings_where_they_can_be() {

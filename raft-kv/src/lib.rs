@@ -42,9 +42,11 @@
 //! - [`wire`]: versioned encodings of messages, entries, requests.
 //! - [`api`]: what a client may ask and what it is answered, as plain data.
 //! - [`client`]: finds the leader, follows it, and tells applied, surely not applied and unknown apart.
-//! - `bin/raft-kv`: the server.
+//! - [`base64`]: bytes that are no text, for people and JSON.
+//! - `bin/raft-kv`: the server, and a look into a stopped node's log.
 
 pub mod api;
+pub mod base64;
 pub mod client;
 pub mod glue;
 pub mod node;

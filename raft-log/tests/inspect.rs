@@ -264,7 +264,7 @@ fn said(record: &RecordItem<'_>) -> String {
     };
     let end = if record.end { " end" } else { "" };
     match record.standing {
-        Standing::Counts => format!("{content}{end}"),
+        Standing::Complete => format!("{content}{end}"),
         standing => format!("{content}{end} {standing:?}"),
     }
 }

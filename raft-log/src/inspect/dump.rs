@@ -195,7 +195,7 @@ impl<F: Files, B, E: FnMut(Item<'_>) -> ControlFlow<B>> Dump<'_, F, E> {
                 batch = batch_end(&mut ahead, offset, &header).map_err(failed)?;
             }
             let standing = if batch.1 {
-                Standing::Counts
+                Standing::Complete
             } else {
                 Standing::Unfinished
             };

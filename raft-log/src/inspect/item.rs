@@ -111,18 +111,18 @@ pub struct RecordItem<'a> {
     pub watermark: Position,
     /// Whether it ends its batch.
     pub end: bool,
-    /// Whether it counts.
+    /// What its chain and its batch say.
     pub standing: Standing,
     /// What it says.
     pub content: Content<'a>,
 }
 
-/// Whether a record counts. Each segment is followed from its own first record on.
+/// What chain and batch say of a record. Each segment is followed from its own first record on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
     /// It continues the record before, and its batch is complete.
-    Counts,
+    Complete,
     /// It continues the record before, and its batch has no end: a torn write, or damage.
     Unfinished,
     /// It verifies by itself and does not continue the record before: what is left of a torn write, or the chain before

@@ -28,9 +28,55 @@ pub(crate) enum Verb {
     Serve(Flags),
     /// Say what `serve` would use, and where each value comes from.
     CheckConfig(Flags),
+    /// Look into the log of a node that does not run. Changes nothing, and needs no permission to write.
+    #[command(subcommand)]
+    Log(LogVerb),
 }
 
-/// How log lines look.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogVerb {
+    /// List all that stands in the log, in the order of its places, damaged or not.
+    ///
+    /// Listed are both copies of the superblock, every segment, every record with its place, and what stands between and
+    /// behind the records. A value is never shown. What an entry says is what was once written: later truncations stand
+    /// in the list as well.
+    ///
+    /// Exit status: 0 listed, whatever its state; 2 wrong usage, or nothing there; 3 in use, or another program's.
+    Dump(DumpFlags),
+    /// Say whether the log is sound: reads everything, and judges as the next start of the node will.
+    ///
+    /// Exit status: 0 sound (a torn tail that the next start will cut is no damage: nobody was told of it); 2 wrong usage,
+    /// or nothing there; 3 damaged, in use, or another program's.
+    Verify(VerifyFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpFlags {
+    /// The node's data directory.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Text for people, or one JSON object a line.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: LogFormat,
+    /// Only entries with this index or a higher one.
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) from: Option<u64>,
+    /// Only entries with this index or a lower one.
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) to: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyFlags {
+    /// The node's data directory.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Text for people, or one JSON object.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: LogFormat,
+}
+
+/// How log lines and listings look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {

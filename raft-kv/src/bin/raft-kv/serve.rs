@@ -13,12 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::flags::LogFormat;
 use crate::settings::Settings;
-use crate::{EXIT_USAGE, Failure};
-
-/// The data directory is damaged, locked, another's, or could not be synced.
-const EXIT_DATA: u8 = 3;
-/// Anything else.
-const EXIT_OTHER: u8 = 1;
+use crate::{EXIT_DATA, EXIT_OTHER, EXIT_USAGE, Failure};
 
 /// How many threads serve connections and the node's loop; the log has threads of its own.
 const WORKERS_MAX: usize = 2;
@@ -31,10 +26,7 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
         .worker_threads(cores.min(WORKERS_MAX))
         .enable_all()
         .build()
-        .map_err(|error| Failure {
-            status: EXIT_OTHER,
-            message: format!("no threads can be started: {error}"),
-        })?;
+        .map_err(|error| Failure::new(EXIT_OTHER, format!("no threads can be started: {error}")))?;
     let result = runtime.block_on(run(settings));
     // Whatever still runs has nothing to say any more; and a thread that hangs in a disk that failed must not keep the
     // process.
@@ -44,20 +36,14 @@ pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
 
 async fn run(settings: Settings) -> Result<(), Failure> {
     // Before anything that takes long, so that no signal is lost.
-    let unable = |error| Failure {
-        status: EXIT_OTHER,
-        message: format!("signals cannot be received: {error}"),
-    };
+    let unable = |error| Failure::new(EXIT_OTHER, format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(unable)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unable)?;
     let stdin_ended = stdin_ended(settings.exit_with_stdin);
     tokio::pin!(stdin_ended);
     let mut server = Server::start(settings.node)
         .await
-        .map_err(|error| Failure {
-            status: start_status(&error),
-            message: error.to_string(),
-        })?;
+        .map_err(|error| Failure::new(start_status(&error), error.to_string()))?;
     let mut stopping = false;
     let mut signalled = false;
     let exit = loop {
@@ -69,12 +55,12 @@ async fn run(settings: Settings) -> Result<(), Failure> {
         };
         match signal {
             Some(name) if signalled => {
-                return Err(Failure {
-                    status: EXIT_OTHER,
-                    message: format!(
+                return Err(Failure::new(
+                    EXIT_OTHER,
+                    format!(
                         "{name} again: ended at once, without closing the log; what was acknowledged is on the disk"
                     ),
-                });
+                ));
             }
             Some(name) => info!("{name}: stopping; once more to end at once"),
             None => info!("standard input has ended: stopping"),
@@ -88,10 +74,7 @@ async fn run(settings: Settings) -> Result<(), Failure> {
             info!("stopped");
             Ok(())
         }
-        exit => Err(Failure {
-            status: exit_status(&exit),
-            message: exit.to_string(),
-        }),
+        exit => Err(Failure::new(exit_status(&exit), exit.to_string())),
     }
 }
 

@@ -1,0 +1,168 @@
+//! Looking into a stopped node's log: what stands there, and whether it is sound.
+
+mod items;
+mod line;
+mod stored;
+
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use raft_kv::glue;
+use raft_kv::wire;
+use raft_log::inspect::{Content, InspectError, Inspection, Item, Verified};
+use raft_log::{OpenError, OsFiles};
+use serde_json::{Value, json};
+
+use crate::flags::{DumpFlags, LogFormat, VerifyFlags};
+use crate::{EXIT_DATA, EXIT_OTHER, EXIT_USAGE, Failure};
+use line::{Line, position};
+
+/// How much of a listing is gathered before it is written.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Lists what stands in the log.
+pub(crate) fn dump(flags: &DumpFlags) -> Result<(), Failure> {
+    let inspection = open(&flags.dir)?;
+    let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
+    let only_entries = flags.from.is_some() || flags.to.is_some();
+    let range = flags.from.unwrap_or(0)..=flags.to.unwrap_or(u64::MAX);
+    let listed = inspection.dump(|item| {
+        if only_entries && !index_of(&item).is_some_and(|index| range.contains(&index)) {
+            return ControlFlow::Continue(());
+        }
+        match items::line(&item).print(&mut out, flags.output) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    });
+    let listed = listed.map_err(|error| Failure::new(EXIT_DATA, error.to_string()))?;
+    printed(match listed {
+        ControlFlow::Continue(()) => out.flush(),
+        ControlFlow::Break(error) => Err(error),
+    })
+}
+
+fn index_of(item: &Item<'_>) -> Option<u64> {
+    match item {
+        Item::Record(record) => match record.content {
+            Content::Entry { index, .. } => Some(index),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whoever does not want to read on is no failure.
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            EXIT_OTHER,
+            format!("standard output cannot be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open(dir: &Path) -> Result<Inspection, Failure> {
+    Inspection::open(dir).map_err(|error| match error {
+        InspectError::Empty { dir } => Failure {
+            hint: Some("give it the --data-dir of a node that does not run".into()),
+            ..Failure::new(
+                EXIT_USAGE,
+                format!("{} holds no log: there is nothing in it", dir.display()),
+            )
+        },
+        error @ InspectError::Open(OpenError::Locked { .. }) => Failure {
+            hint: Some("stop the node first; one that runs is asked with `raft-cli status`".into()),
+            ..Failure::new(EXIT_DATA, error.to_string())
+        },
+        error => Failure::new(EXIT_DATA, error.to_string()),
+    })
+}
+
+/// Says whether the log is sound.
+pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Failure> {
+    let inspection = open(&flags.dir)?;
+    let verdict = inspection
+        .verify()
+        .map_err(|error| {
+            let fields = damage(&error);
+            (error.to_string(), fields)
+        })
+        .and_then(|verified| {
+            node(&verified).map_err(|message| (message, json!({ "code": "not_a_node" })))
+        });
+    let mut out = io::stdout().lock();
+    match verdict {
+        Ok(line) => printed(line.print(&mut out, flags.output)),
+        Err((message, mut error)) => {
+            if let (LogFormat::Json, Some(fields)) = (flags.output, error.as_object_mut()) {
+                fields.insert("message".into(), json!(message));
+                let line = json!({ "item": "log", "sound": false, "error": error });
+                printed(writeln!(out, "{line}"))?;
+            }
+            let dir = flags.dir.display();
+            Err(Failure {
+                hint: Some(format!(
+                    "`raft-kv log dump {dir}` lists what stands there, and what does not verify"
+                )),
+                ..Failure::new(EXIT_DATA, message)
+            })
+        }
+    }
+}
+
+/// What an error says, in fields.
+fn damage(error: &OpenError) -> Value {
+    match error {
+        OpenError::Corrupt {
+            file,
+            offset,
+            index,
+            ..
+        } => {
+            json!({ "code": "damaged", "file": file.display().to_string(), "offset": offset, "index": index })
+        }
+        OpenError::UnknownVersion { file, found, .. } => {
+            json!({ "code": "unknown_version", "file": file.display().to_string(), "found": found })
+        }
+        _ => json!({ "code": "unreadable" }),
+    }
+}
+
+/// A sound log as a node's: the checks that `serve` makes once the log is open, and the summary.
+fn node(verified: &Verified<OsFiles>) -> Result<Line, String> {
+    let identity = wire::decode_identity(verified.identity.clone().into())
+        .map_err(|error| format!("the log is sound, but no node's: {error}"))?;
+    let recovery = &verified.recovery;
+    let disk = glue::recovered(recovery, &verified.reader)
+        .map_err(|error| format!("the log is sound, but what it holds is no node's: {error}"))?;
+    let mut line = Line::new("log");
+    line.add("sound", json!(true));
+    line.add("node", json!(identity.node.0));
+    line.add(
+        "incarnation",
+        json!(format!("{:x}", identity.incarnation.0)),
+    );
+    if let Some(disk) = disk {
+        line.add("cluster", json!(disk.cluster.to_string()));
+        stored::hard_state(&mut line, &disk.hard_state);
+    }
+    line.add("first_index", json!(recovery.first_index));
+    line.add("last_index", json!(recovery.last_index));
+    line.add("boots", json!(recovery.boot - 1));
+    line.add("segments", line::numbers(&verified.segments));
+    line.add("segment_bytes", json!(verified.bytes));
+    line.add("end", position(verified.end));
+    line.add("durable", position(verified.durable));
+    line.add("clean", json!(recovery.clean));
+    line.add("superblock_copies", json!(verified.superblock_copies));
+    let cut = recovery.cut.as_ref().map(|cut| {
+        json!({
+            "file": cut.file.display().to_string(), "offset": cut.offset, "bytes": cut.bytes, "records": cut.records
+        })
+    });
+    line.add("cut", json!(cut));
+    Ok(line)
+}

@@ -1,0 +1,354 @@
+//! `raft-kv log`: a look into the log of a real node that was stopped, killed or damaged.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that finds nothing there has failed"
+)]
+
+mod binary;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use binary::{alone, command, port, refused, run, start};
+use raft_kv::api::KeyRange;
+use raft_kv::client::{Client, Options};
+use serde_json::Value;
+
+/// What is written, and must never be shown.
+const SECRET: &str = "the-secret-value";
+
+/// A node that has led, taken writes and ended as this signal ends it.
+struct Stopped {
+    home: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Stopped {
+    async fn by(signal: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let port = port();
+        let arguments = alone(&home.path().join("n1"), port);
+        let stopped = Self { home, arguments };
+        let node = start(&stopped.arguments);
+        node.says("role=\"leader\"");
+        let client = Client::connect([format!("127.0.0.1:{port}")], Options::default()).unwrap();
+        client.put("colour", SECRET).await.unwrap();
+        client.put(&b"\xff"[..], SECRET).await.unwrap();
+        client.delete(KeyRange::Key("colour".into())).await.unwrap();
+        // Whoever runs has the directory.
+        refused(&["log", "dump", &stopped.dir()], 3, &["in use"]);
+        refused(&["log", "verify", &stopped.dir()], 3, &["in use"]);
+        node.signal(signal);
+        node.finish();
+        stopped
+    }
+
+    fn path(&self) -> PathBuf {
+        self.home.path().join("n1")
+    }
+
+    fn dir(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    /// All lines of a listing.
+    fn dump(&self, more: &[&str]) -> Vec<Value> {
+        let dir = self.dir();
+        let output = run(&[&["log", "dump", &dir, "-o", "json"], more].concat());
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+        said.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn verify(&self) -> Value {
+        let output = run(&["log", "verify", &self.dir(), "-o", "json"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+fn entries(lines: &[Value], entry: &str) -> Vec<Value> {
+    let wanted = |line: &&Value| line["type"] == "entry" && line["entry"] == entry;
+    lines.iter().filter(wanted).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_killed_node_leaves_is_listed_and_sound() {
+    let killed = Stopped::by("-KILL").await;
+    let lines = killed.dump(&[]);
+    assert_eq!(lines[0]["item"], "superblock");
+    assert_eq!(
+        (&lines[0]["node"], &lines[1]["node"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(lines[2]["file"], "00000000000000000001.seg");
+    assert_eq!(
+        (&lines[3]["type"], &lines[3]["offset"]),
+        (&"checkpoint".into(), &512.into())
+    );
+    let membership = &entries(&lines, "membership")[0];
+    assert_eq!(membership["index"], 1);
+    assert_eq!(membership["members"][0]["node"], 1);
+    assert_eq!(membership["members"][0]["voter"], true);
+    let address = membership["members"][0]["address"].as_str().unwrap();
+    assert!(
+        killed
+            .arguments
+            .iter()
+            .any(|argument| argument.ends_with(address))
+    );
+    assert_eq!(entries(&lines, "noop").len(), 1);
+    let commands: Vec<_> = entries(&lines, "command")
+        .into_iter()
+        .filter(|line| !line["keys"].is_null())
+        .map(|line| format!("{} {}", line["operation"], line["keys"]))
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            r#""put" {"key":"colour"}"#,
+            r#""put" {"key":{"base64":"/w=="}}"#,
+            r#""delete" {"key":"colour"}"#,
+        ]
+    );
+    let metadata = lines
+        .iter()
+        .rfind(|line| line["type"] == "metadata")
+        .unwrap();
+    assert_eq!(metadata["voted_for"]["node"], 1);
+    assert_eq!(metadata["standing"], "complete");
+
+    let last = entries(&lines, "command").last().unwrap()["index"].clone();
+    let verdict = killed.verify();
+    assert_eq!(verdict["sound"], true);
+    assert_eq!(
+        (&verdict["first_index"], &verdict["last_index"]),
+        (&1.into(), &last)
+    );
+    assert_eq!(
+        (&verdict["clean"], &verdict["boots"]),
+        (&false.into(), &1.into())
+    );
+    assert_eq!(verdict["voted_for"], metadata["voted_for"]);
+
+    // Only what was asked for; and for people the same.
+    shown_in_part_and_as_text(&killed, lines.len());
+
+    // Looking did no harm.
+    let node = start(&killed.arguments);
+    node.says("role=\"leader\"");
+    node.signal("-TERM");
+    node.finish();
+    let verdict = killed.verify();
+    assert_eq!(
+        (&verdict["clean"], &verdict["boots"]),
+        (&true.into(), &2.into())
+    );
+}
+
+fn shown_in_part_and_as_text(killed: &Stopped, count: usize) {
+    let some = killed.dump(&["--from", "2", "--to", "3"]);
+    let indexes: Vec<_> = some
+        .iter()
+        .map(|line| line["index"].as_u64().unwrap())
+        .collect();
+    assert_eq!(indexes, [2, 3]);
+    let output = run(&["log", "dump", &killed.dir()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), count);
+    assert!(
+        text.contains(r#" operation="put" keys={"key":"colour"} "#),
+        "{text}"
+    );
+    assert!(!text.contains(SECRET), "{text}");
+    let output = run(&["log", "verify", &killed.dir()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("log sound=true node=1 ") && text.lines().count() == 1,
+        "{text}"
+    );
+}
+
+/// F-L4: the message of `verify` and that of `serve` name the same place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_flipped_bit_is_named_by_verify_and_by_serve() {
+    let stopped = Stopped::by("-TERM").await;
+    let lines = stopped.dump(&[]);
+    let put = &entries(&lines, "command")[1];
+    let (offset, index) = (
+        put["offset"].as_u64().unwrap(),
+        put["index"].as_u64().unwrap(),
+    );
+    let segment = stopped.path().join(put["file"].as_str().unwrap());
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[offset as usize + 50] ^= 0x10;
+    fs::write(&segment, bytes).unwrap();
+
+    let place = format!(
+        "{}: damaged at byte {offset}, from index {index} on: ",
+        segment.display()
+    );
+    let output = run(&["log", "verify", &stopped.dir(), "-o", "json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let [error, hint] = stderr.lines().collect::<Vec<_>>()[..] else {
+        panic!("{stderr}");
+    };
+    assert!(error.starts_with(&format!("error: {place}")), "{error}");
+    assert!(
+        hint.starts_with("hint: ") && hint.contains("log dump"),
+        "{hint}"
+    );
+    let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["sound"], false);
+    let damage = &verdict["error"];
+    assert_eq!(
+        (&damage["code"], &damage["offset"]),
+        (&"damaged".into(), &offset.into())
+    );
+    assert_eq!(damage["index"], index);
+    assert_eq!(damage["file"], segment.display().to_string());
+    let text = run(&["log", "verify", &stopped.dir()]);
+    assert!(text.status.code() == Some(3) && text.stdout.is_empty());
+
+    let arguments: Vec<_> = stopped.arguments.iter().map(String::as_str).collect();
+    refused(&arguments, 3, &[&place]);
+
+    // What stands there is listed all the same: a hole, and what verifies behind it.
+    let damaged = stopped.dump(&[]);
+    let hole = damaged.iter().find(|line| line["item"] == "bytes").unwrap();
+    assert_eq!(hole["offset"], offset);
+    let behind = entries(&damaged, "command");
+    assert!(behind.iter().any(|line| line["standing"] == "stray"));
+}
+
+/// Names, bytes and times of all that is in a directory.
+fn state(dir: &Path) -> Vec<(PathBuf, i64, i64, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .chain([dir.to_path_buf()])
+        .map(|path| {
+            let is = path.metadata().unwrap();
+            let bytes = fs::read(&path).unwrap_or_default();
+            (path, is.mtime(), is.mtime_nsec(), bytes)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Run by somebody who may read, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn no_permission_to_write_is_needed_and_nothing_changes() {
+    let killed = Stopped::by("-KILL").await;
+    let dir = killed.path();
+    let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    // Where whoever runs it can reach it.
+    let program = killed.home.path().join("raft-kv");
+    fs::copy(env!("CARGO_BIN_EXE_raft-kv"), &program).unwrap();
+    for file in fs::read_dir(&dir).unwrap() {
+        chmod(&file.unwrap().path(), 0o444).unwrap();
+    }
+    chmod(&dir, 0o555).unwrap();
+    chmod(killed.home.path(), 0o755).unwrap();
+    let before = state(&dir);
+    for verb in ["verify", "dump"] {
+        let mut command = std::process::Command::new(&program);
+        command.args(["log", verb]).arg(&dir);
+        if before[0].0.metadata().unwrap().uid() == 0 {
+            // Root may write anywhere.
+            command.uid(65534).gid(65534);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(!output.stdout.is_empty());
+    }
+    assert!(state(&dir) == before, "something changed");
+    chmod(&dir, 0o755).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is() {
+    let stopped = Stopped::by("-TERM").await;
+    for verb in ["dump", "verify"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = command()
+            .args(["log", verb, &stopped.dir()])
+            .stdout(writer)
+            .spawn()
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let child = command()
+            .args(["log", verb, &stopped.dir()])
+            .stdout(Stdio::from(full))
+            .spawn()
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+}
+
+#[test]
+fn where_no_log_is_nothing_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    let missing = home.path().join("missing").display().to_string();
+    let empty = home.path().join("empty").display().to_string();
+    let photos = home.path().join("photos").display().to_string();
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(&photos).unwrap();
+    fs::write(home.path().join("photos/cat.jpg"), "cat").unwrap();
+    for verb in ["dump", "verify"] {
+        for (dir, status, says) in [
+            (&missing, 2, "holds no log"),
+            (&empty, 2, "holds no log"),
+            (&photos, 3, "cat.jpg"),
+        ] {
+            let output = run(&["log", verb, dir]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{said}");
+            assert!(said.starts_with("error: ") && said.contains(says), "{said}");
+        }
+        refused(&["log", verb], 2, &["<DIR>"]);
+        refused(&["log", verb, &empty, "-o", "xml"], 2, &["xml"]);
+    }
+    refused(&["log"], 2, &["log dump or log verify"]);
+    assert!(fs::read_dir(&empty).unwrap().next().is_none());
+    assert!(!Path::new(&missing).exists());
+
+    // A log, but no node's.
+    let other = home.path().join("other");
+    let options = raft_log::Options {
+        segment_bytes: 4096,
+        ..raft_log::Options::new("somebody else's")
+    };
+    raft_log::Log::open(&other, options)
+        .unwrap()
+        .0
+        .close()
+        .unwrap();
+    let other = other.display().to_string();
+    let output = run(&["log", "verify", &other]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("no node's"), "{said}");
+    let listed = run(&["log", "dump", &other]);
+    assert_eq!(listed.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("no node's"));
+}
