@@ -105,12 +105,14 @@ async fn what_a_killed_node_leaves_is_listed_and_sound() {
             .iter()
             .any(|argument| argument.ends_with(address))
     );
-    assert_eq!(entries(&lines, "noop").len(), 1);
-    let commands: Vec<_> = entries(&lines, "command")
+    // On a slow machine it may have led more than once, and requests may have been sent again.
+    assert!(!entries(&lines, "noop").is_empty());
+    let mut commands: Vec<_> = entries(&lines, "command")
         .into_iter()
         .filter(|line| !line["keys"].is_null())
         .map(|line| format!("{} {}", line["operation"], line["keys"]))
         .collect();
+    commands.dedup();
     assert_eq!(
         commands,
         [
