@@ -1,4 +1,5 @@
-//! Where the records are, in bounded memory: runs of equal terms, and one point for every [`POINT_BYTES`] of log.
+//! Where the records are, in bounded memory: runs of equal terms, and one point for every [`POINT_BYTES`] of log; in a log of more
+//! than [`POINTS_MAX`] of them, the older it is the fewer.
 //!
 //! Changes are staged first and applied when the batch that makes them is durable (or, in recovery, complete): so memory
 //! never runs ahead of the disk.
@@ -11,12 +12,18 @@ use crate::format::{Content, RecordType};
 /// The distance of points within a segment: what a read may have to skip before its first record.
 pub(crate) const POINT_BYTES: u32 = 32 * 1024;
 
+/// How many points there are room for, from the first one on: 384 KiB, 512 MiB of log. When they are used up, every second one
+/// goes that can.
+const POINTS_MAX: usize = 16 * 1024;
+
 /// The entries from `index` to the next point's stand one behind another from here on, other records between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) index: u64,
     pub(crate) segment: u64,
     pub(crate) offset: u32,
+    /// Whether they directly follow the entries of the point before, which could then do for these too.
+    pub(crate) joins: bool,
 }
 
 /// The state of the log's content.
@@ -79,15 +86,36 @@ impl Index {
         for (nth, mut point) in staged.points.into_iter().enumerate() {
             point.segment = segment;
             point.offset += start;
-            let near =
-                |last: &Point| last.segment == segment && point.offset - last.offset < POINT_BYTES;
-            if nth == 0 && staged.continues && self.points.back().is_some_and(near) {
-                continue;
+            let back = self.points.back().filter(|last| last.segment == segment);
+            if nth == 0
+                && staged.continues
+                && let Some(last) = back
+            {
+                if point.offset - last.offset < POINT_BYTES {
+                    continue;
+                }
+                point.joins = true;
             }
+            self.make_room_for_a_point();
             self.points.push_back(point);
         }
         if let Some(base) = staged.purge {
             self.purge(base);
+        }
+    }
+
+    /// All room is taken at once, so that the memory does not depend on how long the log is. (Only a log of very many segments, or
+    /// one that was truncated very often, needs more.)
+    fn make_room_for_a_point(&mut self) {
+        if self.points.capacity() == 0 {
+            self.points.reserve_exact(POINTS_MAX);
+        }
+        if self.points.len() == self.points.capacity() {
+            let mut kept = false;
+            self.points.retain(|point| {
+                kept = !(point.joins && kept);
+                kept
+            });
         }
     }
 
@@ -209,6 +237,7 @@ impl Staged {
                 index,
                 segment: 0,
                 offset,
+                joins: !self.broken && !self.points.is_empty(),
             });
             self.broken = false;
         }
@@ -267,5 +296,49 @@ impl Staged {
         }
         self.purge = Some(base);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far more entries than points, with truncations and switches of segments between: whatever goes, the point that covers an
+    /// entry stands in its segment, before it, and nothing cut lies between the two.
+    #[test]
+    fn points_are_bounded_and_cover_every_entry() {
+        let mut index = Index::default();
+        // Of each entry its place, and a number that changes with every truncation.
+        let mut entries: Vec<(u64, u32, u32)> = Vec::new();
+        let (mut segment, mut offset, mut breaks) = (1, 512, 0);
+        for nth in 0..5 * POINTS_MAX as u32 {
+            if offset > 1 << 29 {
+                (segment, offset) = (segment + 1, 512);
+            }
+            let mut staged = Staged::new(&index, false);
+            if nth % 100 == 99 {
+                let from = entries.len() as u64 - 3;
+                let cut = Content::plain(RecordType::Truncate, from, 0);
+                staged.record(&index, &cut, 0).unwrap();
+                entries.truncate(from as usize - 1);
+                breaks += 1;
+            }
+            for at in [0, 40_000] {
+                let entry = Content::plain(RecordType::Entry, entries.len() as u64 + 1, 1);
+                staged.record(&index, &entry, at).unwrap();
+                entries.push((segment, offset + at, breaks));
+            }
+            index.apply(staged, segment, offset);
+            offset += 80_000;
+        }
+        assert!(entries.len() > 8 * POINTS_MAX);
+        assert_eq!(index.points.capacity(), POINTS_MAX);
+        assert!(index.points.len() > POINTS_MAX / 2);
+        for (entry, nth) in entries.iter().zip(1..) {
+            let point = index.points[index.point_of(nth).unwrap()];
+            let first = entries[point.index as usize - 1];
+            assert_eq!((point.segment, point.offset), (first.0, first.1));
+            assert_eq!((first.0, first.2), (entry.0, entry.2), "{nth}: {point:?}");
+        }
     }
 }

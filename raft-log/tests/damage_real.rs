@@ -347,20 +347,27 @@ fn damage(original: &Original, seed: u64) -> Damaged {
         }
     };
     changed.entry(path.clone()).or_insert(Some(bytes));
-    let mut ranges = BTreeMap::new();
-    for (path, bytes) in changed {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    Damaged {
+        what: format!("{what} in {name} at {at}"),
+        ranges: write(original, changed),
+    }
+}
+
+/// Writes or removes files; what differs then.
+fn write(
+    original: &Original,
+    changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
+) -> BTreeMap<PathBuf, Vec<Range<usize>>> {
+    let one = |(path, bytes): (PathBuf, Option<Vec<u8>>)| {
         match &bytes {
             Some(bytes) => std::fs::write(&path, bytes).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let (before, after) = (&original.files[&path], bytes.unwrap_or_default());
-        ranges.insert(path, differences(before, &after));
-    }
-    let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    Damaged {
-        what: format!("{what} in {name} at {at}"),
-        ranges,
-    }
+        let ranges = differences(&original.files[&path], &bytes.unwrap_or_default());
+        (path, ranges)
+    };
+    changed.into_iter().map(one).collect()
 }
 
 /// From the first to the last byte that differs.
