@@ -13,7 +13,7 @@ pub(crate) const RECORD_HEADER_BYTES: usize = 48;
 pub(crate) const CHECKPOINT_FIXED_BYTES: usize = 80;
 const SEGMENT_MAGIC: &[u8; 8] = b"RLOG-SEG";
 const FLAG_END: u8 = 1;
-const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
 const TERMINATOR_BYTES_MIN: u64 = 512;
 
 /// `len` rounded up to the alignment of records.
@@ -219,7 +219,7 @@ impl RecordHeader {
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<RecordHeader> {
         let fields = Fields(bytes);
         // The cheap tests first: recovery tries every eighth byte behind a damage.
-        let record_type = RecordType::decode(fields.u8(16)?)?;
+        RecordType::decode(fields.u8(16)?)?;
         let flags = fields.u8(18)?;
         let crc = fields.u32(0)?;
         if flags & !FLAG_END != 0
@@ -228,14 +228,19 @@ impl RecordHeader {
         {
             return None;
         }
+        RecordHeader::fields(fields)
+    }
+
+    /// Decodes what is known to be a header.
+    pub(crate) fn fields(fields: Fields<'_>) -> Option<RecordHeader> {
         Some(RecordHeader {
-            crc,
+            crc: fields.u32(0)?,
             body_crc: fields.u32(4)?,
             length: fields.u32(8)?,
             chain: fields.u32(12)?,
-            record_type,
+            record_type: RecordType::decode(fields.u8(16)?)?,
             kind: fields.u8(17)?,
-            end: flags & FLAG_END != 0,
+            end: fields.u8(18)? & FLAG_END != 0,
             watermark: Position {
                 offset: fields.u32(20)?,
                 segment: fields.u64(24)?,

@@ -10,11 +10,11 @@ use crate::error::InvalidBatch;
 use crate::format::{Content, RecordType};
 
 /// The distance of points within a segment: what a read may have to skip before its first record.
-pub(crate) const POINT_BYTES: u32 = 32 * 1024;
+pub(crate) const POINT_BYTES: u32 = 16 * 1024;
 
-/// How many points there are room for, from the first one on: 384 KiB, 512 MiB of log. When they are used up, every second one
+/// How many points there are room for, from the first one on: 1.5 MiB, 1 GiB of log. When they are used up, every second one
 /// goes that can.
-const POINTS_MAX: usize = 16 * 1024;
+const POINTS_MAX: usize = 64 * 1024;
 
 /// The entries from `index` to the next point's stand one behind another from here on, other records between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +201,11 @@ impl Staged {
             RecordType::Purge => self.stage_purge((content.index, content.term)),
             RecordType::Metadata | RecordType::Checkpoint | RecordType::Boot => Ok(()),
         }
+    }
+
+    /// The entries up to here that were in the log before the batch survive it.
+    pub(crate) fn keep_to(&self) -> u64 {
+        self.keep_to
     }
 
     /// Lets the new last index be seen before the batch is applied.

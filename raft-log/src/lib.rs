@@ -35,6 +35,7 @@ mod repair;
 mod segment;
 mod shared;
 mod superblock;
+mod tail;
 
 pub use batch::{Batch, OwnedRecord, Record};
 pub use error::{Damage, Failure, InvalidBatch, OpenError, ReadError, WriteError};

@@ -8,8 +8,8 @@ use crate::batch::Batch;
 use crate::error::{Failure, InvalidBatch, WriteError};
 use crate::files::{FileHandle, Files, OsFiles};
 use crate::format::{
-    CHECKPOINT_FIXED_BYTES, Checkpoint, Content, Encoder, HEADER_BYTES, RecordType, record_bytes,
-    terminator_end,
+    CHECKPOINT_FIXED_BYTES, Checkpoint, Content, Encoder, HEADER_BYTES, PAGE_BYTES, RecordType,
+    record_bytes, terminator_end,
 };
 use crate::index::Staged;
 use crate::options::{Options, SEGMENT_BYTES_MAX};
@@ -19,6 +19,7 @@ use crate::reader::Reader;
 use crate::segment::{Segment, segment_name};
 use crate::shared::{Counters, Shared};
 use crate::superblock::Superblock;
+use crate::tail::Piece;
 
 /// The write buffer keeps at most this much between two commits.
 const BUFFER_KEPT_BYTES: usize = 8 * 1024 * 1024;
@@ -42,6 +43,9 @@ pub struct Log<F: Files = OsFiles> {
     pub(crate) settled: bool,
     pub(crate) metadata: Option<Vec<u8>>,
     pub(crate) buf: Vec<u8>,
+    /// Buffers for the next piece of the tail, and the list of those that go: kept between commits.
+    pub(crate) spare: Piece,
+    pub(crate) gone: Vec<Arc<Piece>>,
     pub(crate) poison: Option<Arc<Failure>>,
     pub(crate) _lock: F::Lock,
 }
@@ -85,7 +89,19 @@ impl<F: Files> Log<F> {
             self.metadata = Some(newest.payload.to_vec());
         }
         let segment = self.active.header.number;
-        self.shared.view_mut().index.apply(staged, segment, start);
+        let piece = self.keep(batch);
+        let keep_to = staged.keep_to();
+        let mut gone = std::mem::take(&mut self.gone);
+        {
+            let mut view = self.shared.view_mut();
+            view.index.apply(staged, segment, start);
+            let last = view.index.last;
+            view.tail.apply(keep_to, last, piece, &mut gone);
+        }
+        self.reuse(gone);
+        if self.buf.capacity() > BUFFER_KEPT_BYTES {
+            self.buf = Vec::new();
+        }
         let tally = &self.shared.tally;
         tally.commits.fetch_add(1, Ordering::Relaxed);
         tally.records.fetch_add(batch.records(), Ordering::Relaxed);
@@ -332,6 +348,8 @@ impl<F: Files> Log<F> {
     /// (and simulated) about.
     fn encode_and_write(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
         self.buf.clear();
+        self.buf
+            .reserve(batch.bytes() as usize + 2 * PAGE_BYTES as usize);
         let (salt, start) = (self.active.salt, self.end);
         let mut encoder = Encoder {
             buf: &mut self.buf,
@@ -372,10 +390,32 @@ impl<F: Files> Log<F> {
         self.end.offset = end;
         self.chain = chain;
         self.settled = false;
-        if self.buf.capacity() > BUFFER_KEPT_BYTES {
-            self.buf = Vec::new();
-        }
         Ok(())
+    }
+
+    /// What was just written, for the readers' tail.
+    fn keep(&mut self, batch: &Batch<'_>) -> Option<Piece> {
+        if batch.bytes() > self.options.tail_bytes as u64 {
+            return None;
+        }
+        let mut piece = std::mem::take(&mut self.spare);
+        if piece.take(batch, &mut self.buf) {
+            return Some(piece);
+        }
+        self.spare = piece;
+        None
+    }
+
+    /// Drops what fell out of the tail, and keeps the buffers of one piece for the next: fresh memory costs more than the
+    /// encoding.
+    fn reuse(&mut self, mut gone: Vec<Arc<Piece>>) {
+        for piece in gone.drain(..) {
+            // A piece that is being read goes with its reader.
+            if let Some(piece) = Arc::into_inner(piece) {
+                self.spare = piece;
+            }
+        }
+        self.gone = gone;
     }
 
     /// Removes segments that hold no live entry. The superblock forgets them first, so that a crash in between leaves

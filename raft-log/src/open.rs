@@ -19,6 +19,7 @@ use crate::repair::repair_tail;
 use crate::segment::{Recipe, segment_number};
 use crate::shared::{Shared, View};
 use crate::superblock::{Facts, SUPERBLOCK, SUPERBLOCK_NEW, Superblock};
+use crate::tail::{Piece, Tail};
 
 /// What an opened log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -381,6 +382,7 @@ fn assemble<F: Files>(
     let view = View {
         index: recovered.index,
         segments: recovered.segments,
+        tail: Tail::new(options.tail_bytes),
     };
     Log {
         files: recipe.files.clone(),
@@ -395,6 +397,8 @@ fn assemble<F: Files>(
         settled: false,
         metadata: recovered.metadata,
         buf: Vec::new(),
+        spare: Piece::default(),
+        gone: Vec::new(),
         poison: None,
         _lock: lock,
     }

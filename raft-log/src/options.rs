@@ -36,6 +36,10 @@ pub struct Options {
     /// With `false` it is made within the call that opens the log or switches segments. That costs a stall there, and
     /// makes the order of file operations a function of the calls alone, which a simulation needs.
     pub background: bool,
+    /// How many bytes of memory the newest batches may take, for reads of what was just committed: default 4 MiB; 0 for none.
+    ///
+    /// They are kept as they were written, headers included, and count with all that they occupy.
+    pub tail_bytes: usize,
 }
 
 impl Default for Options {
@@ -45,6 +49,7 @@ impl Default for Options {
             record_bytes_max: 2 * 1024 * 1024 + 64 * 1024,
             identity: Vec::new(),
             background: true,
+            tail_bytes: 4 * 1024 * 1024,
         }
     }
 }

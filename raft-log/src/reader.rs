@@ -12,6 +12,7 @@ use crate::format::RecordType;
 use crate::index::{POINT_BYTES, Point};
 use crate::segment::Segment;
 use crate::shared::{Counters, Shared};
+use crate::tail::Kept;
 
 /// How many stretches one read visits.
 const STRETCHES_MAX: usize = 1024;
@@ -39,6 +40,12 @@ impl<F: Files> std::fmt::Debug for Reader<F> {
             .field("dir", &self.shared.dir)
             .finish_non_exhaustive()
     }
+}
+
+/// Where a read finds its entries.
+enum Places<F: Files> {
+    Tail(Vec<Kept>),
+    Files(Vec<Stretch<F>>),
 }
 
 /// Entries that stand one behind another in one segment.
@@ -89,21 +96,32 @@ impl<F: Files> Reader<F> {
     /// Reads the records from index `from` on: at least one, then more while they fit into `bytes_max` bytes of
     /// payload. (Where the log was often truncated it may stop earlier.)
     ///
-    /// Each is verified. The payloads share one buffer of exactly their size, which lives as long as any of them.
-    /// To get at the first one, up to 32 KiB before it are skipped, so short reads one after another cost more than few
-    /// long ones.
+    /// Each that comes from a file is verified; the newest come from memory (see
+    /// [`Options::tail_bytes`](crate::Options::tail_bytes)), as they were written. The payloads share one buffer of exactly their
+    /// size, which lives as long as any of them. To get at the first one, up to 16 KiB of the file before it are skipped (more, the older it is, in a log of more than 1 GiB), so
+    /// short reads one after another cost more than few long ones.
     ///
     /// # Errors
     /// [`ReadError::Purged`] and [`ReadError::BeyondEnd`] if `from` is outside the log; [`ReadError::Corrupt`] if a record
     /// does not verify any more; [`ReadError::Io`] if the file cannot be read.
     pub fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<OwnedRecord>, ReadError> {
-        let stretches = self.stretches(from, bytes_max)?;
         let mut found = Vec::new();
         let mut payloads = Vec::new();
         let mut next = from;
-        for stretch in &stretches {
-            if stretch.read(&mut next, bytes_max, &mut found, &mut payloads)? {
-                break;
+        match self.places(from, bytes_max)? {
+            Places::Tail(pieces) => {
+                for kept in &pieces {
+                    if kept.read(&mut next, bytes_max, &mut found, &mut payloads) {
+                        break;
+                    }
+                }
+            }
+            Places::Files(stretches) => {
+                for stretch in &stretches {
+                    if stretch.read(&mut next, bytes_max, &mut found, &mut payloads)? {
+                        break;
+                    }
+                }
             }
         }
         payloads.shrink_to_fit();
@@ -126,7 +144,7 @@ impl<F: Files> Reader<F> {
     }
 
     /// Where the records from `from` on stand: taken in one look, so that a truncation meanwhile cannot mix two logs.
-    fn stretches(&self, from: u64, bytes_max: usize) -> Result<Vec<Stretch<F>>, ReadError> {
+    fn places(&self, from: u64, bytes_max: usize) -> Result<Places<F>, ReadError> {
         let view = self.shared.view();
         let (first, last) = (view.index.first(), view.index.last);
         if from < first {
@@ -134,6 +152,10 @@ impl<F: Files> Reader<F> {
         }
         if from > last {
             return Err(ReadError::BeyondEnd { index: from, last });
+        }
+        let pieces = view.tail.from(from, bytes_max);
+        if !pieces.is_empty() {
+            return Ok(Places::Tail(pieces));
         }
         let count = (bytes_max / POINT_BYTES as usize + 2).min(STRETCHES_MAX);
         let points = view
@@ -155,7 +177,37 @@ impl<F: Files> Reader<F> {
                 entries: point.index..end,
             })
         };
-        Ok(points.zip(ends).take(count).filter_map(stretch).collect())
+        let stretches = points.zip(ends).take(count).filter_map(stretch);
+        Ok(Places::Files(stretches.collect()))
+    }
+}
+
+impl Kept {
+    /// Reads on from `next`; whether the budget is used up.
+    fn read(
+        &self,
+        next: &mut u64,
+        bytes_max: usize,
+        found: &mut Vec<Found>,
+        payloads: &mut Vec<u8>,
+    ) -> bool {
+        while self.entries.contains(next)
+            && let Some((header, bytes)) = self.piece.entry(*next)
+        {
+            let start = payloads.len();
+            if !found.is_empty() && start + bytes.len() > bytes_max {
+                return true;
+            }
+            payloads.extend_from_slice(bytes);
+            found.push(Found {
+                index: *next,
+                term: header.term,
+                kind: header.kind,
+                payload: start..payloads.len(),
+            });
+            *next += 1;
+        }
+        false
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::files::Files;
 use crate::index::Index;
 use crate::segment::Segment;
+use crate::tail::Tail;
 
 pub(crate) struct View<F: Files> {
     pub(crate) index: Index,
     pub(crate) segments: BTreeMap<u64, Arc<Segment<F>>>,
+    pub(crate) tail: Tail,
 }
 
 pub(crate) struct Shared<F: Files> {

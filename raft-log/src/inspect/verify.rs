@@ -14,6 +14,7 @@ use crate::recovery::Recovered;
 use crate::segment::Recipe;
 use crate::shared::{Shared, View};
 use crate::superblock::{SUPERBLOCK, Superblock};
+use crate::tail::Tail;
 
 /// A log that is sound: an opening would succeed, and find this.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl<F: Files> Inspection<F> {
         let view = View {
             index: recovered.index,
             segments: recovered.segments,
+            tail: Tail::new(0),
         };
         Ok(Verified {
             recovery,
