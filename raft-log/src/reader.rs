@@ -10,7 +10,7 @@ use crate::error::{Failure, ReadError};
 use crate::files::{Files, OsFiles};
 use crate::format::RecordType;
 use crate::index::{POINT_BYTES, Point};
-use crate::segment::Segment;
+use crate::segment::{Segment, Window};
 use crate::shared::{Counters, Shared};
 use crate::tail::Kept;
 
@@ -107,9 +107,9 @@ impl<F: Files> Reader<F> {
     pub fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<OwnedRecord>, ReadError> {
         let mut found = Vec::new();
         let mut payloads = Vec::new();
-        let mut next = from;
         match self.places(from, bytes_max)? {
             Places::Tail(pieces) => {
+                let mut next = from;
                 for kept in &pieces {
                     if kept.read(&mut next, bytes_max, &mut found, &mut payloads) {
                         break;
@@ -117,11 +117,7 @@ impl<F: Files> Reader<F> {
                 }
             }
             Places::Files(stretches) => {
-                for stretch in &stretches {
-                    if stretch.read(&mut next, bytes_max, &mut found, &mut payloads)? {
-                        break;
-                    }
-                }
+                read_stretches(&stretches, from, bytes_max, &mut found, &mut payloads)?;
             }
         }
         payloads.shrink_to_fit();
@@ -182,6 +178,27 @@ impl<F: Files> Reader<F> {
     }
 }
 
+/// Reads from one stretch after the other, through one window for all that stand in one segment.
+fn read_stretches<F: Files>(
+    stretches: &[Stretch<F>],
+    from: u64,
+    bytes_max: usize,
+    found: &mut Vec<Found>,
+    payloads: &mut Vec<u8>,
+) -> Result<(), ReadError> {
+    let mut next = from;
+    for same in stretches.chunk_by(|one, other| Arc::ptr_eq(&one.segment, &other.segment)) {
+        let Some(first) = same.first() else { continue };
+        let mut window = first.segment.window_of(bytes_max);
+        for stretch in same {
+            if stretch.read(&mut window, &mut next, bytes_max, found, payloads)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Kept {
     /// Reads on from `next`; whether the budget is used up.
     fn read(
@@ -215,6 +232,7 @@ impl<F: Files> Stretch<F> {
     /// Reads on from `next`; whether the budget is used up.
     fn read(
         &self,
+        window: &mut Window<'_, F>,
         next: &mut u64,
         bytes_max: usize,
         found: &mut Vec<Found>,
@@ -222,7 +240,6 @@ impl<F: Files> Stretch<F> {
     ) -> Result<bool, ReadError> {
         let mut offset = self.offset;
         let mut index = self.entries.start;
-        let mut window = self.segment.window();
         while index < self.entries.end {
             let failed = |source| Failure::new("read the segment", &self.segment.path, source);
             let corrupt = || ReadError::Corrupt {

@@ -21,6 +21,7 @@ const ZERO_BYTES: usize = 1024 * 1024;
 const ZERO_SYNC_BYTES: u32 = 8 * 1024 * 1024;
 /// The window through which segments are read: all the memory that a scan takes.
 const WINDOW_BYTES: usize = 64 * 1024;
+const WINDOW_BYTES_MIN: usize = 8 * 1024;
 
 /// How many zeros are passed in one step.
 const ZEROS: [u8; 4096] = [0; 4096];
@@ -160,10 +161,16 @@ impl<F: Files> Recipe<F> {
 
 impl<F: Files> Segment<F> {
     pub(crate) fn window(&self) -> Window<'_, F> {
+        self.window_of(WINDOW_BYTES)
+    }
+
+    /// A window that reads about so many bytes at once, for who needs little.
+    pub(crate) fn window_of(&self, bytes: usize) -> Window<'_, F> {
         Window {
             segment: self,
             buf: Vec::new(),
             start: 0,
+            at_once: bytes.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES),
         }
     }
 }
@@ -184,6 +191,8 @@ pub(crate) struct Window<'a, F: Files> {
     segment: &'a Segment<F>,
     buf: Vec<u8>,
     start: u32,
+    /// How much is read at once, unless more is asked for.
+    at_once: usize,
 }
 
 impl<F: Files> Window<'_, F> {
@@ -203,7 +212,7 @@ impl<F: Files> Window<'_, F> {
         let at = match inside(self) {
             Some(at) if at + len <= self.buf.len() => at,
             _ => {
-                self.fill(offset)?;
+                self.fill(offset, len.max(self.at_once))?;
                 0
             }
         };
@@ -232,8 +241,8 @@ impl<F: Files> Window<'_, F> {
         })
     }
 
-    fn fill(&mut self, offset: u32) -> io::Result<()> {
-        let len = WINDOW_BYTES.min(self.size().saturating_sub(offset) as usize);
+    fn fill(&mut self, offset: u32, len: usize) -> io::Result<()> {
+        let len = len.min(self.size().saturating_sub(offset) as usize);
         self.buf.resize(len, 0);
         self.start = offset;
         let filled = read_full(&self.segment.file, &mut self.buf, u64::from(offset));
