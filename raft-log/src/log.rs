@@ -437,9 +437,13 @@ impl<F: Files> Log<F> {
         self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
         let removed = remove_range(&self.files, &self.dir, old..new);
         self.latch(removed)?;
-        let kept = self.shared.view_mut().segments.split_off(&new);
+        // In one step: a reader in between would miss segments that are in use.
+        let gone = {
+            let mut view = self.shared.view_mut();
+            let kept = view.segments.split_off(&new);
+            std::mem::replace(&mut view.segments, kept)
+        };
         // The handles are closed outside the lock: closing the last one may free the file's space.
-        let gone = std::mem::replace(&mut self.shared.view_mut().segments, kept);
         drop(gone);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use raft_log::{Batch, Log, Options, ReadError, Reader, Record};
 
-const COMMITS: u64 = 3000;
+const COMMITS: u64 = 2000;
 
 /// The content at one moment: the last index purged, and the terms of the records behind it.
 #[derive(Clone, Debug, Default)]
@@ -145,10 +145,20 @@ fn read(reader: &Reader, history: &History, seed: u64) -> u64 {
 }
 
 #[test]
-fn readers_see_what_was_acknowledged() {
+fn readers_of_files_see_what_was_acknowledged() {
+    run(0);
+}
+
+#[test]
+fn readers_of_files_and_memory_see_what_was_acknowledged() {
+    run(64 * 1024);
+}
+
+fn run(tail_bytes: usize) {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
         segment_bytes: 32 * 1024,
+        tail_bytes,
         ..Options::new("concurrent")
     };
     let (mut log, _) = Log::open(dir.path(), options.clone()).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
-use raft_log::{Batch, Log, OpenError, ReadError, Record, WriteError};
+use raft_log::{Batch, Log, OpenError, Options, ReadError, Record, WriteError};
 
 const BATCHES: u64 = 14;
 
@@ -54,7 +54,12 @@ fn workload(disk: &SimDisk) -> Result<(), OpenError> {
 }
 
 fn open(disk: &SimDisk) -> Result<Log<SimDisk>, OpenError> {
-    Ok(Log::open_with(disk.clone(), &dir(), options())?.0)
+    // All reads go to the disk.
+    let options = Options {
+        tail_bytes: 0,
+        ..options()
+    };
+    Ok(Log::open_with(disk.clone(), &dir(), options)?.0)
 }
 
 /// Reads record by record; how many were found damaged. A wrong one is a failure.
