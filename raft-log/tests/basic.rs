@@ -255,3 +255,39 @@ fn the_directory_is_the_owners_alone() {
         0o700
     );
 }
+
+/// Not a test by itself: the other process of the next one.
+#[test]
+fn another_process() {
+    if let Some(dir) = std::env::var_os("RAFT_LOG_SECOND_PROCESS") {
+        let opened = Log::open(dir, options());
+        assert!(
+            matches!(opened, Err(OpenError::Locked { .. })),
+            "{opened:?}"
+        );
+        println!("refused");
+    }
+}
+
+/// F-L14: the lock holds between processes, and ends with the one that has it.
+#[test]
+fn a_second_process_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let second = || {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["another_process", "--exact", "--nocapture"])
+            .env("RAFT_LOG_SECOND_PROCESS", dir.path())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).contains("refused"),
+        )
+    };
+    let (mut log, _) = Log::open(dir.path(), options()).unwrap();
+    append(&mut log, 1..=3, 1, b"mine");
+    assert_eq!(second(), (true, true));
+    append(&mut log, 4..=5, 1, b"still mine");
+    log.close().unwrap();
+    assert_eq!(second(), (false, false), "it would get the directory now");
+}

@@ -424,3 +424,36 @@ fn recycled_after_a_clean_close() {
 fn recycled_after_a_crash() {
     sweep(&recycled(), false);
 }
+
+/// F-L1, F-L2: of the last write, every number of bytes arrives. What is left of it is cut, whether that is a part of a header or of
+/// a body, and never hides what is written next.
+fn every_prefix_of_the_last_write(steps: &[Step]) {
+    let subject = Subject::build(steps, false);
+    let Range { start, end } = subject.last_batch;
+    for arrived in 0..end - start {
+        let at = start + arrived..end;
+        let disk = subject.disk.fork();
+        disk.rot(&subject.active, |bytes| bytes[at.clone()].fill(0));
+        if subject.disk.content(&subject.active).unwrap()[start..at.start]
+            .iter()
+            .any(|&byte| byte != 0)
+        {
+            let verdict = judge(&subject, &disk, &[&subject.active], &at);
+            assert_eq!(verdict, Ok(Verdict::LastBatchCut), "{arrived} bytes");
+        } else {
+            // As if it had never been written.
+            let history = History {
+                acknowledged: subject.history.before_last.clone(),
+                ..subject.history.clone()
+            };
+            let checked = check_recovery(&disk, &dir(), &subject.options, &history);
+            assert_eq!(checked, Ok(None), "{arrived} bytes");
+        }
+    }
+}
+
+#[test]
+fn every_prefix_of_the_last_write_is_cut() {
+    every_prefix_of_the_last_write(&plain());
+    every_prefix_of_the_last_write(&recycled());
+}

@@ -261,3 +261,56 @@ fn damage_to_the_very_end_looks_torn() {
         assert!(matches!(error, OpenError::Corrupt { index: Some(3), .. }));
     }
 }
+
+/// F-L22: a file of a later version is told from a damaged one, and named; in each kind of file, also where one copy is of this
+/// version.
+#[test]
+fn a_later_version_is_no_damage() {
+    for (name, copies) in [
+        ("superblock", &[0, 4096][..]),
+        ("superblock", &[4096]),
+        ("00000000000000000001.seg", &[0]),
+    ] {
+        let (disk, _) = build(true);
+        let path = dir().join(name);
+        disk.rot(&path, |bytes| {
+            for &copy in copies {
+                let block = &mut bytes[copy..copy + 512];
+                block[8..12].copy_from_slice(&7u32.to_le_bytes());
+                let crc = crc32c::crc32c_append(crc32c::crc32c(&block[..12]), &block[16..]);
+                block[12..16].copy_from_slice(&crc.to_le_bytes());
+            }
+        });
+        disk.kill();
+        let error = Log::open_with(disk, &dir(), options()).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::UnknownVersion { file, found: 7, known: 1 } if *file == path),
+            "{error}"
+        );
+    }
+}
+
+/// F-L13: a vote is found though the segment in which it was written is long gone.
+#[test]
+fn a_vote_outlives_its_segment() {
+    let disk = SimDisk::new();
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    log.commit(Batch::new().metadata(b"a vote")).unwrap();
+    for index in 1..=40 {
+        log.commit(Batch::new().append(Record {
+            index,
+            term: 1,
+            kind: 0,
+            payload: &[1; 900],
+        }))
+        .unwrap();
+        log.purge(index).unwrap();
+    }
+    assert!(log.counters().rotations > 5);
+    let first = dir().join("00000000000000000001.seg");
+    assert_eq!(disk.content(&first), None, "its segment is gone");
+    disk.restart(Keep::Nothing);
+    let (log, recovery) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    assert_eq!(log.metadata(), Some(&b"a vote"[..]));
+    assert_eq!((recovery.first_index, recovery.term_before), (41, 1));
+}
