@@ -43,6 +43,7 @@ pub fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
     OwnedBatch {
         job: job.id.0,
         metadata,
+        snapshot: None,
         truncate_from: job.truncate_from.map(|index| index.0),
         records,
     }

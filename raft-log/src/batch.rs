@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::error::InvalidBatch;
-use crate::format::{Content, RecordType, record_bytes};
+use crate::format::{Content, MARK_KEEPS, RecordType, record_bytes};
 use crate::options::METADATA_BYTES_MAX;
+use crate::snapshot::FinishedSnapshot;
 
 /// One record, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ impl OwnedRecord {
 #[derive(Clone, Debug, Default)]
 pub struct Batch<'a> {
     ops: Vec<Content<'a>>,
+    snapshots: Vec<&'a FinishedSnapshot>,
     bytes: u64,
     records: u64,
 }
@@ -80,8 +82,27 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// Marks a snapshot: from now on it stands in for all records up to its index, and the files of older ones go.
+    ///
+    /// If the log holds the record that the snapshot ends with, by index and term, all records stay; [`Log::purge`] cuts
+    /// them when they are no longer wanted. Else all of them are dropped, and the log goes on with the index behind
+    /// the snapshot's. It must not be older than the newest one marked, nor than what was purged.
+    ///
+    /// [`Log::purge`]: crate::Log::purge
+    pub fn snapshot(&mut self, finished: &'a FinishedSnapshot) -> &mut Self {
+        let id = finished.id();
+        self.snapshots.push(finished);
+        self.push(Content {
+            record_type: RecordType::Snapshot,
+            kind: MARK_KEEPS,
+            index: id.index,
+            term: id.term,
+            payload: finished.mark(),
+        })
+    }
+
     /// Cuts all records from `index` on. `index` lies between the first index and one behind the last (which cuts
-    /// nothing).
+    /// nothing). What the newest snapshot stands for cannot be cut.
     pub fn truncate_from(&mut self, index: u64) -> &mut Self {
         self.push(Content::plain(RecordType::Truncate, index, 0))
     }
@@ -138,6 +159,11 @@ impl<'a> Batch<'a> {
         &self.ops
     }
 
+    /// The snapshots to mark.
+    pub(crate) fn snapshots(&self) -> &[&'a FinishedSnapshot] {
+        &self.snapshots
+    }
+
     /// Checks sizes; the order is checked against the log.
     pub(crate) fn check_sizes(
         &self,
@@ -154,7 +180,8 @@ impl<'a> Batch<'a> {
         for op in &self.ops {
             let max = match op.record_type {
                 RecordType::Metadata => METADATA_BYTES_MAX as u64,
-                _ => u64::from(record_bytes_max),
+                RecordType::Entry => u64::from(record_bytes_max),
+                _ => continue,
             };
             check(op.payload.len() as u64, max)?;
         }

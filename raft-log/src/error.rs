@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::options::OptionsError;
 use crate::position::Position;
+use crate::snapshot::{SnapshotDamage, SnapshotReadError};
 
 /// Why a log could not be opened. Nothing was changed on the disk, unless it is [`OpenError::Io`].
 #[derive(Debug, Error)]
@@ -80,6 +81,23 @@ impl OpenError {
     }
 }
 
+impl From<SnapshotReadError> for OpenError {
+    fn from(error: SnapshotReadError) -> Self {
+        match error {
+            SnapshotReadError::Missing { file } => {
+                OpenError::corrupt(&file, 0, None, Damage::SnapshotMissing)
+            }
+            SnapshotReadError::Corrupt { file, offset, what } => {
+                OpenError::corrupt(&file, offset, None, Damage::Snapshot(what))
+            }
+            SnapshotReadError::UnknownVersion { file, found, known } => {
+                OpenError::UnknownVersion { file, found, known }
+            }
+            SnapshotReadError::Io(failure) => OpenError::Io(failure),
+        }
+    }
+}
+
 /// What is wrong with a damaged log.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -132,6 +150,12 @@ pub enum Damage {
         /// The last missing index.
         to: u64,
     },
+    /// The newest snapshot that was marked is gone.
+    #[error("the snapshot that the log goes on from is missing")]
+    SnapshotMissing,
+    /// The newest snapshot that was marked does not verify.
+    #[error("the snapshot that the log goes on from is damaged: {0}")]
+    Snapshot(SnapshotDamage),
 }
 
 /// An operation on a file that failed.
@@ -223,6 +247,56 @@ pub enum InvalidBatch {
         first: u64,
         /// The highest allowed.
         last: u64,
+    },
+    /// A purge of records that no snapshot stands in for, in a log that has snapshots.
+    #[error(
+        "records up to {index} cannot be purged: the newest snapshot stands for those up to {snapshot}"
+    )]
+    PurgeBeyondSnapshot {
+        /// The index given.
+        index: u64,
+        /// The last index that the newest snapshot stands for.
+        snapshot: u64,
+    },
+    /// A snapshot is older than the newest one marked, or than what was purged.
+    #[error(
+        "the snapshot for index {index} is older than what stands for the records up to {newest} already"
+    )]
+    SnapshotOld {
+        /// The snapshot's index.
+        index: u64,
+        /// The index that is reached already.
+        newest: u64,
+    },
+    /// A snapshot's term contradicts the newest one marked, or what was purged.
+    #[error(
+        "the snapshot for index {index} has term {term}, and what stands for the records up to {} has term {}: it is of \
+         another history",
+        newest.0,
+        newest.1
+    )]
+    SnapshotTerm {
+        /// The snapshot's index.
+        index: u64,
+        /// The snapshot's term.
+        term: u64,
+        /// Index and term that are reached already.
+        newest: (u64, u64),
+    },
+    /// The snapshot marked for this index has other bytes.
+    #[error("another snapshot is marked for index {index}: with another term, or other bytes")]
+    SnapshotDiffers {
+        /// The snapshot's index.
+        index: u64,
+    },
+    /// The snapshot is not, or no longer, a file of this log.
+    #[error(
+        "the snapshot for index {index} was finished in another log or before this one was opened, or another replaced its \
+         file; make it anew"
+    )]
+    SnapshotForeign {
+        /// The snapshot's index.
+        index: u64,
     },
     /// A payload, metadata blob or whole batch is too large.
     #[error("{bytes} bytes are more than the limit of {max}")]

@@ -4,6 +4,8 @@
 //! All numbers are little-endian. Decoding trusts nothing: what does not verify is `None`.
 
 use crate::position::Position;
+use crate::snapshot::SnapshotId;
+use crate::snapshot::format::{MARK_BYTES, decode_mark, encode_mark};
 
 /// The newest version of segments and superblock that this build writes and reads.
 pub(crate) const VERSION: u32 = 1;
@@ -103,7 +105,7 @@ impl SegmentHeader {
     }
 
     pub(crate) fn decode(block: &[u8]) -> Result<SegmentHeader, BadBlock> {
-        let fields = checked_block(block, SEGMENT_MAGIC)?;
+        let fields = checked_block(block, SEGMENT_MAGIC, VERSION)?;
         let decode = || {
             Some(SegmentHeader {
                 number: fields.u64(16)?,
@@ -145,19 +147,28 @@ pub(crate) fn seal_block(block: &mut [u8]) {
     }
 }
 
-/// Verifies magic, CRC and version of a 512-byte block.
-pub(crate) fn checked_block<'a>(block: &'a [u8], magic: &[u8; 8]) -> Result<Fields<'a>, BadBlock> {
+/// Verifies magic, CRC and version of a 512-byte block; `known` is the version that this build reads.
+pub(crate) fn checked_block<'a>(
+    block: &'a [u8],
+    magic: &[u8; 8],
+    known: u32,
+) -> Result<Fields<'a>, BadBlock> {
     let fields = Fields(block);
     let crc = block_crc(block).ok_or(BadBlock::Damaged)?;
     if fields.bytes(0, 8) != Some(magic.as_slice()) || fields.u32(12) != Some(crc) {
         return Err(BadBlock::Damaged);
     }
     match fields.u32(8) {
-        Some(VERSION) => Ok(fields),
+        Some(version) if version == known => Ok(fields),
         Some(other) => Err(BadBlock::Version(other)),
         None => Err(BadBlock::Damaged),
     }
 }
+
+/// The kind of a snapshot's mark that leaves the log as it is, for it holds the record the snapshot ends with.
+pub(crate) const MARK_KEEPS: u8 = 0;
+/// The kind of one that drops all the log: it goes on behind the snapshot.
+pub(crate) const MARK_DROPS: u8 = 1;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +183,9 @@ pub(crate) enum RecordType {
     Boot = 5,
     /// `index` and `term` are those of the last entry purged.
     Purge = 6,
+    /// `index` and `term` are those of the last entry that the snapshot stands for; `kind` is [`MARK_KEEPS`] or
+    /// [`MARK_DROPS`].
+    Snapshot = 7,
 }
 
 impl RecordType {
@@ -183,6 +197,7 @@ impl RecordType {
             4 => RecordType::Checkpoint,
             5 => RecordType::Boot,
             6 => RecordType::Purge,
+            7 => RecordType::Snapshot,
             _ => return None,
         })
     }
@@ -337,8 +352,8 @@ pub(crate) struct Checkpoint {
     pub(crate) base: (u64, u64),
     /// Index and term of the last entry.
     pub(crate) last: (u64, u64),
-    /// Index and term a snapshot stands for: room for a later version, zeros now.
-    pub(crate) snapshot: (u64, u64),
+    /// The newest snapshot that is marked.
+    pub(crate) snapshot: Option<SnapshotId>,
     pub(crate) boot: u64,
     pub(crate) metadata: Option<Vec<u8>>,
 }
@@ -347,11 +362,16 @@ impl Checkpoint {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let metadata = self.metadata.as_deref().unwrap_or_default();
         let mut bytes = Vec::with_capacity(CHECKPOINT_FIXED_BYTES + metadata.len());
-        for (index, term) in [self.base, self.last, self.snapshot] {
+        let (snapshot, mark) = match &self.snapshot {
+            Some(id) => ((id.index, id.term), encode_mark(id)),
+            None => ((0, 0), [0; MARK_BYTES]),
+        };
+        for (index, term) in [self.base, self.last, snapshot] {
             bytes.extend_from_slice(&index.to_le_bytes());
             bytes.extend_from_slice(&term.to_le_bytes());
         }
-        bytes.extend_from_slice(&[0; 16]);
+        bytes.extend_from_slice(&mark);
+        bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.boot.to_le_bytes());
         bytes.extend_from_slice(&u32::from(self.metadata.is_some()).to_le_bytes());
         bytes.extend_from_slice(&(metadata.len() as u32).to_le_bytes());
@@ -371,10 +391,15 @@ impl Checkpoint {
             _ => return None,
         };
         let pair = |at| Some((fields.u64(at)?, fields.u64(at + 8)?));
+        let mark = fields.bytes(48, MARK_BYTES)?;
+        let snapshot = match pair(32)? {
+            (0, 0) if mark.iter().all(|&byte| byte == 0) => None,
+            (index, term) => Some(decode_mark(index, term, mark)?),
+        };
         Some(Checkpoint {
             base: pair(0)?,
             last: pair(16)?,
-            snapshot: pair(32)?,
+            snapshot,
             boot: fields.u64(64)?,
             metadata,
         })
@@ -501,7 +526,7 @@ mod tests {
         let checkpoint = Checkpoint {
             base: (1, 2),
             last: (3, 4),
-            snapshot: (0, 0),
+            snapshot: None,
             boot: 5,
             metadata: Some(b"vote".to_vec()),
         };

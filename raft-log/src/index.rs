@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 
 use crate::error::InvalidBatch;
-use crate::format::{Content, RecordType};
+use crate::format::{Content, MARK_DROPS, MARK_KEEPS, RecordType};
+use crate::snapshot::SnapshotId;
+use crate::snapshot::format::decode_mark;
 
 /// The distance of points within a segment: what a read may have to skip before its first record.
 pub(crate) const POINT_BYTES: u32 = 16 * 1024;
@@ -32,6 +34,8 @@ pub(crate) struct Index {
     /// Index and term of the entry before the first. The term is 0 if it is not known yet (in recovery only).
     pub(crate) base: (u64, u64),
     pub(crate) last: u64,
+    /// The newest snapshot that is marked: neither base nor last is ever on the wrong side of it.
+    pub(crate) snapshot: Option<SnapshotId>,
     /// First index and term of each run of equal terms.
     pub(crate) runs: VecDeque<(u64, u64)>,
     pub(crate) points: VecDeque<Point>,
@@ -80,6 +84,7 @@ impl Index {
             self.base = staged.base;
         }
         self.last = staged.last;
+        self.snapshot = staged.snapshot;
         self.broken = staged.broken;
         self.runs.extend(staged.runs);
         self.marked.extend(staged.marked);
@@ -166,6 +171,9 @@ pub(crate) struct Staged {
     marked: Vec<(u64, u8)>,
     /// As [`Index::broken`].
     broken: bool,
+    snapshot: Option<SnapshotId>,
+    /// The offsets of the marks that drop the log.
+    drops: Vec<u32>,
     purge: Option<(u64, u64)>,
     /// Recovery alone: cutting below the base is no mistake, since those entries may be purged by a later record.
     relaxed: bool,
@@ -183,6 +191,8 @@ impl Staged {
             points: Vec::new(),
             marked: Vec::new(),
             broken: index.broken,
+            snapshot: index.snapshot,
+            drops: Vec::new(),
             purge: None,
             relaxed,
         }
@@ -199,6 +209,7 @@ impl Staged {
             RecordType::Entry => self.append(content, offset),
             RecordType::Truncate => self.truncate(index, content.index),
             RecordType::Purge => self.stage_purge((content.index, content.term)),
+            RecordType::Snapshot => self.mark(index, content, offset),
             RecordType::Metadata | RecordType::Checkpoint | RecordType::Boot => Ok(()),
         }
     }
@@ -211,6 +222,30 @@ impl Staged {
     /// Lets the new last index be seen before the batch is applied.
     pub(crate) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Index and term of the entry before the first.
+    pub(crate) fn base(&self) -> (u64, u64) {
+        self.base
+    }
+
+    /// Whether a mark drops all that is in the log.
+    pub(crate) fn drops_log(&self) -> bool {
+        !self.drops.is_empty()
+    }
+
+    /// Whether the mark that stands at `offset` drops what is before it.
+    pub(crate) fn drops_at(&self, offset: u32) -> bool {
+        self.drops.contains(&offset)
+    }
+
+    /// A record as it goes to `offset` of the batch: a mark says what it does to the log.
+    pub(crate) fn as_written<'a>(&self, content: &Content<'a>, offset: usize) -> Content<'a> {
+        let mut content = *content;
+        if content.record_type == RecordType::Snapshot && self.drops_at(offset as u32) {
+            content.kind = MARK_DROPS;
+        }
+        content
     }
 
     fn append(&mut self, content: &Content<'_>, offset: u32) -> Result<(), InvalidBatch> {
@@ -255,7 +290,8 @@ impl Staged {
     }
 
     fn truncate(&mut self, index: &Index, from: u64) -> Result<(), InvalidBatch> {
-        let lowest = if self.relaxed { 1 } else { self.base.0 + 1 };
+        let lowest = if self.relaxed { 0 } else { self.base.0 };
+        let lowest = lowest.max(self.snapshot.map_or(0, |id| id.index)) + 1;
         let highest = self.last.saturating_add(1);
         if !(lowest..=highest).contains(&from) {
             return Err(InvalidBatch::Range {
@@ -299,8 +335,92 @@ impl Staged {
                 last: self.last,
             });
         }
+        if let Some(snapshot) = self.snapshot
+            && base.0 > snapshot.index
+        {
+            return Err(InvalidBatch::PurgeBeyondSnapshot {
+                index: base.0,
+                snapshot: snapshot.index,
+            });
+        }
         self.purge = Some(base);
         Ok(())
+    }
+
+    /// Takes in a mark. When it is written, the log decides whether it drops the records; in recovery the mark says so, for
+    /// the records that decided it may be gone by now.
+    fn mark(
+        &mut self,
+        index: &Index,
+        content: &Content<'_>,
+        offset: u32,
+    ) -> Result<(), InvalidBatch> {
+        let (at, term) = (content.index, content.term);
+        let id = decode_mark(at, term, content.payload)
+            .ok_or(InvalidBatch::SnapshotForeign { index: at })?;
+        let floor = match self.snapshot {
+            Some(newest) if at == newest.index && id != newest => {
+                return Err(InvalidBatch::SnapshotDiffers { index: at });
+            }
+            Some(newest) => (newest.index, newest.term),
+            None if self.relaxed => (0, 0),
+            None => self.base,
+        };
+        if at < floor.0 {
+            return Err(InvalidBatch::SnapshotOld {
+                index: at,
+                newest: floor.0,
+            });
+        }
+        if term < floor.1 || (at == floor.0 && term != floor.1) {
+            return Err(InvalidBatch::SnapshotTerm {
+                index: at,
+                term,
+                newest: floor,
+            });
+        }
+        let holds = self.holds(index, at, term);
+        let drops = if self.relaxed {
+            match (content.kind, holds) {
+                (MARK_KEEPS, Some(true) | None) => false,
+                (MARK_DROPS, Some(false) | None) => true,
+                _ => return Err(InvalidBatch::SnapshotForeign { index: at }),
+            }
+        } else {
+            holds != Some(true)
+        };
+        if drops {
+            self.drop_all((at, term));
+            self.drops.push(offset);
+        }
+        self.snapshot = Some(id);
+        Ok(())
+    }
+
+    /// Whether there is a record with this index and term (the one before the first counts); `None` if that is not known any
+    /// more.
+    fn holds(&self, index: &Index, at: u64, term: u64) -> Option<bool> {
+        if at > self.last {
+            return Some(false);
+        }
+        let run = self.runs.iter().rev().find(|&&(first, _)| first <= at);
+        let found = match run {
+            _ if at <= self.base.0 => (at == self.base.0).then_some(self.base.1),
+            Some(&(_, term)) => Some(term),
+            // As in `truncate`.
+            None => index.term(at.min(self.keep_to)),
+        };
+        found.filter(|&found| found != 0).map(|found| found == term)
+    }
+
+    fn drop_all(&mut self, base: (u64, u64)) {
+        self.base = base;
+        (self.last, self.last_term) = base;
+        self.keep_to = 0;
+        self.continues = false;
+        self.runs.clear();
+        self.points.clear();
+        self.marked.clear();
     }
 }
 

@@ -80,7 +80,7 @@ impl<F: Files> Inspection<F> {
                 return Err(InspectError::Empty { dir });
             }
             // A damaged log is what an inspection is for.
-            Ok(Survey::Log { .. }) | Err(OpenError::Corrupt { .. }) => {}
+            Ok(Survey::Log(_)) | Err(OpenError::Corrupt { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         let lock = files

@@ -6,6 +6,7 @@
 //! - [`Batch`] is what becomes durable together: metadata, truncation and [`Record`]s, in the order of the calls.
 //! - [`Recovery`] is what an opening found. [`peek_identity`] tells whose log a directory is before it is opened.
 //! - [`Reader`] reads durable records from any thread.
+//! - [`Snapshots`] makes, receives and reads files that stand in for the records up to an index; [`Batch::snapshot`] marks one.
 //! - [`writer`] has a thread that commits in groups what others submit.
 //! - [`inspect`] verifies and lists a log that nobody has open, and changes nothing.
 //! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
@@ -34,6 +35,7 @@ mod recovery;
 mod repair;
 mod segment;
 mod shared;
+mod snapshot;
 mod superblock;
 mod tail;
 
@@ -51,3 +53,7 @@ pub use prepare::Space;
 pub use reader::Reader;
 pub use recovery::Cut;
 pub use shared::Counters;
+pub use snapshot::{
+    FinishedSnapshot, SnapshotDamage, SnapshotId, SnapshotReadError, SnapshotReader,
+    SnapshotReceiveError, SnapshotReceiver, SnapshotWriteError, SnapshotWriter, Snapshots,
+};

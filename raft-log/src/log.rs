@@ -18,6 +18,7 @@ use crate::prepare::{Preparer, Space};
 use crate::reader::Reader;
 use crate::segment::{Segment, segment_name};
 use crate::shared::{Counters, Shared};
+use crate::snapshot::{self, Registry, SnapshotId, Snapshots};
 use crate::superblock::Superblock;
 use crate::tail::Piece;
 
@@ -47,7 +48,9 @@ pub struct Log<F: Files = OsFiles> {
     pub(crate) spare: Piece,
     pub(crate) gone: Vec<Arc<Piece>>,
     pub(crate) poison: Option<Arc<Failure>>,
-    pub(crate) _lock: F::Lock,
+    pub(crate) snapshots: Snapshots<F>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) _lock: Arc<F::Lock>,
 }
 
 impl<F: Files> std::fmt::Debug for Log<F> {
@@ -74,12 +77,34 @@ impl<F: Files> Log<F> {
             return Ok(());
         }
         batch.check_sizes(self.options.record_bytes_max, SEGMENT_BYTES_MAX / 2)?;
+        if batch.snapshots().is_empty() {
+            return self.commit_checked(batch);
+        }
+        let kept = self.keep_snapshots(batch);
+        let committed = kept
+            .map_err(WriteError::from)
+            .and_then(|()| self.commit_checked(batch));
+        match &committed {
+            Ok(()) => self.replace_snapshots(),
+            // Nothing was written.
+            Err(WriteError::Invalid(_) | WriteError::Full { .. }) => {
+                for finished in batch.snapshots() {
+                    self.registry.release(&finished.id());
+                }
+            }
+            Err(_) => {}
+        }
+        committed
+    }
+
+    fn commit_checked(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
         let staged = self.stage(batch)?;
+        let dropped = staged.drops_log();
         self.make_room(batch)?;
         let start = self.end.offset;
-        self.encode_and_write(batch)?;
+        self.encode_and_write(batch, &staged)?;
 
-        // Durable. From here on nothing can fail.
+        // Durable. From here on nothing can fail that concerns it.
         if let Some(newest) = batch
             .ops()
             .iter()
@@ -89,7 +114,7 @@ impl<F: Files> Log<F> {
             self.metadata = Some(newest.payload.to_vec());
         }
         let segment = self.active.header.number;
-        let piece = self.keep(batch);
+        let piece = self.keep(batch, &staged);
         let keep_to = staged.keep_to();
         let mut gone = std::mem::take(&mut self.gone);
         {
@@ -106,7 +131,34 @@ impl<F: Files> Log<F> {
         tally.commits.fetch_add(1, Ordering::Relaxed);
         tally.records.fetch_add(batch.records(), Ordering::Relaxed);
         tally.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
+        if dropped {
+            // Only this can fail. The batch is durable then; what is left over goes with the next purge or opening.
+            self.remove_segments()?;
+        }
         Ok(())
+    }
+
+    /// Sees to it that the files to be marked stay as they are.
+    fn keep_snapshots(&self, batch: &Batch<'_>) -> Result<(), InvalidBatch> {
+        for finished in batch.snapshots() {
+            let id = finished.id();
+            if !finished.is_of(&self.registry) || !self.registry.keep(&id) {
+                return Err(InvalidBatch::SnapshotForeign { index: id.index });
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest mark is durable: the files of older snapshots go. One that does not takes room until the next opening, and
+    /// does no other harm.
+    fn replace_snapshots(&self) {
+        let Some(newest) = self.snapshot() else {
+            return;
+        };
+        let names = self.registry.marked(newest);
+        if let Err(failure) = snapshot::remove(&self.files, &self.dir, &names) {
+            tracing::warn!(%failure, "an old snapshot stays until the next opening");
+        }
     }
 
     /// Writes down that all that was committed is durable, if nothing says so yet. One small write and a sync, in the
@@ -132,10 +184,12 @@ impl<F: Files> Log<F> {
     /// Forgets all records up to `up_to`, which must not be beyond the last one, and removes the segments that hold
     /// nothing else. The first index is then `up_to + 1`, also after the next opening.
     ///
-    /// The caller must have made durable what replaces the records. Below the first index it does nothing.
+    /// Once a snapshot is marked, nothing beyond it can be purged. Without any, the caller must have made durable what
+    /// replaces the records. Below the first index it does nothing.
     ///
     /// # Errors
-    /// As [`Log::commit`]; [`InvalidBatch::Range`] if `up_to` is beyond the end.
+    /// As [`Log::commit`]; [`InvalidBatch::Range`] if `up_to` is beyond the end,
+    /// [`InvalidBatch::PurgeBeyondSnapshot`] if it is beyond the newest snapshot.
     pub fn purge(&mut self, up_to: u64) -> Result<(), WriteError> {
         self.check_poison()?;
         let (first, last, term) = {
@@ -158,6 +212,14 @@ impl<F: Files> Log<F> {
     #[must_use]
     pub fn reader(&self) -> Reader<F> {
         Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Makes and reads the snapshots in this log's directory. The handle is for any thread; what it makes counts when
+    /// [`Batch::snapshot`] has marked it. While one is being written, the directory stays locked, even if the log is
+    /// dropped.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots<F> {
+        self.snapshots.clone()
     }
 
     /// Ends the log cleanly: its end stands in the superblock, so that at the next opening any loss at all is noticed.
@@ -188,6 +250,12 @@ impl<F: Files> Log<F> {
     #[must_use]
     pub fn term(&self, index: u64) -> Option<u64> {
         self.shared.view().index.term(index)
+    }
+
+    /// The newest snapshot that is marked.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<SnapshotId> {
+        self.shared.view().index.snapshot
     }
 
     /// The number of this opening: higher than that of every opening before, whatever crashed.
@@ -318,7 +386,7 @@ impl<F: Files> Log<F> {
             Checkpoint {
                 base: index.base,
                 last,
-                snapshot: (0, 0),
+                snapshot: index.snapshot,
                 boot,
                 metadata,
             }
@@ -346,7 +414,7 @@ impl<F: Files> Log<F> {
     /// All payloads are copied into one buffer, the large ones too: the copy costs a few percent of the CRC and a
     /// thousandth of the sync, and in return a batch is a single write at a single place, which is what tearing is reasoned
     /// (and simulated) about.
-    fn encode_and_write(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
+    fn encode_and_write(&mut self, batch: &Batch<'_>, staged: &Staged) -> Result<(), WriteError> {
         self.buf.clear();
         self.buf
             .reserve(batch.bytes() as usize + 2 * PAGE_BYTES as usize);
@@ -363,9 +431,9 @@ impl<F: Files> Log<F> {
             .split_last()
             .unwrap_or_else(|| unreachable!("the batch is not empty"));
         for op in others {
-            encoder.push(op, false);
+            encoder.push(&staged.as_written(op, encoder.buf.len()), false);
         }
-        encoder.push(last, true);
+        encoder.push(&staged.as_written(last, encoder.buf.len()), true);
         let chain = encoder.chain;
         assert_eq!(
             self.buf.len() as u64,
@@ -394,12 +462,12 @@ impl<F: Files> Log<F> {
     }
 
     /// What was just written, for the readers' tail.
-    fn keep(&mut self, batch: &Batch<'_>) -> Option<Piece> {
+    fn keep(&mut self, batch: &Batch<'_>, staged: &Staged) -> Option<Piece> {
         if batch.bytes() > self.options.tail_bytes as u64 {
             return None;
         }
         let mut piece = std::mem::take(&mut self.spare);
-        if piece.take(batch, &mut self.buf) {
+        if piece.take(batch, staged, &mut self.buf) {
             return Some(piece);
         }
         self.spare = piece;

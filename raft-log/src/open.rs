@@ -18,6 +18,7 @@ use crate::recovery::{Cut, Recovered, read_checkpoint, recover};
 use crate::repair::repair_tail;
 use crate::segment::{Recipe, segment_number};
 use crate::shared::{Shared, View};
+use crate::snapshot::{self, Registry, SnapshotId, Snapshots};
 use crate::superblock::{Facts, SUPERBLOCK, SUPERBLOCK_NEW, Superblock};
 use crate::tail::{Piece, Tail};
 
@@ -40,6 +41,10 @@ pub struct Recovery {
     pub last_index: u64,
     /// The term of the record before the first: 0 if nothing was ever purged.
     pub term_before: u64,
+    /// The newest snapshot: it stands for all records before `first_index`, and maybe for some behind. Its length, header and
+    /// footer were verified; the rest is when it is read. One that had not been marked before a crash is marked now, if the
+    /// log holds the record it ends with, and all of it verified.
+    pub snapshot: Option<SnapshotId>,
     /// First index and term of each run of equal terms, ascending.
     pub runs: Vec<(u64, u64)>,
     /// Index and kind of all records whose kind is not 0, ascending.
@@ -65,7 +70,7 @@ pub fn peek_identity(dir: impl AsRef<Path>) -> Result<Option<Vec<u8>>, OpenError
 pub fn peek_identity_with<F: Files>(files: &F, dir: &Path) -> Result<Option<Vec<u8>>, OpenError> {
     match survey(files, dir)? {
         Survey::Empty => Ok(None),
-        Survey::Log { .. } => Ok(Some(Superblock::open(files, dir)?.facts.identity)),
+        Survey::Log(_) => Ok(Some(Superblock::open(files, dir)?.facts.identity)),
     }
 }
 
@@ -102,16 +107,16 @@ impl<F: Files> Log<F> {
         let lock = lock.ok_or_else(|| OpenError::Locked {
             dir: dir.to_path_buf(),
         })?;
-        let (mut superblock, numbers) = match survey(&files, dir)? {
+        let (mut superblock, Names { numbers, snapshots }) = match survey(&files, dir)? {
             Survey::Empty => {
                 let facts = Facts {
                     segment_first: 1,
                     identity: options.identity.clone(),
                     ..Facts::default()
                 };
-                (Superblock::create(&files, dir, facts)?, Vec::new())
+                (Superblock::create(&files, dir, facts)?, Names::default())
             }
-            Survey::Log { numbers } => (Superblock::open(&files, dir)?, numbers),
+            Survey::Log(names) => (Superblock::open(&files, dir)?, names),
         };
         if superblock.facts.identity != options.identity {
             let stored = superblock.facts.identity;
@@ -131,8 +136,11 @@ impl<F: Files> Log<F> {
         let recovered = examine(&recipe, &superblock, &numbers)?;
         let facts = &superblock.facts;
         let created = recovered.is_none();
+        let index = recovered.as_ref().map(|recovered| &recovered.index);
+        let plan = snapshot::examine(&files, dir, &snapshots, index)?;
 
         // Everything is verified: from here on the disk is changed.
+        snapshot::remove(&files, dir, &plan.temporaries)?;
         let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
         remove_range(&files, dir, numbers.iter().copied().filter(unused))?;
         if let Some(recovered) = &recovered {
@@ -150,15 +158,23 @@ impl<F: Files> Log<F> {
             Some(recovered) => recovered,
             None => first_segment(&recipe, &mut superblock, &options)?,
         };
-        let recovery = describe(&recovered, boot, created, clean);
-        let mut log = assemble(recipe, options, superblock, recovered, lock);
-        log.begin_boot(boot)?;
+        let mut recovery = describe(&recovered, boot, created, clean);
+        recovery.snapshot = plan.adopt.or(recovery.snapshot);
+        let mut log = assemble(recipe, options, superblock, recovered, Arc::new(lock));
+        log.begin_boot(boot, plan.adopt)?;
+        snapshot::remove(&files, dir, &plan.stale)?;
         Ok((log, recovery))
     }
 
-    /// Writes the boot number into the chain, so that nothing behind a cut can ever continue it.
-    fn begin_boot(&mut self, boot: u64) -> Result<(), OpenError> {
-        let begun = self.commit(&Batch::of(Content::plain(RecordType::Boot, boot, 0)));
+    /// Writes the boot number into the chain, so that nothing behind a cut can ever continue it; and the mark of a snapshot that
+    /// a crash kept from being marked.
+    fn begin_boot(&mut self, boot: u64, adopt: Option<SnapshotId>) -> Result<(), OpenError> {
+        let adopted = adopt.map(|id| self.registry.adopt(id));
+        let mut batch = Batch::of(Content::plain(RecordType::Boot, boot, 0));
+        if let Some(finished) = &adopted {
+            batch.snapshot(finished);
+        }
+        let begun = self.commit(&batch);
         begun.map_err(|error| match error {
             WriteError::Failed(failure) | WriteError::Poisoned(failure) => {
                 let Failure {
@@ -178,7 +194,7 @@ impl<F: Files> Log<F> {
                 &dir,
                 io::ErrorKind::StorageFull.into(),
             )),
-            WriteError::Invalid(error) => unreachable!("a boot record is always valid: {error}"),
+            WriteError::Invalid(error) => unreachable!("it was checked before: {error}"),
         })?;
         let next = self.active.header.number + 1;
         if self.options.background {
@@ -221,10 +237,16 @@ pub(crate) fn is_clean<F: Files>(facts: &Facts, recovered: Option<&Recovered<F>>
 /// What a directory is, by its names.
 pub(crate) enum Survey {
     Empty,
-    Log {
-        /// All segments, ascending.
-        numbers: Vec<u64>,
-    },
+    Log(Names),
+}
+
+/// The names that mean something.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// All segments, ascending.
+    pub(crate) numbers: Vec<u64>,
+    /// All snapshots, finished or not.
+    pub(crate) snapshots: Vec<String>,
 }
 
 pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, OpenError> {
@@ -237,10 +259,16 @@ pub(crate) fn survey<F: Files>(files: &F, dir: &Path) -> Result<Survey, OpenErro
         .filter_map(|name| segment_number(name))
         .collect();
     numbers.sort_unstable();
+    let snapshots: Vec<String> = names
+        .iter()
+        .filter(|name| snapshot::is_name(name))
+        .cloned()
+        .collect();
+    let found = !numbers.is_empty() || !snapshots.is_empty();
     if names.iter().any(|name| name == SUPERBLOCK) {
-        return Ok(Survey::Log { numbers });
+        return Ok(Survey::Log(Names { numbers, snapshots }));
     }
-    if !numbers.is_empty() {
+    if found {
         return Err(OpenError::corrupt(
             &dir.join(SUPERBLOCK),
             0,
@@ -358,6 +386,7 @@ pub(crate) fn describe<F: Files>(
         first_index: index.first(),
         last_index: index.last,
         term_before: index.base.1,
+        snapshot: index.snapshot,
         runs: index.runs.iter().copied().collect(),
         marked: index.marked.clone(),
         cut: recovered.cut.clone(),
@@ -369,7 +398,7 @@ fn assemble<F: Files>(
     options: Options,
     superblock: Superblock<F>,
     mut recovered: Recovered<F>,
-    lock: F::Lock,
+    lock: Arc<F::Lock>,
 ) -> Log<F> {
     let Some(active) = recovered
         .segments
@@ -379,6 +408,9 @@ fn assemble<F: Files>(
         unreachable!("recovery ends in one of the segments it read")
     };
     recovered.index.marked = Vec::new();
+    let registry = Arc::new(Registry::new(recovered.index.snapshot));
+    let (files, dir) = (recipe.files.clone(), recipe.dir.clone());
+    let snapshots = Snapshots::new(files, dir, &lock, Arc::clone(&registry));
     let view = View {
         index: recovered.index,
         segments: recovered.segments,
@@ -400,6 +432,8 @@ fn assemble<F: Files>(
         spare: Piece::default(),
         gone: Vec::new(),
         poison: None,
+        snapshots,
+        registry,
         _lock: lock,
     }
 }

@@ -12,6 +12,7 @@ use crate::format::RecordType;
 use crate::index::{POINT_BYTES, Point};
 use crate::segment::{Segment, Window};
 use crate::shared::{Counters, Shared};
+use crate::snapshot::SnapshotId;
 use crate::tail::Kept;
 
 /// How many stretches one read visits.
@@ -85,6 +86,12 @@ impl<F: Files> Reader<F> {
     #[must_use]
     pub fn term(&self, index: u64) -> Option<u64> {
         self.shared.view().index.term(index)
+    }
+
+    /// The newest snapshot that is marked.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<SnapshotId> {
+        self.shared.view().index.snapshot
     }
 
     /// Figures since the log was opened.

@@ -157,6 +157,7 @@ impl<F: Files> Scan<F> {
         if first {
             self.state.index.base = checkpoint.last;
             self.state.index.last = checkpoint.last.0;
+            self.state.index.snapshot = checkpoint.snapshot;
             self.state.metadata = checkpoint.metadata;
             self.state.boot = checkpoint.boot;
             self.base = checkpoint.base;
@@ -180,6 +181,7 @@ impl<F: Files> Scan<F> {
             || header.chain != self.state.chain
             || checkpoint.last.0 != self.state.index.last
             || checkpoint.base != self.base
+            || checkpoint.snapshot != self.state.index.snapshot
             || checkpoint.metadata != self.state.metadata
         {
             return Err(OpenError::corrupt(
@@ -238,39 +240,42 @@ impl<F: Files> Scan<F> {
             term,
             ..
         } = *header;
+        let mut body = Vec::new();
+        if matches!(record_type, RecordType::Metadata | RecordType::Snapshot) {
+            let failed = |source| Failure::new("read the segment", &segment.path, source);
+            window
+                .read_body(offset, header, &mut body)
+                .map_err(failed)?;
+        }
         let content = Content {
             record_type,
             kind,
             index,
             term,
-            payload: &[],
+            payload: &body,
         };
         let next = Some(self.staged.last() + 1);
         let disorder = || OpenError::corrupt(&segment.path, offset.into(), next, Damage::Order);
+        let staged = self.staged.record(&self.state.index, &content, offset);
+        staged.map_err(|_| disorder())?;
         match record_type {
             RecordType::Checkpoint => return Err(disorder()),
             // Equal it is if the boot's own record was the first in a new segment, whose checkpoint names it too.
             RecordType::Boot if index < self.state.boot => return Err(disorder()),
             RecordType::Boot => self.state.boot = index,
-            RecordType::Metadata => {
-                let mut metadata = Vec::new();
-                let failed = |source| Failure::new("read the segment", &segment.path, source);
-                window
-                    .read_body(offset, header, &mut metadata)
-                    .map_err(failed)?;
-                self.staged_metadata = Some(metadata);
-            }
+            RecordType::Metadata => self.staged_metadata = Some(body),
             RecordType::Purge => self.base = (index, term),
-            RecordType::Entry | RecordType::Truncate => {}
+            RecordType::Entry | RecordType::Truncate | RecordType::Snapshot => {}
         }
-        self.staged
-            .record(&self.state.index, &content, offset)
-            .map_err(|_| disorder())
+        Ok(())
     }
 
     fn complete_batch(&mut self, end: Position, chain: u32) {
         let fresh = Staged::new(&Index::default(), true);
         let staged = std::mem::replace(&mut self.staged, fresh);
+        if staged.drops_log() {
+            self.base = staged.base();
+        }
         self.state.index.apply(staged, end.segment, 0);
         if let Some(metadata) = self.staged_metadata.take() {
             self.state.metadata = Some(metadata);

@@ -58,7 +58,7 @@ impl Facts {
     }
 
     pub(crate) fn decode(block: &[u8]) -> Result<Facts, BadBlock> {
-        let fields = checked_block(block, MAGIC)?;
+        let fields = checked_block(block, MAGIC, VERSION)?;
         let decode = || {
             let identity_bytes = fields.u32(60)? as usize;
             if identity_bytes > IDENTITY_BYTES_MAX {

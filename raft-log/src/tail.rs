@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::format::{Fields, RECORD_HEADER_BYTES, RecordHeader, RecordType};
+use crate::index::Staged;
 
 /// What a piece costs beside its buffers.
 const PIECE_BYTES: usize = size_of::<Kept>() + size_of::<Piece>() + 16;
@@ -28,7 +29,7 @@ impl Piece {
     /// Takes in a batch that was just written from `buf`, in the buffers that it has; `false` if no entry came of it.
     ///
     /// The two buffers are exchanged where that wastes little, so that large batches are not copied.
-    pub(crate) fn take(&mut self, batch: &Batch<'_>, buf: &mut Vec<u8>) -> bool {
+    pub(crate) fn take(&mut self, batch: &Batch<'_>, staged: &Staged, buf: &mut Vec<u8>) -> bool {
         self.offsets.clear();
         self.offsets.reserve(batch.records() as usize);
         self.payload = 0;
@@ -47,6 +48,10 @@ impl Piece {
                     let kept = op.index.saturating_sub(self.first);
                     self.offsets
                         .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+                    self.payload = 0;
+                }
+                RecordType::Snapshot if staged.drops_at(offset) => {
+                    self.offsets.clear();
                     self.payload = 0;
                 }
                 _ => {}

@@ -20,15 +20,18 @@ use crate::files::{Files, OsFiles};
 use crate::log::Log;
 use crate::prepare::Space;
 use crate::reader::Reader;
+use crate::snapshot::{FinishedSnapshot, Snapshots};
 use queue::{Queue, Refused, Taken};
 
-/// One atomic unit for the writer. Order inside: metadata, truncation, records.
+/// One atomic unit for the writer. Order inside: metadata, snapshot, truncation, records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnedBatch {
     /// The caller's number; ascending.
     pub job: u64,
     /// As [`Batch::metadata`].
     pub metadata: Option<Bytes>,
+    /// As [`Batch::snapshot`].
+    pub snapshot: Option<FinishedSnapshot>,
     /// As [`Batch::truncate_from`].
     pub truncate_from: Option<u64>,
     /// As [`Batch::append`].
@@ -43,12 +46,16 @@ impl OwnedBatch {
             .iter()
             .map(|record| record.payload.len() + 56)
             .sum();
-        records + self.metadata.as_ref().map_or(0, Bytes::len) + 56
+        let snapshot = self.snapshot.as_ref().map_or(0, |_| 64);
+        records + self.metadata.as_ref().map_or(0, Bytes::len) + snapshot + 56
     }
 
     fn add_to<'a>(&'a self, batch: &mut Batch<'a>) {
         if let Some(metadata) = &self.metadata {
             batch.metadata(metadata);
+        }
+        if let Some(finished) = &self.snapshot {
+            batch.snapshot(finished);
         }
         if let Some(index) = self.truncate_from {
             batch.truncate_from(index);
@@ -167,6 +174,7 @@ pub enum CloseError {
 pub struct Writer<F: Files = OsFiles> {
     queue: Arc<Queue>,
     reader: Reader<F>,
+    snapshots: Snapshots<F>,
     thread: Option<JoinHandle<Result<(), CloseError>>>,
 }
 
@@ -195,7 +203,7 @@ impl<F: Files> Writer<F> {
             options.queue_units_max.max(1),
             options.queue_bytes_max,
         ));
-        let reader = log.reader();
+        let (reader, snapshots) = (log.reader(), log.snapshots());
         let work = Work {
             log,
             queue: Arc::clone(&queue),
@@ -209,6 +217,7 @@ impl<F: Files> Writer<F> {
         Ok(Writer {
             queue,
             reader,
+            snapshots,
             thread: Some(thread),
         })
     }
@@ -243,6 +252,13 @@ impl<F: Files> Writer<F> {
     #[must_use]
     pub fn reader(&self) -> Reader<F> {
         self.reader.clone()
+    }
+
+    /// As [`Log::snapshots`]. Marks are submitted in the order of their indexes: one that is older than the newest is a mistake
+    /// like any other that ends the writer.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots<F> {
+        self.snapshots.clone()
     }
 
     /// Writes all that was submitted, closes the log cleanly and waits for the thread. It does not wait for room on the

@@ -25,6 +25,7 @@ fn unit(job: u64, payload: usize) -> OwnedBatch {
     OwnedBatch {
         job,
         metadata: Some(Bytes::from(job.to_string())),
+        snapshot: None,
         truncate_from: None,
         records,
     }

@@ -15,10 +15,12 @@ use super::{Inspection, ReadOnly};
 use crate::error::Failure;
 use crate::files::{FileHandle, Files};
 use crate::format::{
-    BadBlock, Checkpoint, HEADER_BYTES, RecordHeader, RecordType, SegmentHeader, identity_crc,
+    BadBlock, Checkpoint, HEADER_BYTES, MARK_DROPS, RecordHeader, RecordType, SegmentHeader,
+    identity_crc,
 };
 use crate::position::Position;
 use crate::segment::{Segment, Window, segment_name, segment_number};
+use crate::snapshot::format::decode_mark;
 use crate::superblock::{COPY_DISTANCE, Facts, SUPERBLOCK, read_full};
 
 impl<F: Files> Inspection<F> {
@@ -344,12 +346,17 @@ impl<F: Files> Cursor<'_, F> {
                 |checkpoint| CheckpointFacts {
                     purged: checkpoint.base,
                     last: checkpoint.last,
+                    snapshot: checkpoint.snapshot,
                     boot: checkpoint.boot,
                     metadata: checkpoint.metadata,
                 },
             )),
             RecordType::Boot => Content::Boot { boot: index },
             RecordType::Purge => Content::Purge { index, term },
+            RecordType::Snapshot => Content::Snapshot {
+                snapshot: decode_mark(index, term, payload),
+                drops: kind == MARK_DROPS,
+            },
         };
         Item::Record(RecordItem {
             file: segment.path.clone(),

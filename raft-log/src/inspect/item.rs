@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::position::Position;
+use crate::snapshot::SnapshotId;
 
 /// One thing that stands in the directory of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +167,13 @@ pub enum Content<'a> {
         /// Its term.
         term: u64,
     },
+    /// A snapshot stands for the records up to its index.
+    Snapshot {
+        /// Which; none if the mark verifies and does not decode.
+        snapshot: Option<SnapshotId>,
+        /// Whether all records are dropped, since the log did not hold the one that the snapshot ends with.
+        drops: bool,
+    },
 }
 
 /// The state at the head of a segment.
@@ -176,6 +184,8 @@ pub struct CheckpointFacts {
     pub purged: (u64, u64),
     /// Index and term of the last entry.
     pub last: (u64, u64),
+    /// The newest snapshot that was marked.
+    pub snapshot: Option<SnapshotId>,
     /// The boot number.
     pub boot: u64,
     /// The caller's metadata.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::{Inspection, ReadOnly};
 use crate::error::{Damage, OpenError};
 use crate::files::Files;
-use crate::open::{Recovery, Survey, describe, examine, is_clean, next_boot, survey};
+use crate::open::{Names, Recovery, Survey, describe, examine, is_clean, next_boot, survey};
 use crate::options::Options;
 use crate::position::Position;
 use crate::reader::Reader;
 use crate::recovery::Recovered;
 use crate::segment::Recipe;
 use crate::shared::{Shared, View};
+use crate::snapshot;
 use crate::superblock::{SUPERBLOCK, Superblock};
 use crate::tail::Tail;
 
@@ -40,12 +41,13 @@ pub struct Verified<F: Files> {
 }
 
 impl<F: Files> Inspection<F> {
-    /// Reads everything, and applies every rule that an opening applies, by the same code.
+    /// Reads everything, and applies every rule that an opening applies, by the same code; and verifies all of the newest
+    /// snapshot, of which an opening looks at length, header and footer.
     ///
     /// # Errors
     /// What an opening would say: [`OpenError::Corrupt`], [`OpenError::UnknownVersion`] or [`OpenError::Io`].
     pub fn verify(&self) -> Result<Verified<F>, OpenError> {
-        let Survey::Log { numbers } = survey(&self.files, &self.dir)? else {
+        let Survey::Log(Names { numbers, snapshots }) = survey(&self.files, &self.dir)? else {
             // There was something when the inspection began: whoever takes files away does not heed the lock.
             let superblock = self.dir.join(SUPERBLOCK);
             return Err(OpenError::corrupt(
@@ -66,11 +68,17 @@ impl<F: Files> Inspection<F> {
             payload_max: Options::default().record_bytes_max,
         };
         let recovered = examine(&recipe, &superblock, &numbers)?;
+        let index = recovered.as_ref().map(|recovered| &recovered.index);
+        let plan = snapshot::examine(&self.files, &self.dir, &snapshots, index)?;
         let boot = next_boot(facts, recovered.as_ref());
         let clean = is_clean(facts, recovered.as_ref());
         let created = recovered.is_none();
         let recovered = recovered.unwrap_or_else(Recovered::empty);
-        let recovery = describe(&recovered, boot, created, clean);
+        let mut recovery = describe(&recovered, boot, created, clean);
+        if let Some(id) = recovery.snapshot {
+            snapshot::verify(&self.files, &self.dir, &id)?;
+        }
+        recovery.snapshot = plan.adopt.or(recovery.snapshot);
         let sizes = recovered.segments.values();
         let bytes = sizes.map(|segment| u64::from(segment.header.size)).sum();
         let view = View {
