@@ -163,14 +163,31 @@ impl SimDisk {
     /// Open handles, and holds, belong to the old one.
     #[must_use]
     pub fn fork(&self) -> SimDisk {
-        let mut state = self.state().clone();
+        SimDisk::of(self.state().clone())
+    }
+
+    fn of(mut state: State) -> SimDisk {
         state.holds.clear();
+        state.recording = None;
         SimDisk {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
                 bell: Condvar::new(),
             }),
         }
+    }
+
+    /// Begins to keep a fork of the disk at each operation that changes something, as a power loss in that operation would
+    /// meet it; [`SimDisk::recorded`] has them. So one run serves a sweep that needs to know nothing but the disk.
+    pub fn record(&self) {
+        self.state().recording = Some(Vec::new());
+    }
+
+    /// Ends the recording; the forks, one for each operation since [`SimDisk::record`], for [`SimDisk::restart`].
+    #[must_use]
+    pub fn recorded(&self) -> Vec<SimDisk> {
+        let states = self.state().recording.take().unwrap_or_default();
+        states.into_iter().map(SimDisk::of).collect()
     }
 
     /// How many operations that change something were tried so far.

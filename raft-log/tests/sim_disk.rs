@@ -272,6 +272,44 @@ fn a_power_loss_within_an_operation() {
     );
 }
 
+/// What is recorded at each operation is what a power loss in it leaves, in every variant.
+#[test]
+fn a_recording_is_what_power_losses_meet() {
+    let work = |disk: &SimDisk| -> std::io::Result<()> {
+        disk.create_dir(dir())?;
+        let file = disk.create(path())?;
+        file.write_all_at(&[2; 1000], 0)?;
+        file.sync_data()?;
+        file.write_all_at(&[3; 700], 900)?;
+        disk.rename(path(), Path::new("/d/g"))?;
+        file.sync_all()?;
+        disk.remove(Path::new("/d/g"))?;
+        disk.sync_dir(dir())
+    };
+    let disk = SimDisk::new();
+    disk.record();
+    work(&disk).unwrap();
+    let recorded = disk.recorded();
+    assert_eq!(recorded.len(), 9);
+    for (recorded, operation) in recorded.iter().zip(1..) {
+        let lost = SimDisk::new();
+        lost.fail(operation, Fault::PowerLoss);
+        work(&lost).unwrap_err();
+        let losses = lost.power_losses(8, operation);
+        assert_eq!(recorded.power_losses(8, operation), losses);
+        for keep in losses {
+            let (one, other) = (recorded.fork(), lost.fork());
+            one.restart(keep);
+            other.restart(keep);
+            assert_eq!(
+                one.fingerprint(),
+                other.fingerprint(),
+                "{operation} {keep:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn errors_at_every_kind_of_operation() {
     for (fault, kind) in [

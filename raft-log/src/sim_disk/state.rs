@@ -97,6 +97,8 @@ pub(super) struct State {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) life: u64,
     down: bool,
+    /// The states that a power loss within each operation so far would have met, if they are recorded.
+    pub(super) recording: Option<Vec<State>>,
 }
 
 pub(super) fn name_of(path: &Path) -> io::Result<String> {
@@ -176,6 +178,14 @@ impl State {
         planned
     }
 
+    /// Called where a power loss would strike: with the change of an operation pending, and before a sync does anything.
+    fn record(&mut self) {
+        if let Some(mut states) = self.recording.take() {
+            states.push(self.clone());
+            self.recording = Some(states);
+        }
+    }
+
     /// [`State::begin`] of what is no write: it has no place to be misdirected to.
     fn begin_fault(&mut self) -> Option<Fault> {
         match self.begin() {
@@ -199,6 +209,7 @@ impl State {
         if fault != Some(Fault::Lie) {
             self.pending.push(pending);
         }
+        self.record();
         if fault == Some(Fault::PowerLoss) {
             Err(power_loss())
         } else {
@@ -287,6 +298,7 @@ impl State {
             let len = len as u64;
             self.pending.push(Pending::Length { inode, len });
         }
+        self.record();
         result
     }
 
@@ -321,6 +333,7 @@ impl State {
     /// Makes those pending changes durable that `chosen` says.
     pub(super) fn sync(&mut self, chosen: impl Fn(&Pending) -> bool) -> io::Result<()> {
         let fault = self.begin_fault();
+        self.record();
         let lying = self.lying_from.is_some_and(|from| self.operations >= from);
         match fault {
             Some(Fault::PowerLoss) => return Err(power_loss()),
@@ -500,16 +513,11 @@ struct Hash(u64);
 impl Hash {
     fn add(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            self.word(
-                word.iter()
-                    .rev()
-                    .fold(0, |all, &byte| all << 8 | u64::from(byte)),
-            );
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
-        let rest = words.remainder().iter();
-        self.word(rest.fold(1, |all, &byte| all << 8 | u64::from(byte)));
+        self.word(rest.iter().fold(1, |all, &byte| all << 8 | u64::from(byte)));
     }
 
     fn word(&mut self, word: u64) {

@@ -1,9 +1,11 @@
 //! A log beside its model: a vector. Steps, how they are run until something breaks, and what must hold afterwards.
 #![allow(dead_code)]
 
+pub(crate) mod sweep;
+
 use std::path::{Path, PathBuf};
 
-use raft_log::sim_disk::{Fault, Keep, SimDisk, Tear};
+use raft_log::sim_disk::{Keep, Tear};
 use raft_log::{Batch, Cut, Files, Log, OpenError, Options, Record, Recovery, WriteError};
 
 /// One part of a batch.
@@ -39,11 +41,19 @@ pub(crate) struct Model {
     pub(crate) metadata: Option<Vec<u8>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) term: u64,
     pub(crate) kind: u8,
     pub(crate) payload: Vec<u8>,
+}
+
+/// Short, for whole models stand in messages: term, kind, length and first byte of the payload.
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (length, first) = (self.payload.len(), self.payload.first());
+        write!(f, "{}/{} {length}*{first:?}", self.term, self.kind)
+    }
 }
 
 impl Model {
@@ -172,7 +182,18 @@ pub(crate) fn run<F: Files>(
     steps: &[Step],
     close: bool,
 ) -> History {
-    let mut history = History::default();
+    run_from(files, dir, options, steps, close, History::default())
+}
+
+/// [`run`] on a disk that already has a history.
+pub(crate) fn run_from<F: Files>(
+    files: &F,
+    dir: &Path,
+    options: &Options,
+    steps: &[Step],
+    close: bool,
+    mut history: History,
+) -> History {
     if let Err(error) = run_steps(files, dir, options, steps, close, &mut history) {
         history.error = Some(error);
     }
@@ -187,7 +208,8 @@ fn run_steps<F: Files>(
     close: bool,
     history: &mut History,
 ) -> Result<(), String> {
-    let mut log = reopen(files, dir, options, history)?;
+    // What came before may have been torn; what is dropped in between is not.
+    let mut log = reopen(files, dir, options, history, true)?;
     for (step, salt) in steps.iter().zip(1..) {
         let mut next = history.acknowledged.clone();
         let done = match step {
@@ -205,12 +227,12 @@ fn run_steps<F: Files>(
             Step::Settle => log.settle(),
             Step::Reopen => {
                 log.close().map_err(|error| error.to_string())?;
-                log = reopen(files, dir, options, history)?;
+                log = reopen(files, dir, options, history, false)?;
                 Ok(())
             }
             Step::Drop => {
                 drop(log);
-                log = reopen(files, dir, options, history)?;
+                log = reopen(files, dir, options, history, false)?;
                 Ok(())
             }
         };
@@ -231,11 +253,19 @@ fn reopen<F: Files>(
     dir: &Path,
     options: &Options,
     history: &mut History,
+    may_be_cut: bool,
 ) -> Result<Log<F>, String> {
     let (log, recovery) =
         Log::open_with(files.clone(), dir, options.clone()).map_err(|e| e.to_string())?;
     check_boot(recovery.boot, history.boot)?;
     history.boot = recovery.boot;
+    let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    if found != history.acknowledged || (!may_be_cut && recovery.cut.is_some()) {
+        let expected = &history.acknowledged;
+        return Err(format!(
+            "reopened: {recovery:?} with {found:?}, not {expected:?}"
+        ));
+    }
     Ok(log)
 }
 
@@ -344,6 +374,14 @@ pub(crate) fn check_recovery<F: Files>(
             "after recovery and two commits: {again:?}, expected {model:?}"
         ));
     }
+    log.close()
+        .map_err(|error| format!("after recovery: {error}"))?;
+    let (log, last) = open(again.boot)?;
+    if !last.clean || last.cut.is_some() || read_model(&log, Some(&last), &model)? != model {
+        return Err(format!(
+            "after recovery and a clean close: {last:?}, expected {model:?}"
+        ));
+    }
     Ok(recovery.cut)
 }
 
@@ -359,42 +397,6 @@ pub(crate) fn variants(pending: usize, seeds: u64, salt: u64) -> Vec<Keep> {
     }
     variants.extend((0..seeds).map(|seed| Keep::Some(salt.wrapping_mul(1000) + seed)));
     variants
-}
-
-/// Crashes a workload at every operation, in every variant; and the recovery of each at some of its own. The number of
-/// cases, or the first that went wrong.
-pub(crate) fn sweep<F: Files>(
-    wrap: impl Fn(SimDisk) -> F,
-    steps: &[Step],
-    seeds: u64,
-) -> Result<u64, String> {
-    let mut cases = 0;
-    let mut operation = 0;
-    loop {
-        operation += 1;
-        let crashed = SimDisk::new();
-        crashed.fail(operation, Fault::PowerLoss);
-        let history = run(&wrap(crashed.clone()), &dir(), &options(), steps, true);
-        if history.error.is_none() {
-            return Ok(cases);
-        }
-        for keep in variants(crashed.pending(), seeds, operation) {
-            let at = |error: String| format!("crash at operation {operation}, {keep:?}: {error}");
-            let disk = crashed.fork();
-            disk.restart(keep);
-            cases += 1;
-            // Recovery itself is cut short, at an operation that wanders with the case; then it is tried again.
-            let again = disk.fork();
-            again.fail(again.operations() + 1 + cases % 12, Fault::PowerLoss);
-            check_recovery(&wrap(disk), &dir(), &options(), &history).map_err(at)?;
-            if Log::open_with(wrap(again.clone()), &dir(), options()).is_err() {
-                again.restart(Keep::Some(cases));
-                cases += 1;
-                check_recovery(&wrap(again), &dir(), &options(), &history)
-                    .map_err(|error| at(format!("and in recovery: {error}")))?;
-            }
-        }
-    }
 }
 
 /// A workload from a seed.
