@@ -13,9 +13,13 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: u32 = 512;
 pub(crate) const RECORD_HEADER_BYTES: usize = 48;
 pub(crate) const CHECKPOINT_FIXED_BYTES: usize = 80;
-const SEGMENT_MAGIC: &[u8; 8] = b"RLOG-SEG";
+pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"RLOG-SEG";
 const FLAG_END: u8 = 1;
 pub(crate) const PAGE_BYTES: u64 = 4096;
+/// No index, boot number, segment number or sequence is higher: they count up from 1. What states a higher one was never
+/// written by a log, and does not verify; so the next number can always be computed.
+pub(crate) const NUMBER_MAX: u64 = u64::MAX >> 1;
+const PAGE_BYTES: u64 = 4096;
 const TERMINATOR_BYTES_MIN: u64 = 512;
 
 /// `len` rounded up to the alignment of records.
@@ -106,10 +110,11 @@ impl SegmentHeader {
 
     pub(crate) fn decode(block: &[u8]) -> Result<SegmentHeader, BadBlock> {
         let fields = checked_block(block, SEGMENT_MAGIC, VERSION)?;
+        let number = |at| fields.u64(at).filter(|&number| number <= NUMBER_MAX);
         let decode = || {
             Some(SegmentHeader {
-                number: fields.u64(16)?,
-                epoch: fields.u64(24)?,
+                number: number(16)?,
+                epoch: number(24)?,
                 size: fields.u32(32)?,
                 payload_max: fields.u32(36)?,
                 identity_crc: fields.u32(40)?,
@@ -227,7 +232,7 @@ pub(crate) fn record_seed(salt: u32, offset: u32) -> u32 {
 }
 
 /// What `header_crc` covers: all of the header behind the two CRCs. Eight bytes a step, from an eighth byte on.
-const COVERED: std::ops::Range<usize> = 8..RECORD_HEADER_BYTES;
+pub(crate) const COVERED: std::ops::Range<usize> = 8..RECORD_HEADER_BYTES;
 
 impl RecordHeader {
     /// Decodes what verifies by itself; the body is not looked at.
@@ -240,6 +245,7 @@ impl RecordHeader {
         if flags & !FLAG_END != 0
             || fields.u8(19)? != 0
             || crc32c::crc32c_append(seed, bytes.get(COVERED)?) != crc
+            || fields.u64(32)? > NUMBER_MAX
         {
             return None;
         }
@@ -390,7 +396,8 @@ impl Checkpoint {
             1 => Some(metadata.to_vec()),
             _ => return None,
         };
-        let pair = |at| Some((fields.u64(at)?, fields.u64(at + 8)?));
+        let number = |at| fields.u64(at).filter(|&number| number <= NUMBER_MAX);
+        let pair = |at| Some((number(at)?, fields.u64(at + 8)?));
         let mark = fields.bytes(48, MARK_BYTES)?;
         let snapshot = match pair(32)? {
             (0, 0) if mark.iter().all(|&byte| byte == 0) => None,
@@ -400,7 +407,7 @@ impl Checkpoint {
             base: pair(0)?,
             last: pair(16)?,
             snapshot,
-            boot: fields.u64(64)?,
+            boot: number(64)?,
             metadata,
         })
     }

@@ -16,6 +16,9 @@
 //! The bytes on the disk are described in `docs/log-format.md` of the repository.
 
 pub mod files;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inspect;
 #[cfg(feature = "sim")]
 pub mod sim_disk;

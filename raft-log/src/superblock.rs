@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Damage, Failure, OpenError};
 use crate::files::{FileHandle, Files};
-use crate::format::{BadBlock, VERSION, checked_block, seal_block};
+use crate::format::{BadBlock, NUMBER_MAX, VERSION, checked_block, seal_block};
 use crate::options::IDENTITY_BYTES_MAX;
 use crate::position::Position;
 
 pub(crate) const SUPERBLOCK: &str = "superblock";
 /// The superblock while it is made, under a name that does not count.
 pub(crate) const SUPERBLOCK_NEW: &str = "superblock.new";
-const MAGIC: &[u8; 8] = b"RLOG-SUP";
-const COPY_BYTES: usize = 512;
+pub(crate) const MAGIC: &[u8; 8] = b"RLOG-SUP";
+pub(crate) const COPY_BYTES: usize = 512;
 pub(crate) const COPY_DISTANCE: u64 = 4096;
 
 /// What one copy says.
@@ -35,7 +35,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(COPY_BYTES);
         block.extend_from_slice(MAGIC);
         block.extend_from_slice(&VERSION.to_le_bytes());
@@ -59,20 +59,27 @@ impl Facts {
 
     pub(crate) fn decode(block: &[u8]) -> Result<Facts, BadBlock> {
         let fields = checked_block(block, MAGIC, VERSION)?;
+        let number = |at| fields.u64(at).filter(|&number| number <= NUMBER_MAX);
         let decode = || {
             let identity_bytes = fields.u32(60)? as usize;
             if identity_bytes > IDENTITY_BYTES_MAX {
                 return None;
             }
+            let (first, last) = (number(32)?, number(40)?);
+            let watermark = Position {
+                segment: number(48)?,
+                offset: fields.u32(56)?,
+            };
+            // What verifies and cannot be was never written by a log.
+            if !(1..=last.max(1)).contains(&first) || watermark.segment > last {
+                return None;
+            }
             Some(Facts {
-                sequence: fields.u64(16)?,
-                boot: fields.u64(24)?,
-                segment_first: fields.u64(32)?,
-                segment_last: fields.u64(40)?,
-                watermark: Position {
-                    segment: fields.u64(48)?,
-                    offset: fields.u32(56)?,
-                },
+                sequence: number(16)?,
+                boot: number(24)?,
+                segment_first: first,
+                segment_last: last,
+                watermark,
                 identity: fields.bytes(64, identity_bytes)?.to_vec(),
             })
         };

@@ -80,6 +80,7 @@ fn segment(head: &SegmentItem) -> Line {
         Ok(facts) => {
             line.add("epoch", json!(facts.epoch));
             line.add("payload_bytes_max", json!(facts.payload_max));
+            line.add("recycled", json!(facts.recycled));
             if !head.belongs {
                 let problem = format!(
                     "of another log, or another place: made as segment {}",
