@@ -19,7 +19,6 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 /// No index, boot number, segment number or sequence is higher: they count up from 1. What states a higher one was never
 /// written by a log, and does not verify; so the next number can always be computed.
 pub(crate) const NUMBER_MAX: u64 = u64::MAX >> 1;
-const PAGE_BYTES: u64 = 4096;
 const TERMINATOR_BYTES_MIN: u64 = 512;
 
 /// `len` rounded up to the alignment of records.
@@ -403,9 +402,15 @@ impl Checkpoint {
             (0, 0) if mark.iter().all(|&byte| byte == 0) => None,
             (index, term) => Some(decode_mark(index, term, mark)?),
         };
+        let (base, last) = (pair(0)?, pair(16)?);
+        // What was purged is the head of what there was: index by index with rising terms, and (0, 0) before all.
+        let ordered = base == last || (base.0 < last.0 && base.1 <= last.1);
+        if !ordered || [base, last].iter().any(|id| (id.0 == 0) != (id.1 == 0)) {
+            return None;
+        }
         Some(Checkpoint {
-            base: pair(0)?,
-            last: pair(16)?,
+            base,
+            last,
             snapshot,
             boot: number(64)?,
             metadata,

@@ -120,20 +120,38 @@ pub(crate) fn recover<F: Files>(
         scan.state.segments.insert(number, segment);
     }
     let mut state = scan.state;
-    if state.index.base.0 != scan.base.0 {
-        let (from, to) = (scan.base.0 + 1, state.index.base.0);
-        let file = recipe
-            .dir
-            .join(crate::segment::segment_name(facts.segment_first));
-        return Err(OpenError::corrupt(
-            &file,
-            0,
-            Some(from),
-            Damage::EntriesMissing { from, to },
-        ));
-    }
+    check_base(recipe, facts, state.index.base, scan.base)?;
     state.index.base = scan.base;
     Ok(state)
+}
+
+/// What the first checkpoint takes as purged, and truncations and purges have changed, must be what the newest checkpoint or
+/// purge record states.
+fn check_base<F: Files>(
+    recipe: &Recipe<F>,
+    facts: &Facts,
+    found: (u64, u64),
+    stated: (u64, u64),
+) -> Result<(), OpenError> {
+    let file = recipe
+        .dir
+        .join(crate::segment::segment_name(facts.segment_first));
+    let (from, to) = (stated.0 + 1, found.0);
+    if found.0 != stated.0 {
+        let damage = Damage::EntriesMissing { from, to };
+        return Err(OpenError::corrupt(&file, 0, Some(from), damage));
+    }
+    // A term of 0 is one that a truncation has left unknown.
+    if found.1 != stated.1 && found.1 != 0 {
+        let offset = HEADER_BYTES.into();
+        return Err(OpenError::corrupt(
+            &file,
+            offset,
+            Some(from),
+            Damage::Checkpoint,
+        ));
+    }
+    Ok(())
 }
 
 impl<F: Files> Scan<F> {
