@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod sim_disk;
 pub mod writer;
 
+mod ahead;
 mod batch;
 mod error;
 mod format;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::ahead::ReadAhead;
 use crate::batch::Batch;
 use crate::error::{Damage, Failure, OpenError, WriteError};
 use crate::files::{Files, OsFiles};
@@ -133,7 +134,11 @@ impl<F: Files> Log<F> {
             epoch: 0,
             payload_max: options.record_bytes_max,
         };
-        let recovered = examine(&recipe, &superblock, &numbers)?;
+        let first = superblock.facts.segment_first;
+        let ahead = (options.background && superblock.facts.segment_last > 0)
+            .then(|| ReadAhead::start(&recipe, first));
+        let recovered = examine(&recipe, &superblock, &numbers, ahead.as_ref())?;
+        drop(ahead);
         let facts = &superblock.facts;
         let created = recovered.is_none();
         let index = recovered.as_ref().map(|recovered| &recovered.index);
@@ -211,12 +216,13 @@ pub(crate) fn examine<F: Files>(
     recipe: &Recipe<F>,
     superblock: &Superblock<F>,
     numbers: &[u64],
+    ahead: Option<&ReadAhead>,
 ) -> Result<Option<Recovered<F>>, OpenError> {
     check_unused(recipe, numbers, &superblock.facts)?;
     if superblock.facts.segment_last == 0 {
         return Ok(None);
     }
-    let recovered = recover(recipe, &superblock.facts)?;
+    let recovered = recover(recipe, &superblock.facts, ahead)?;
     check_boot(&recipe.dir, superblock, &recovered)?;
     Ok(Some(recovered))
 }

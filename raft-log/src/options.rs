@@ -31,7 +31,8 @@ pub struct Options {
     /// It is stored in the superblock, checked at every opening, and salts every checksum: a file that strays in from
     /// another log does not verify.
     pub identity: Vec<u8>,
-    /// Whether a thread makes the next segment ready ahead of time; default `true`.
+    /// Whether a thread makes the next segment ready ahead of time, and another reads ahead while the log is opened; default
+    /// `true`.
     ///
     /// With `false` it is made within the call that opens the log or switches segments. That costs a stall there, and
     /// makes the order of file operations a function of the calls alone, which a simulation needs.

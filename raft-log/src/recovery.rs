@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::ahead::ReadAhead;
 use crate::error::{Damage, Failure, OpenError};
 use crate::files::Files;
 use crate::format::{
@@ -95,6 +96,7 @@ struct Tail {
 pub(crate) fn recover<F: Files>(
     recipe: &Recipe<F>,
     facts: &Facts,
+    ahead: Option<&ReadAhead>,
 ) -> Result<Recovered<F>, OpenError> {
     let mut scan = Scan {
         staged: Staged::new(&Index::default(), true),
@@ -107,6 +109,11 @@ pub(crate) fn recover<F: Files>(
         },
     };
     for number in facts.segment_first..=facts.segment_last {
+        if let Some(ahead) = ahead
+            && number < facts.segment_last
+        {
+            ahead.reached(number);
+        }
         let segment = Arc::new(recipe.open(number)?);
         let failed = |source| Failure::new("read the segment", &segment.path, source);
         let mut window = segment.window();

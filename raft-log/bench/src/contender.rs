@@ -357,6 +357,10 @@ impl Peer {
         Ok(())
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Fills a log with `count` entries, `entries` in a batch.
     pub fn fill(&mut self, count: u64, entries: usize) -> Result<()> {
         while self.next <= count {

@@ -31,16 +31,25 @@ pub fn run(arguments: &Arguments, dir: &Path, lines: &mut Lines) -> Result<()> {
     fill(&ours, &contents, count)?;
     Peer::open_for_reading(&peers, &contents)?.fill(count, BATCH)?;
     open(arguments, &ours, &peers, lines)?;
-    let (log, _) = Log::open(&ours, Options::new("bench"))?;
-    let engine = Engine::open(peer_config_reading(&peers))?;
+    // The newest entries are written in this opening, as they would be where they are asked for.
+    let (mut log, _) = Log::open(&ours, Options::new("bench"))?;
+    append(&mut log, &contents, count + TAIL)?;
+    let mut peer = Peer::open_for_reading(&peers, &contents)?;
+    peer.fill(count + TAIL, BATCH)?;
+    let engine = peer.engine();
     let last = log
         .last_index()
         .min(engine.last_index(GROUP).context("raft-engine is empty")?);
-    reads(arguments, &log.reader(), &engine, last, &contents, lines)
+    reads(arguments, &log.reader(), engine, last, &contents, lines)
 }
 
 fn fill(dir: &Path, contents: &Contents, count: u64) -> Result<()> {
     let (mut log, _) = Log::open(dir, Options::new("bench"))?;
+    append(&mut log, contents, count)?;
+    Ok(log.close()?)
+}
+
+fn append(log: &mut Log, contents: &Contents, count: u64) -> Result<()> {
     while log.last_index() < count {
         let next = log.last_index() + 1;
         let mut batch = Batch::new();
@@ -54,7 +63,7 @@ fn fill(dir: &Path, contents: &Contents, count: u64) -> Result<()> {
         }
         log.commit(&batch)?;
     }
-    Ok(log.close()?)
+    Ok(())
 }
 
 /// Reads all files of a directory with 1 MiB of buffer and a CRC: what no log can open faster than, with one thread.

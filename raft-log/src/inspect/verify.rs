@@ -67,7 +67,7 @@ impl<F: Files> Inspection<F> {
             // Meant for segments that are made; those that are read carry their own.
             payload_max: Options::default().record_bytes_max,
         };
-        let recovered = examine(&recipe, &superblock, &numbers)?;
+        let recovered = examine(&recipe, &superblock, &numbers, None)?;
         let index = recovered.as_ref().map(|recovered| &recovered.index);
         let plan = snapshot::examine(&self.files, &self.dir, &snapshots, index)?;
         let boot = next_boot(facts, recovered.as_ref());
