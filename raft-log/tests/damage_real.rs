@@ -128,8 +128,14 @@ impl Original {
             }
             let from = next.last() + 1;
             let term = 1 + nth / 40;
-            let large = random.below(4) == 0;
-            for _ in 0..1 + random.below(40) {
+            // The last ones are small, so that damage near the end meets several; the very last is of some pages.
+            let large = nth < BATCHES - 25 && random.below(4) == 0;
+            let count = if nth == BATCHES {
+                100
+            } else {
+                1 + random.below(40)
+            };
+            for _ in 0..count {
                 let len = if large { random.below(20_000) } else { 256 };
                 next.records.push((term, len));
             }

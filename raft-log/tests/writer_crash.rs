@@ -78,7 +78,7 @@ fn what_is_said_to_be_durable_is_there() {
                     (2 * durable..=2 * JOBS).contains(&last),
                     "power lost at {operation}, {keep:?}: {last} records, and job {durable} was durable"
                 );
-                let vote = vec![(last / 2) as u8; 8];
+                let vote = [(last / 2) as u8; 8];
                 assert_eq!(log.metadata(), (last > 0).then_some(&vote[..]));
             }
         }
