@@ -5,7 +5,7 @@
 //! byte of the input says: what then comes through is nonsense that verifies, which a recovery has to survive too.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::files::{FileHandle, Files};
 use crate::format::{
@@ -214,7 +214,7 @@ pub fn image(bytes: &[u8]) -> SimDisk {
     disk
 }
 
-fn length(disk: &SimDisk, file: &PathBuf) -> usize {
+fn length(disk: &SimDisk, file: &Path) -> usize {
     disk.open_read(file)
         .and_then(|file| file.len())
         .map_or(0, |len| len as usize)

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use item::{
-    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentFacts, SegmentItem, Standing,
-    SuperblockFacts, SuperblockItem, Unreadable,
+    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentFacts, SegmentItem, SnapshotItem,
+    Standing, SuperblockFacts, SuperblockItem, Unreadable,
 };
 pub use read_only::ReadOnly;
 pub use verify::Verified;

@@ -264,7 +264,7 @@ fn directories() -> Vec<(String, Vec<u8>)> {
         for (nth, value) in worst.iter().enumerate() {
             let disk = small_log();
             disk.rot(&segment, |bytes| {
-                bytes[at..at + width].copy_from_slice(&value[..width])
+                bytes[at..at + width].copy_from_slice(&value[..width]);
             });
             seeds.push((format!("segment_{at}_{nth}"), image_of(&disk, SEAL_ALL)));
         }

@@ -3,6 +3,7 @@
 
 mod harness;
 
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -229,6 +230,10 @@ fn line(item: &Item<'_>) -> String {
             ),
             Err(why) => format!("segment {} {why:?}", segment.number),
         },
+        Item::Snapshot(snapshot) => match &snapshot.content {
+            Ok(id) => format!("snapshot {}@{} {} bytes", id.index, id.term, id.bytes),
+            Err(problem) => format!("snapshot, {} bytes: {problem}", snapshot.length),
+        },
         Item::Missing(numbers) => format!("missing {numbers:?}"),
         Item::Record(record) => format!("{}: {}", record.position.offset, said(record)),
         Item::Gap(gap) => {
@@ -405,6 +410,53 @@ fn a_dump_goes_on_past_damage() {
     let lines = items(&disk);
     assert!(lines[2].ends_with("belongs false"), "{}", lines[2]);
     assert!(lines[3].starts_with("512: checkpoint"), "{}", lines[3]);
+}
+
+/// Snapshots are read to their ends: an opening looks at length, header and footer only.
+#[test]
+fn snapshots_are_listed_and_verified_wholly() {
+    let disk = small();
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    let mut writer = log.snapshots().create(2, 1).unwrap();
+    writer.write_all(&[7; 10_000]).unwrap();
+    let snapshot = writer.finish().unwrap();
+    log.commit(Batch::new().snapshot(&snapshot)).unwrap();
+    let mut unfinished = log.snapshots().create(2, 1).unwrap();
+    unfinished.write_all(&[8; 300_000]).unwrap();
+    // As a process leaves it that ends here.
+    let disk = disk.fork();
+    drop((unfinished, log));
+    let bytes = snapshot.id().bytes;
+    let file = dir().join(format!("{:020}-{:020}.snap", 2, 1));
+    let lines = items(&disk);
+    let listed: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("snapshot"))
+        .collect();
+    assert_eq!(listed[0], &format!("snapshot 2@1 {bytes} bytes"));
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("Snapshot { snapshot: Some(")),
+        "{lines:?}"
+    );
+    let (verified, opened) = verdicts(&disk.fork());
+    assert_eq!(verified, opened);
+
+    disk.rot(&file, |content| content[5000] ^= 1);
+    let lines = items(&disk);
+    let listed = lines
+        .iter()
+        .find(|line| line.starts_with("snapshot"))
+        .unwrap();
+    assert!(listed.contains("byte 4608"), "{listed}");
+    let inspection = Inspection::open_with(disk, &dir()).unwrap();
+    let error = inspection.verify().unwrap_err().to_string();
+    assert!(
+        error.contains(&file.display().to_string()) && error.contains("byte 4608"),
+        "{error}"
+    );
 }
 
 #[test]

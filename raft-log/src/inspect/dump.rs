@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::item::{
-    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentFacts, SegmentItem, Standing,
-    SuperblockFacts, SuperblockItem, Unreadable,
+    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentFacts, SegmentItem, SnapshotItem,
+    Standing, SuperblockFacts, SuperblockItem, Unreadable,
 };
 use super::{Inspection, ReadOnly};
 use crate::error::Failure;
@@ -21,6 +21,7 @@ use crate::format::{
 use crate::position::Position;
 use crate::segment::{Segment, Window, segment_name, segment_number};
 use crate::snapshot::format::decode_mark;
+use crate::snapshot::{self, SnapshotReadError};
 use crate::superblock::{COPY_DISTANCE, Facts, SUPERBLOCK, read_full};
 
 impl<F: Files> Inspection<F> {
@@ -99,7 +100,31 @@ impl<F: Files, B, E: FnMut(Item<'_>) -> ControlFlow<B>> Dump<'_, F, E> {
         if expected <= last {
             self.give(Item::Missing(expected..=last))?;
         }
+        let mut snapshots: Vec<String> = names
+            .into_iter()
+            .filter(|name| snapshot::is_name(name))
+            .collect();
+        snapshots.sort_unstable();
+        for name in snapshots {
+            self.snapshot(&name)?;
+        }
         Ok(())
+    }
+
+    fn snapshot(&mut self, name: &str) -> Result<(), Stop<B>> {
+        let path = self.dir.join(name);
+        let length = self.files.open_read(&path).and_then(|file| file.len());
+        let length = length.map_err(|source| Failure::new("read the snapshot", &path, source))?;
+        let content = match snapshot::verify_file(self.files, &path) {
+            Ok(id) => Ok(id),
+            Err(SnapshotReadError::Io(failure)) => return Err(failure.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        self.give(Item::Snapshot(SnapshotItem {
+            file: path,
+            length,
+            content,
+        }))
     }
 
     fn superblock(&mut self) -> Result<(), Stop<B>> {

@@ -20,6 +20,8 @@ pub enum Item<'a> {
     Record(RecordItem<'a>),
     /// Bytes between or behind the records of a segment.
     Gap(Gap),
+    /// A snapshot's file.
+    Snapshot(SnapshotItem),
 }
 
 /// Why a block of 512 bytes says nothing.
@@ -190,6 +192,18 @@ pub struct CheckpointFacts {
     pub boot: u64,
     /// The caller's metadata.
     pub metadata: Option<Vec<u8>>,
+}
+
+/// A snapshot's file: finished, or one that was never finished and that the next opening removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotItem {
+    /// The file.
+    pub file: PathBuf,
+    /// Its length.
+    pub length: u64,
+    /// Which snapshot it is, when all of it verifies; or why it does not, in words.
+    pub content: Result<SnapshotId, String>,
 }
 
 /// Bytes of a segment that are no records of it: zeros that were never written over; remains of a torn write; what another

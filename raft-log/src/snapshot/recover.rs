@@ -72,17 +72,23 @@ pub(crate) fn verify<F: Files>(
     SnapshotReader::open(files, path, id)?.verify()
 }
 
+/// Which snapshot a file is, if all of it verifies.
+pub(crate) fn verify_file<F: Files>(
+    files: &F,
+    path: &Path,
+) -> Result<SnapshotId, SnapshotReadError> {
+    let id = identify(files, path)?;
+    SnapshotReader::open(files, path.to_path_buf(), &id)?.verify()?;
+    Ok(id)
+}
+
 /// The snapshot in an unmarked file, if all of it verifies.
 fn adoptable<F: Files>(
     files: &F,
     path: &Path,
     named: (u64, u64),
 ) -> Result<Option<SnapshotId>, Failure> {
-    let verified = identify(files, path).and_then(|id| {
-        SnapshotReader::open(files, path.to_path_buf(), &id)?.verify()?;
-        Ok(id)
-    });
-    match verified {
+    match verify_file(files, path) {
         Ok(id) => Ok(((id.index, id.term) == named).then_some(id)),
         Err(SnapshotReadError::Io(failure)) => Err(failure),
         Err(error) => {

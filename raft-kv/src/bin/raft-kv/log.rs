@@ -151,6 +151,11 @@ fn node(verified: &Verified<OsFiles>) -> Result<Line, String> {
     }
     line.add("first_index", json!(recovery.first_index));
     line.add("last_index", json!(recovery.last_index));
+    let snapshot = recovery.snapshot;
+    line.add(
+        "snapshot",
+        json!(snapshot.map(|id| json!({ "index": id.index, "term": id.term }))),
+    );
     line.add("boots", json!(recovery.boot - 1));
     line.add("segments", line::numbers(&verified.segments));
     line.add("segment_bytes", json!(verified.bytes));

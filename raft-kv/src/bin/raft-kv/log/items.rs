@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use raft_kv::wire;
+use raft_log::SnapshotId;
 use raft_log::inspect::{
-    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentItem, Standing, SuperblockItem,
-    Unreadable,
+    CheckpointFacts, Content, Gap, Item, RecordItem, SegmentItem, SnapshotItem, Standing,
+    SuperblockItem, Unreadable,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ pub(crate) fn line(item: &Item<'_>) -> Line {
         }
         Item::Record(item) => record(item),
         Item::Gap(item) => gap(item),
+        Item::Snapshot(item) => snapshot(item),
         _ => Line::new("unknown"),
     }
 }
@@ -135,6 +137,14 @@ fn record(record: &RecordItem<'_>) -> Line {
             line.add("index", json!(index));
             line.add("term", json!(term));
         }
+        Content::Snapshot { snapshot, drops } => {
+            line.add("type", json!("snapshot"));
+            match snapshot {
+                Some(id) => mark(&mut line, id),
+                None => line.add("problem", json!("does not decode")),
+            }
+            line.add("drops_records", json!(drops));
+        }
         _ => line.add("type", json!("unknown")),
     }
     line.add("length", json!(record.length));
@@ -158,9 +168,29 @@ fn checkpoint(line: &mut Line, facts: Option<&CheckpointFacts>) {
     line.add("purged", entry(facts.purged));
     line.add("last", entry(facts.last));
     line.add("boot", json!(facts.boot));
+    if let Some(id) = &facts.snapshot {
+        mark(line, id);
+    }
     if let Some(blob) = &facts.metadata {
         stored::metadata(line, blob);
     }
+}
+
+fn snapshot(item: &SnapshotItem) -> Line {
+    let mut line = Line::new("snapshot");
+    line.add("file", file(&item.file));
+    line.add("bytes", json!(item.length));
+    match &item.content {
+        Ok(id) => mark(&mut line, id),
+        Err(problem) => line.add("problem", json!(problem)),
+    }
+    line
+}
+
+fn mark(line: &mut Line, id: &SnapshotId) {
+    line.add("snapshot", json!({ "index": id.index, "term": id.term }));
+    line.add("snapshot_bytes", json!(id.bytes));
+    line.add("checksum", json!(format!("{:08x}", id.checksum)));
 }
 
 fn gap(gap: &Gap) -> Line {
