@@ -10,11 +10,13 @@
 //! - [`writer`] has a thread that commits in groups what others submit.
 //! - [`inspect`] verifies and lists a log that nobody has open, and changes nothing.
 //! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
-//!   up, rots and fails as it is told.
+//!   up, rots and fails as it is told; `conformance` (feature `sim`) suites for other implementers of [`Files`], and of logs.
 //!
 //! Every operation has an error type of its own; each message says what happened, in which file, and what to do.
 //! The bytes on the disk are described in `docs/log-format.md` of the repository.
 
+#[cfg(feature = "sim")]
+pub mod conformance;
 pub mod files;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
