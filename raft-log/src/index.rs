@@ -80,7 +80,7 @@ impl Index {
             self.marked
                 .truncate(self.marked.partition_point(|&(index, _)| index <= keep));
         }
-        if staged.base.0 != self.base.0 || self.base.1 == 0 {
+        if staged.drops_log() || staged.base.0 != self.base.0 || self.base.1 == 0 {
             self.base = staged.base;
         }
         self.last = staged.last;

@@ -59,11 +59,65 @@ fn vote_recycled() -> Vec<Step> {
     steps
 }
 
+/// Snapshots made, marked, replaced, purged up to, over several segments and openings.
+fn snapshots() -> Vec<Step> {
+    vec![
+        Step::Commit(vec![Op::Metadata(1), append(700), append(10), append(20)]),
+        Step::Snapshot(1),
+        Step::Commit(vec![append(900), append(900)]),
+        Step::Purge(8),
+        Step::Snapshot(2),
+        Step::Commit(vec![Op::Truncate(2), append(1200), Op::Metadata(2)]),
+        Step::Reopen,
+        Step::Commit(vec![append(1500)]),
+        Step::Snapshot(0),
+        Step::Purge(5),
+        Step::Drop,
+        Step::Commit(vec![append(100)]),
+        Step::Snapshot(0),
+        Step::Purge(8),
+        Step::Reopen,
+        Step::Commit(vec![append(10)]),
+    ]
+}
+
+/// Snapshots installed ahead of the log and at its end, with records behind and without, and what follows: truncation, another
+/// snapshot, another installation.
+fn resets() -> Vec<Step> {
+    let newer = Op::Append {
+        bytes: 40,
+        new_term: true,
+    };
+    vec![
+        Step::Reset(3, vec![Op::Metadata(7), append(30)]),
+        Step::Commit(vec![append(1900), newer.clone()]),
+        Step::Commit(vec![append(1900), append(1900)]),
+        Step::Snapshot(2),
+        Step::Reset(0, Vec::new()),
+        Step::Commit(vec![append(10)]),
+        Step::Drop,
+        Step::Commit(vec![append(2000), append(1900)]),
+        Step::Reset(
+            9,
+            vec![Op::Metadata(8), append(3000), newer, Op::Truncate(1)],
+        ),
+        Step::Reset(0, vec![append(5)]),
+        Step::Reopen,
+        Step::Purge(8),
+        Step::Snapshot(0),
+        Step::Purge(8),
+        Step::Commit(vec![append(5000)]),
+        Step::Reset(1, vec![Op::Metadata(9)]),
+    ]
+}
+
 fn workload(name: &str) -> Vec<Step> {
     match name.strip_prefix("random-") {
         Some(seed) => random_steps(seed.parse().unwrap(), STEPS),
         None if name == "scripted" => scripted(),
         None if name == "vote-recycled" => vote_recycled(),
+        None if name == "snapshots" => snapshots(),
+        None if name == "resets" => resets(),
         None => panic!("no workload is called {name:?}"),
     }
 }
@@ -106,6 +160,36 @@ fn a_vote_outlives_its_segment() {
     assert_eq!(run(&disk, &dir(), &options(), &steps, false).error, None);
     let first = dir().join("00000000000000000001.seg");
     assert!(disk.content(&first).is_none(), "its segment is still there");
+}
+
+const SNAPSHOT_OPERATIONS: [&str; 7] = [
+    "Create temporary file",
+    "Write temporary file",
+    "SyncAll temporary file",
+    "Rename snapshot",
+    "Remove snapshot",
+    "Write segment",
+    "SyncDir directory",
+];
+
+/// F-S1, F-S8, F-L17: a log opens with its newest snapshot, whole, wherever a crash came between file, name, mark and purge.
+#[test]
+fn snapshots_survive() {
+    let tally = swept("snapshots");
+    assert!(tally.cases > 2500 && tally.in_recovery > 1500);
+    for operation in SNAPSHOT_OPERATIONS {
+        assert!(tally.reached(operation), "never reached: {operation}");
+    }
+}
+
+/// F-S1, F-S2: a log that a snapshot replaces is the old one or the new one, and nothing between.
+#[test]
+fn installed_snapshots_survive() {
+    let tally = swept("resets");
+    assert!(tally.cases > 3500 && tally.in_recovery > 2500);
+    for operation in SNAPSHOT_OPERATIONS {
+        assert!(tally.reached(operation), "never reached: {operation}");
+    }
 }
 
 fn random_workloads(quarter: u64) {
@@ -169,7 +253,7 @@ fn a_torn_record_rewritten_byte_for_byte() {
                 continue;
             }
             torn += 1;
-            let acknowledged = read_model(&log, Some(&recovery), &history.acknowledged).unwrap();
+            let acknowledged = read_model(&log, Some(&recovery)).unwrap();
             assert_eq!(acknowledged, calm.acknowledged, "{operation}, {keep:?}");
             let tally = Sweep {
                 name: "byte-for-byte",

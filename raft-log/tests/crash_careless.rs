@@ -189,7 +189,7 @@ fn failures(wrap: &dyn Fn(SimDisk) -> CarelessFiles) -> Result<(), String> {
         disk.kill();
         let opened = Log::open_with(wrap(disk.clone()), &dir(), options());
         let (log, recovery) = opened.map_err(|error| at(error.to_string()))?;
-        let seen = read_model(&log, Some(&recovery), &history.acknowledged).map_err(at)?;
+        let seen = read_model(&log, Some(&recovery)).map_err(at)?;
         disk.restart(Keep::Nothing);
         let history = History {
             acknowledged: seen,

@@ -127,7 +127,7 @@ fn judge(
         Ok(opened) => opened,
     };
     let history = &subject.history;
-    let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    let found = read_model(&log, Some(&recovery))?;
     let (verdict, history) = if found == history.acknowledged {
         (Verdict::Whole, history.clone())
     } else if found == history.before_last {

@@ -42,7 +42,7 @@ fn found(disk: &SimDisk, history: &History) -> Option<(PathBuf, Damage)> {
     disk.kill();
     match Log::open_with(disk.clone(), &dir(), options()) {
         Ok((log, recovery)) => {
-            let content = read_model(&log, Some(&recovery), &history.acknowledged).unwrap();
+            let content = read_model(&log, Some(&recovery)).unwrap();
             assert_eq!(content, history.acknowledged);
             None
         }

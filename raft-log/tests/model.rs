@@ -24,6 +24,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Settle),
         1 => Just(Step::Reopen),
         1 => Just(Step::Drop),
+        1 => (0u64..6).prop_map(Step::Snapshot),
+        1 => (0u64..4, prop::collection::vec(op(), 0..3)).prop_map(|(ahead, ops)| Step::Reset(ahead, ops)),
     ];
     prop::collection::vec(step, 0..40)
 }

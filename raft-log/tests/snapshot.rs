@@ -212,6 +212,33 @@ fn a_mark_ahead_of_the_log_drops_it() {
     }
 }
 
+/// The log's only record is replaced by a snapshot for the same index and another term, in a new segment: at an opening, the segment's
+/// checkpoint still speaks of the old one.
+#[test]
+fn a_mark_replaces_the_term_of_the_last_record() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk);
+    log.commit(Batch::new().append(Record {
+        index: 1,
+        term: 1,
+        kind: 0,
+        payload: &[1; 2000],
+    }))
+    .unwrap();
+    let snapshot = make(&log.snapshots(), 1, 2, b"state").unwrap();
+    let metadata = [7; 2000];
+    log.commit(Batch::new().snapshot(&snapshot).metadata(&metadata))
+        .unwrap();
+    log.commit(Batch::new().snapshot(&snapshot)).unwrap();
+    append(&mut log, 1, 2);
+    drop(log);
+    let (log, recovery) = open(&disk);
+    assert_eq!(disk.files().len(), 4, "segment 1 is gone");
+    assert_eq!(recovery.snapshot, Some(snapshot.id()));
+    assert_eq!(recovery.term_before, 2);
+    assert_eq!((log.first_index(), log.last_index()), (2, 2));
+}
+
 /// Several units in one batch, as the writing thread makes them: the mark sees what stands before it in the same batch.
 #[test]
 fn a_mark_sees_the_records_of_its_own_batch() {

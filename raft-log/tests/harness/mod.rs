@@ -3,10 +3,13 @@
 
 pub(crate) mod sweep;
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use raft_log::sim_disk::{Keep, Tear};
-use raft_log::{Batch, Cut, Files, Log, OpenError, Options, Record, Recovery, WriteError};
+use raft_log::{
+    Batch, Cut, Files, FinishedSnapshot, Log, OpenError, Options, Record, Recovery, WriteError,
+};
 
 /// One part of a batch.
 #[derive(Clone, Debug)]
@@ -31,17 +34,45 @@ pub(crate) enum Step {
     Reopen,
     /// Drops the log and opens.
     Drop,
+    /// Makes a snapshot for the record this many before the last one, and marks it.
+    Snapshot(u64),
+    /// Installs a snapshot for a record this far ahead of the log, or of another history at its end, with these ops behind it in
+    /// the same batch.
+    Reset(u64, Vec<Op>),
 }
 
-/// index 1 is `entries[0]`; those up to `base` are purged.
+/// index 1 is `entries[0]`; those up to `base` are purged, and blank.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Model {
     pub(crate) base: u64,
     pub(crate) entries: Vec<Entry>,
     pub(crate) metadata: Option<Vec<u8>>,
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
-#[derive(Clone, PartialEq)]
+/// The newest snapshot that is marked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Snapshot {
+    index: u64,
+    term: u64,
+    payload: Vec<u8>,
+}
+
+impl Snapshot {
+    /// What a state machine that is deterministic has to say at this place.
+    fn at(index: u64, term: u64) -> Snapshot {
+        let seed = index.wrapping_mul(131) ^ term;
+        let bytes = [0, 100, 5000, 9000][seed as usize % 4];
+        let byte = |nth: u64| (nth.wrapping_mul(seed | 1) >> 3) as u8;
+        Snapshot {
+            index,
+            term,
+            payload: (0..bytes).map(byte).collect(),
+        }
+    }
+}
+
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) term: u64,
     pub(crate) kind: u8,
@@ -65,6 +96,32 @@ impl Model {
         self.entries.last().map_or(1, |entry| entry.term)
     }
 
+    /// What can be cut from the end begins behind this.
+    fn floor(&self) -> u64 {
+        let snapshot = self.snapshot.as_ref();
+        self.base.max(snapshot.map_or(0, |snapshot| snapshot.index))
+    }
+
+    fn purge(&mut self, base: u64) {
+        self.base = base;
+        for (entry, index) in self.entries.iter_mut().zip(1..=base) {
+            *entry = Entry {
+                term: if index == base { entry.term } else { 0 },
+                ..Entry::default()
+            };
+        }
+    }
+
+    /// The log ends with this record, and all of it is purged.
+    fn reset(&mut self, index: u64, term: u64) {
+        self.entries.truncate(index as usize);
+        self.entries.resize(index as usize, Entry::default());
+        if let Some(last) = self.entries.last_mut() {
+            last.term = term;
+        }
+        self.purge(index);
+    }
+
     /// Applies ops to the model and writes them into a batch. `salt` makes payloads of different histories differ.
     fn commit(&mut self, ops: &[Op], salt: u64) -> Vec<Planned> {
         let mut plan = Vec::new();
@@ -76,7 +133,7 @@ impl Model {
                     plan.push(Planned::Metadata(metadata));
                 }
                 Op::Truncate(count) => {
-                    let last = self.last() - count.min(self.last() - self.base);
+                    let last = self.last() - count.min(self.last() - self.floor());
                     self.entries.truncate(last as usize);
                     plan.push(Planned::Truncate(last + 1));
                 }
@@ -121,6 +178,7 @@ enum Planned {
     Metadata(Vec<u8>),
     Truncate(u64),
     Append(u64, Entry),
+    Snapshot(FinishedSnapshot),
 }
 
 fn batch(plan: &[Planned]) -> Batch<'_> {
@@ -129,6 +187,7 @@ fn batch(plan: &[Planned]) -> Batch<'_> {
         match part {
             Planned::Metadata(metadata) => batch.metadata(metadata),
             Planned::Truncate(index) => batch.truncate_from(*index),
+            Planned::Snapshot(finished) => batch.snapshot(finished),
             Planned::Append(
                 index,
                 Entry {
@@ -219,10 +278,36 @@ fn run_steps<F: Files>(
                 log.commit(&batch(&plan))
             }
             Step::Purge(eighths) => {
-                next.base += (next.last() - next.base) * eighths / 8;
-                let base = next.base;
+                let limit = next
+                    .snapshot
+                    .as_ref()
+                    .map_or(next.last(), |snapshot| snapshot.index);
+                let base = next.base + (limit - next.base) * eighths / 8;
+                next.purge(base);
                 history.or = Some(next);
                 log.purge(base)
+            }
+            Step::Snapshot(back) => {
+                let index = next.last() - back.min(&(next.last() - next.floor()));
+                let Some(term) = log.term(index).filter(|&term| term > 0) else {
+                    continue;
+                };
+                next.snapshot = Some(Snapshot::at(index, term));
+                let plan = [Planned::Snapshot(make_snapshot(&log, next, history)?)];
+                log.commit(&batch(&plan))
+            }
+            Step::Reset(ahead, ops) => {
+                let ahead = if next.last() == next.floor() {
+                    ahead + 1
+                } else {
+                    *ahead
+                };
+                let (index, term) = (next.last() + ahead, next.last_term() + 1);
+                next.reset(index, term);
+                next.snapshot = Some(Snapshot::at(index, term));
+                let mut plan = next.commit(ops, salt * 7);
+                plan.insert(0, Planned::Snapshot(make_snapshot(&log, next, history)?));
+                log.commit(&batch(&plan))
             }
             Step::Settle => log.settle(),
             Step::Reopen => {
@@ -248,6 +333,22 @@ fn run_steps<F: Files>(
     Ok(())
 }
 
+/// Makes the snapshot that the next state has. From now on, a crash may leave that state.
+fn make_snapshot<F: Files>(
+    log: &Log<F>,
+    next: Model,
+    history: &mut History,
+) -> Result<FinishedSnapshot, String> {
+    let snapshot = next.snapshot.clone().ok_or("no snapshot")?;
+    history.or = Some(next);
+    let writer = log.snapshots().create(snapshot.index, snapshot.term);
+    let mut writer = writer.map_err(|error| error.to_string())?;
+    for part in snapshot.payload.chunks(1700) {
+        writer.write_all(part).map_err(|error| error.to_string())?;
+    }
+    writer.finish().map_err(|error| error.to_string())
+}
+
 fn reopen<F: Files>(
     files: &F,
     dir: &Path,
@@ -259,7 +360,7 @@ fn reopen<F: Files>(
         Log::open_with(files.clone(), dir, options.clone()).map_err(|e| e.to_string())?;
     check_boot(recovery.boot, history.boot)?;
     history.boot = recovery.boot;
-    let found = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    let found = read_model(&log, Some(&recovery))?;
     if found != history.acknowledged || (!may_be_cut && recovery.cut.is_some()) {
         let expected = &history.acknowledged;
         return Err(format!(
@@ -281,21 +382,15 @@ fn check_boot(boot: u64, before: u64) -> Result<(), String> {
 pub(crate) fn read_model<F: Files>(
     log: &Log<F>,
     recovery: Option<&Recovery>,
-    like: &Model,
 ) -> Result<Model, String> {
     let reader = log.reader();
     let (first, last) = (log.first_index(), log.last_index());
-    let purged = like
-        .entries
-        .iter()
-        .take(first as usize - 1)
-        .cloned()
-        .collect();
     let mut model = Model {
-        base: first - 1,
-        entries: purged,
         metadata: log.metadata().map(<[u8]>::to_vec),
+        snapshot: read_snapshot(log)?,
+        ..Model::default()
     };
+    model.reset(first - 1, log.term(first - 1).ok_or("no term")?);
     let mut next = first;
     while next <= last {
         let budget = [0, 100, 5000][next as usize % 3];
@@ -316,11 +411,30 @@ pub(crate) fn read_model<F: Files>(
         }
     }
     if let Some(recovery) = recovery
-        && (recovery.runs != model.runs() || recovery.marked != model.marked())
+        && (recovery.runs != model.runs()
+            || recovery.marked != model.marked()
+            || recovery.snapshot != log.snapshot())
     {
         return Err(format!("{recovery:?} does not fit {model:?}"));
     }
     Ok(model)
+}
+
+/// Reads all of the newest snapshot.
+fn read_snapshot<F: Files>(log: &Log<F>) -> Result<Option<Snapshot>, String> {
+    let Some(id) = log.snapshot() else {
+        return Ok(None);
+    };
+    let reader = log.snapshots().open(&id);
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    let mut payload = Vec::new();
+    let read = reader.read_to_end(&mut payload);
+    read.map_err(|error| error.to_string())?;
+    Ok(Some(Snapshot {
+        index: id.index,
+        term: id.term,
+        payload,
+    }))
 }
 
 /// Opens what a crash left and checks everything that was promised: nothing acknowledged is missing, nothing is there that
@@ -338,7 +452,7 @@ pub(crate) fn check_recovery<F: Files>(
         Ok((log, recovery))
     };
     let (mut log, recovery) = open(history.boot)?;
-    let mut model = read_model(&log, Some(&recovery), &history.acknowledged)?;
+    let mut model = read_model(&log, Some(&recovery))?;
     if model != history.acknowledged && Some(&model) != history.or.as_ref() {
         let History {
             acknowledged, or, ..
@@ -346,6 +460,11 @@ pub(crate) fn check_recovery<F: Files>(
         return Err(format!(
             "found {model:?}\nacknowledged {acknowledged:?}\nor {or:?}"
         ));
+    }
+    let names = files.list(dir).map_err(|error| error.to_string())?;
+    let snapshots = names.iter().filter(|name| name.contains(".snap"));
+    if snapshots.count() != usize::from(recovery.snapshot.is_some()) {
+        return Err(format!("{names:?} with {:?}", recovery.snapshot));
     }
     for ops in [
         &[
@@ -369,7 +488,7 @@ pub(crate) fn check_recovery<F: Files>(
     }
     drop(log);
     let (log, again) = open(recovery.boot)?;
-    if again.cut.is_some() || read_model(&log, Some(&again), &model)? != model {
+    if again.cut.is_some() || read_model(&log, Some(&again))? != model {
         return Err(format!(
             "after recovery and two commits: {again:?}, expected {model:?}"
         ));
@@ -377,7 +496,7 @@ pub(crate) fn check_recovery<F: Files>(
     log.close()
         .map_err(|error| format!("after recovery: {error}"))?;
     let (log, last) = open(again.boot)?;
-    if !last.clean || last.cut.is_some() || read_model(&log, Some(&last), &model)? != model {
+    if !last.clean || last.cut.is_some() || read_model(&log, Some(&last))? != model {
         return Err(format!(
             "after recovery and a clean close: {last:?}, expected {model:?}"
         ));
@@ -426,6 +545,8 @@ pub(crate) fn random_steps(seed: u64, count: usize) -> Vec<Step> {
             1 => Step::Settle,
             2 => Step::Reopen,
             3 => Step::Drop,
+            4 => Step::Snapshot(draw(5)),
+            5 => Step::Reset(draw(4), ops(&mut draw)),
             _ => Step::Commit(ops(&mut draw)),
         })
         .collect()
