@@ -181,7 +181,7 @@ fn failures(wrap: &dyn Fn(SimDisk) -> CarelessFiles) -> Result<(), String> {
     for operation in 1.. {
         let disk = SimDisk::new();
         disk.fail(operation, Fault::Io);
-        let history = run(&wrap(disk.clone()), &dir(), &options(), &steps(), true);
+        run(&wrap(disk.clone()), &dir(), &options(), &steps(), true);
         if disk.operations() < operation {
             return Ok(());
         }
