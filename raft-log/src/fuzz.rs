@@ -72,6 +72,33 @@ pub fn checkpoint(bytes: &[u8]) {
     }
 }
 
+/// A snapshot's file: reading it comes to an end without a panic, whatever stands in it. The first byte says whether the
+/// header gets its checksum.
+///
+/// # Panics
+/// When a file verifies that is not the snapshot it says.
+pub fn snapshot(bytes: &[u8]) {
+    let Some((mode, content)) = bytes.split_first() else {
+        return;
+    };
+    let mut content = content.to_vec();
+    if mode & SEAL_BLOCKS != 0
+        && let Some(block) = content.get_mut(..COPY_BYTES)
+    {
+        seal_block(block);
+    }
+    let disk = SimDisk::new();
+    let path = dir().join("file");
+    let write = || -> std::io::Result<()> {
+        disk.create_dir(dir())?;
+        disk.create(&path)?.write_all_at(&content, 0)
+    };
+    write().unwrap_or_else(|error| unreachable!("nothing is planned to fail: {error}"));
+    if let Ok(id) = crate::snapshot::verify_file(&disk, &path) {
+        assert_eq!(id.bytes, content.len() as u64);
+    }
+}
+
 /// A directory, as [`image`] makes it of the input. Listing it comes to an end; `verify` and an opening agree; what opens
 /// can be read, goes on, and opens again as it was.
 pub fn directory(bytes: &[u8]) {

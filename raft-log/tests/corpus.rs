@@ -6,6 +6,7 @@
 mod harness;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use harness::{Op, Step, run};
@@ -17,11 +18,12 @@ use raft_log::{Batch, Log, OpenError, Record};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("superblock", fuzz::superblock),
     ("segment_header", fuzz::segment_header),
     ("record", fuzz::record),
     ("checkpoint", fuzz::checkpoint),
+    ("snapshot", fuzz::snapshot),
     ("segment", fuzz::segment),
     ("directory", fuzz::directory),
 ];
@@ -306,6 +308,20 @@ fn write_seeds_if_asked() {
             let input = [&[mode], &segment[..]].concat();
             write("segment", &format!("{name}_{mode}"), &input);
         }
+    }
+    for (name, len) in [("empty", 0), ("one_block", 100), ("two_blocks", 4093)] {
+        let disk = small_log();
+        let (log, _) = Log::open_with(disk.clone(), fuzz::dir(), harness::options()).unwrap();
+        let mut writer = log.snapshots().create(2, 1).unwrap();
+        writer.write_all(&vec![3; len]).unwrap();
+        writer.finish().unwrap();
+        let files = disk.files();
+        let file = files
+            .iter()
+            .find(|file| file.extension().is_some_and(|end| end == "snap"));
+        disk.rot(file.unwrap(), |bytes| {
+            write("snapshot", name, &[&[0], &bytes[..]].concat())
+        });
     }
     for (target, _) in TARGETS {
         write(target, "nothing", b"");
