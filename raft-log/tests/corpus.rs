@@ -320,7 +320,7 @@ fn write_seeds_if_asked() {
             .iter()
             .find(|file| file.extension().is_some_and(|end| end == "snap"));
         disk.rot(file.unwrap(), |bytes| {
-            write("snapshot", name, &[&[0], &bytes[..]].concat())
+            write("snapshot", name, &[&[0], &bytes[..]].concat());
         });
     }
     for (target, _) in TARGETS {
