@@ -233,4 +233,39 @@ mod tests {
 
     const GOLDEN: &str = "524c4f472d5355500100000017929fb20900000000000000040000000000000002000000000000000300000000000000\
         030000000000000000040000020000006d65000000000000";
+
+    /// What no log ever wrote does not verify, whatever its checksum says.
+    #[test]
+    fn a_copy_that_contradicts_itself_does_not_verify() {
+        let sound = Facts {
+            sequence: 9,
+            boot: 4,
+            segment_first: 2,
+            segment_last: 3,
+            watermark: Position {
+                segment: 3,
+                offset: 1024,
+            },
+            identity: Vec::new(),
+        };
+        assert_eq!(Facts::decode(&sound.encode()), Ok(sound.clone()));
+        let changes: [fn(&mut Facts); 7] = [
+            |facts| facts.sequence = u64::MAX,
+            |facts| facts.boot = NUMBER_MAX + 1,
+            |facts| facts.segment_last = u64::MAX,
+            |facts| facts.segment_first = 0,
+            |facts| facts.segment_first = 4,
+            |facts| facts.segment_last = 0,
+            |facts| facts.watermark.segment = 4,
+        ];
+        for change in changes {
+            let mut facts = sound.clone();
+            change(&mut facts);
+            assert_eq!(
+                Facts::decode(&facts.encode()),
+                Err(BadBlock::Damaged),
+                "{facts:?}"
+            );
+        }
+    }
 }
