@@ -55,7 +55,7 @@ fn open(node: u64, disk: &mut Disk) -> Raft {
         identity,
         hard_state: disk.hard_state,
         base: LogId::ZERO,
-        base_membership: None,
+        snapshot: None,
         runs,
         last: Index(disk.log.len() as u64),
         memberships: vec![(Raft::FOUNDING, members)],

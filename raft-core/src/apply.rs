@@ -48,7 +48,11 @@ impl ApplyState {
 
     /// Takes the answer that everything up to `index` is applied; whether that can be.
     pub(crate) fn complete(&mut self, index: Index) -> bool {
-        if index < self.applied || index > self.handed {
+        let handed_out = self
+            .under_way
+            .back()
+            .map_or(self.applied, |&(last, _)| last);
+        if index < self.applied || index > handed_out {
             return false;
         }
         self.applied = index;
@@ -62,19 +66,26 @@ impl ApplyState {
         true
     }
 
-    fn hand_out(&mut self, entries: Vec<Entry>) -> Option<Effect> {
-        let last = entries.last()?.id.index;
-        let bytes = entries.iter().map(Entry::len_bytes).sum();
+    /// A snapshot has taken the place of the state machine: it stands at `index` now, whatever was under way.
+    pub(crate) fn replaced(&mut self, index: Index) {
+        self.applied = index;
+        self.under_way.clear();
+        self.bytes = 0;
+    }
+
+    fn note_handed_out(&mut self, last: Index, bytes: usize) {
         self.handed = last;
         self.under_way.push_back((last, bytes));
         self.bytes += bytes;
-        Some(Effect::Apply(ApplyJob { entries }))
     }
 }
 
 impl Raft {
     /// Hands out what may be applied now, a job at a time, while the window has room.
     pub(crate) fn flush_apply(&mut self) {
+        if self.snapshots.replaces_state() {
+            return;
+        }
         let to = self.commit.min(self.durable_index());
         while self.apply.handed < to
             && self.apply.bytes < self.config.apply_bytes_max
@@ -82,9 +93,7 @@ impl Raft {
         {
             let from = self.apply.handed.next();
             if let Some(entries) = self.log.slice(from, to, self.config.batch_bytes_max) {
-                if let Some(effect) = self.apply.hand_out(entries) {
-                    self.outbox.push(effect);
-                }
+                self.hand_out(entries);
             } else if self.now >= self.apply.fetch_not_before {
                 self.apply.fetching = true;
                 self.fetch(Purpose::Apply, from, to);
@@ -92,6 +101,14 @@ impl Raft {
                 return;
             }
         }
+    }
+
+    fn hand_out(&mut self, entries: Vec<Entry>) {
+        let Some(last) = entries.last() else { return };
+        let bytes = entries.iter().map(Entry::len_bytes).sum();
+        self.apply.note_handed_out(last.id.index, bytes);
+        self.snapshots.note_applying(bytes);
+        self.outbox.push(Effect::Apply(ApplyJob { entries }));
     }
 
     /// Asks the driver for entries that are no longer in memory.
@@ -127,16 +144,17 @@ impl Raft {
             Purpose::Apply => {
                 self.apply.fetching = false;
                 self.apply.fetch_not_before = retry_at;
+                if self.snapshots.replaces_state() {
+                    return;
+                }
                 let to = self.commit.min(self.durable_index());
                 let next = self.apply.handed.next();
                 let good: Vec<Entry> = good
                     .into_iter()
                     .filter(|entry| entry.id.index >= next && entry.id.index <= to)
                     .collect();
-                if good.first().is_some_and(|first| first.id.index == next)
-                    && let Some(effect) = self.apply.hand_out(good)
-                {
-                    self.outbox.push(effect);
+                if good.first().is_some_and(|first| first.id.index == next) {
+                    self.hand_out(good);
                 }
             }
             Purpose::Peer(node) => self.on_fetched_for_peer(node, from, good, retry_at),

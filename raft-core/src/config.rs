@@ -33,6 +33,40 @@ pub struct Config {
     pub reads_max: usize,
     /// How long the disk may answer nothing while a write is under way before a leader steps down, in ticks. Default 200 (2 s).
     pub disk_stall_ticks: u32,
+    /// When to take snapshots. None, the default: never; the log only grows, and a driver that does not know how to make one is not
+    /// asked to.
+    pub snapshots: Option<SnapshotPolicy>,
+}
+
+/// When snapshots are taken, and how much of the log stays behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// After how many entries since the last one. Too few: the state machine is written again and again; too many: a long log on
+    /// disk, and long restarts.
+    pub entries_max: u64,
+    /// After how many bytes of entries since the last one, whichever comes first: few large entries fill a disk too.
+    pub bytes_max: usize,
+    /// How many entries in front of the newest snapshot stay in the log, for followers that are a little behind: sending
+    /// entries costs less than sending a snapshot.
+    pub tail_entries: u64,
+}
+
+impl SnapshotPolicy {
+    /// 100,000 entries or 256 MiB, and a tail of 10,000 entries.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            entries_max: 100_000,
+            bytes_max: 256 << 20,
+            tail_entries: 10_000,
+        }
+    }
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Why a configuration was refused.
@@ -85,6 +119,7 @@ impl Config {
             tail_bytes_max: 16 << 20,
             reads_max: 1 << 16,
             disk_stall_ticks: 200,
+            snapshots: None,
         }
     }
 
@@ -111,6 +146,14 @@ impl Config {
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
+            }
+        }
+        if let Some(policy) = &self.snapshots {
+            if policy.entries_max == 0 {
+                return Err(ConfigError::Zero("snapshots.entries_max"));
+            }
+            if policy.bytes_max == 0 {
+                return Err(ConfigError::Zero("snapshots.bytes_max"));
             }
         }
         if u64::from(self.election_timeout_ticks) < 3 * u64::from(self.heartbeat_ticks) {

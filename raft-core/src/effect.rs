@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::entry::Entry;
 use crate::message::Envelope;
 use crate::role::RoleName;
+use crate::snapshot::Snapshot;
 use crate::types::{Boot, HardState, Index, JobId, LogId, MemberId, NodeId, Term};
 
 /// A proposal's name. Ids of one batch are consecutive.
@@ -58,6 +59,25 @@ pub enum Effect {
     Apply(ApplyJob),
     /// Read these from the log; answer with [`Raft::fetched`](crate::Raft::fetched).
     FetchLog(FetchJob),
+    /// Take a snapshot of the state machine as it is after the [`Effect::Apply`] before this, and before the next; when it is
+    /// durable, or cannot be made, answer with [`Raft::snapshot_taken`](crate::Raft::snapshot_taken). Applying may go on meanwhile.
+    /// Asked for only if [`Config::snapshots`](crate::Config::snapshots) is set.
+    TakeSnapshot(Snapshot),
+    /// Bring the newest snapshot, which this [`Message::SnapshotRequest`](crate::Message::SnapshotRequest) describes, to the
+    /// envelope's addressee, and this envelope once it is there whole. Open its file at once: a later job may mark a newer
+    /// snapshot, and take this one's place. When that is done, or has failed, answer with
+    /// [`Raft::snapshot_sent`](crate::Raft::snapshot_sent). Others are served meanwhile.
+    SendSnapshot(Envelope),
+    /// Replace the state machine with this snapshot, which was received, is durable, and is marked in the log. It comes in the
+    /// order of [`Effect::Apply`]: nothing is applied until it is answered with
+    /// [`Raft::snapshot_installed`](crate::Raft::snapshot_installed). Open its file at once, as with [`Effect::SendSnapshot`].
+    InstallSnapshot(Snapshot),
+    /// The log is no longer needed up to this entry, and including it: a durable snapshot stands in for it. Drop it when
+    /// convenient, or only some of it; nothing waits for that.
+    CutLog {
+        /// The last entry that may go.
+        up_to: Index,
+    },
     /// The state machine, as it is now, answers this read linearizably (thesis §6.4).
     ReadReady(ReadId),
     /// This read must be asked again, of whoever leads now.
@@ -77,6 +97,9 @@ pub struct PersistJob {
     pub id: JobId,
     /// The hard state to store, when it has changed.
     pub hard_state: Option<HardState>,
+    /// Mark this snapshot, whose file is durable: a recovery starts from it, and not from an older one. If the log holds the entry
+    /// that it ends with, all entries stay; else all of them go, and the log begins behind it.
+    pub snapshot: Option<Snapshot>,
     /// Cut the log: this index and all after it go.
     pub truncate_from: Option<Index>,
     /// Append these; the first stands right behind what is left.

@@ -40,6 +40,9 @@ pub enum RecoverError {
         /// The log's last entry.
         last: LogId,
     },
+    /// The snapshot ends in front of the log or behind it, or with another term than the log has there; or the log does not begin
+    /// at 1, and there is no snapshot for what is missing; or the state machine is behind what is there.
+    BadSnapshot(LogId),
     /// A membership is given for an entry that the log does not have.
     BadMembership(LogId),
     /// Neither the log nor its base holds a membership.
@@ -100,6 +103,8 @@ pub enum ReadError {
 pub enum AnswerError {
     /// A job of this number was never handed out, or a later one was answered already.
     UnknownJob(JobId),
+    /// A snapshot was answered as taken or installed that was not asked for.
+    UnknownSnapshot(LogId),
     /// An index was answered as applied that was not handed out, or that is behind an earlier answer.
     UnknownApply(Index),
 }
@@ -130,6 +135,10 @@ impl fmt::Display for RecoverError {
             Self::BeyondLog { index, last } => {
                 write!(f, "index {index} is beyond the log's last entry {last}")
             }
+            Self::BadSnapshot(last) => write!(
+                f,
+                "the snapshot, which ends at {last}, and the log do not go together"
+            ),
             Self::BadMembership(at) => write!(
                 f,
                 "a membership is said to stand at {at}, where the log has none"
@@ -191,6 +200,10 @@ impl fmt::Display for AnswerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownJob(job) => write!(f, "job {job} was answered, but is not outstanding"),
+            Self::UnknownSnapshot(last) => write!(
+                f,
+                "a snapshot at {last} was answered, but was not asked for"
+            ),
             Self::UnknownApply(index) => write!(
                 f,
                 "index {index} was answered as applied, but was not handed out"

@@ -9,7 +9,10 @@ impl Raft {
     pub(crate) fn flush(&mut self) {
         self.flush_replication();
         self.flush_job();
+        self.flush_install_snapshot();
         self.flush_apply();
+        self.memberships.forget_before(self.apply.handed);
+        self.flush_take_snapshot();
         // What is still to be applied is kept for longer, but not without end: it can be read back from the log.
         let (durable, tail_bytes_max) = (self.durable_index(), self.config.tail_bytes_max);
         self.log
@@ -43,9 +46,13 @@ impl Raft {
         let hard_state =
             (sealed.state || self.commit > self.stored_commit).then(|| self.hard_state());
         self.stored_commit = self.commit;
+        if let Some(snapshot) = &sealed.snapshot {
+            self.snapshots.note_marking(sealed.id, snapshot.clone());
+        }
         let job = PersistJob {
             id: sealed.id,
             hard_state,
+            snapshot: sealed.snapshot,
             truncate_from: sealed.truncate_from,
             entries,
         };

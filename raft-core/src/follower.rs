@@ -82,7 +82,11 @@ impl Raft {
     }
 
     /// Someone wants what is committed here to be something else. Nothing is changed (S-C16).
-    fn committed_conflict(&mut self, from: MemberId, index: Index) -> Result<(), Rejected> {
+    pub(crate) fn committed_conflict(
+        &mut self,
+        from: MemberId,
+        index: Index,
+    ) -> Result<(), Rejected> {
         let why = Rejected::CommittedConflict(index);
         self.outbox
             .push(Effect::Event(Event::PeerBroken { member: from, why }));
@@ -127,9 +131,14 @@ impl Raft {
             "{commit} cannot be committed in a log that ends at {last}"
         );
         for at in self.memberships.commit(self.commit, commit) {
-            self.outbox
-                .push(Effect::Event(Event::MembershipCommitted { at }));
+            self.note_membership_committed(at);
         }
         self.commit = commit;
+    }
+
+    /// The membership in the entry `at` is committed.
+    pub(crate) fn note_membership_committed(&mut self, at: LogId) {
+        self.outbox
+            .push(Effect::Event(Event::MembershipCommitted { at }));
     }
 }

@@ -73,6 +73,7 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
         "{} is verified in a log that ends at {last}",
         raft.verified
     );
+    check_snapshots(raft);
     if raft.term == before.term {
         let kept = before.voted_for.is_none() || raft.voted_for == before.voted_for;
         assert!(
@@ -82,6 +83,29 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
         );
     }
     check_role(before, raft);
+}
+
+/// Cut, snapshot, commit, in this order: nothing is gone that no durable snapshot stands in for.
+fn check_snapshots(raft: &Raft) {
+    let base = raft.log.base().index;
+    let covered = raft
+        .snapshots
+        .durable
+        .as_ref()
+        .map_or(Index::ZERO, |snapshot| snapshot.last.index);
+    assert!(
+        base <= covered || raft.durable_index() < base,
+        "the log begins behind {base}, the snapshot ends at {covered}"
+    );
+    assert!(
+        covered <= raft.commit,
+        "a snapshot ends at {covered}, only {} is committed",
+        raft.commit
+    );
+    assert!(
+        raft.apply.handed >= base || raft.snapshots.replaces_state(),
+        "the state machine is behind the log"
+    );
 }
 
 /// What holds only of a leader, a candidate or a follower.
@@ -141,6 +165,10 @@ pub(crate) fn check_sent(raft: &Raft, envelope: &Envelope) {
         envelope.term
     );
     match &envelope.message {
+        Message::SnapshotRequest { snapshot, .. } => assert!(
+            raft.snapshots.durable.as_ref() == Some(snapshot),
+            "a snapshot is sent before it is durable"
+        ),
         Message::VoteResponse { granted: true, .. } => {
             assert!(
                 (term, vote) == (envelope.term, Some(envelope.to)),

@@ -6,6 +6,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::snapshot::Snapshot;
 use crate::types::{Index, JobId};
 
 /// A job that was handed out and not answered yet.
@@ -20,6 +21,14 @@ struct Pending {
     issued_at: u64,
 }
 
+/// A snapshot that stands in for the log up to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    pub(crate) snapshot: Snapshot,
+    /// The log goes on right behind it, and holds nothing of what it held before.
+    pub(crate) resets_log: bool,
+}
+
 /// The jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Journal {
@@ -28,6 +37,7 @@ pub(crate) struct Journal {
     issued: JobId,
     open_state: bool,
     open_from: Option<Index>,
+    open_mark: Option<Mark>,
     /// When a job was last answered.
     completed_at: u64,
     /// The log's last index once every job that was handed out is done.
@@ -38,6 +48,7 @@ pub(crate) struct Journal {
 pub(crate) struct Sealed {
     pub(crate) id: JobId,
     pub(crate) state: bool,
+    pub(crate) snapshot: Option<Snapshot>,
     pub(crate) truncate_from: Option<Index>,
     /// Where the job's entries begin.
     pub(crate) from: Option<Index>,
@@ -51,6 +62,7 @@ impl Journal {
             issued: JobId::ZERO,
             open_state: false,
             open_from: None,
+            open_mark: None,
             completed_at: 0,
             issued_last: last,
         }
@@ -66,15 +78,27 @@ impl Journal {
         self.open_from = Some(self.open_from.map_or(index, |from| from.min(index)));
     }
 
+    /// A snapshot is to be marked. One that resets the log replaces an older mark that is not handed out, and covers it.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.open_mark = Some(mark);
+    }
+
     fn open_id(&self) -> JobId {
         self.issued.next()
     }
 
     /// Seals the open job, if it holds anything, at a time when the log ends at `last`.
     pub(crate) fn seal(&mut self, last: Index, now: u64) -> Option<Sealed> {
-        if !self.open_state && self.open_from.is_none() {
+        if !self.open_state && self.open_from.is_none() && self.open_mark.is_none() {
             return None;
         }
+        let (snapshot, reset) = match self.open_mark.take() {
+            Some(mark) => {
+                let reset = mark.resets_log.then_some(mark.snapshot.last.index);
+                (Some(mark.snapshot), reset)
+            }
+            None => (None, None),
+        };
         let (state, from) = (core::mem::take(&mut self.open_state), self.open_from.take());
         self.issued = self.issued.next();
         self.pending.push_back(Pending {
@@ -83,15 +107,23 @@ impl Journal {
             from,
             issued_at: now,
         });
-        let truncate_from = from.filter(|&from| from <= self.issued_last);
+        // Behind a snapshot nothing is left, even where the disk's log holds the very entry that it ends with.
+        let truncate_from = match reset {
+            Some(end) => Some(end.next()),
+            None => from.filter(|&from| from <= self.issued_last),
+        };
         if from.is_some() {
             self.issued_last = last;
         }
         Some(Sealed {
             id: self.issued,
             state,
+            snapshot,
             truncate_from,
-            from,
+            from: match reset {
+                Some(end) => from.map(|from| from.max(end.next())),
+                None => from,
+            },
         })
     }
 
@@ -140,6 +172,11 @@ impl Journal {
             .chain(self.open_from)
             .min();
         lowest.map_or(last, |from| from.previous().min(last))
+    }
+
+    /// How many jobs are under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.pending.len()
     }
 
     /// The oldest job under way, and since when nothing has been answered. A disk that is slow and moves on is not one that hangs.

@@ -20,12 +20,26 @@
 //! | [`Effect::Persist`] | writes it, all or nothing, and syncs | [`persisted`](Raft::persisted) |
 //! | [`Effect::Apply`] | applies the entries to the state machine | [`applied`](Raft::applied) |
 //! | [`Effect::FetchLog`] | reads entries from the log | [`fetched`](Raft::fetched) |
+//! | [`Effect::TakeSnapshot`] | writes the state machine to a file, and syncs | [`snapshot_taken`](Raft::snapshot_taken) |
+//! | [`Effect::SendSnapshot`] | brings a snapshot's file to a peer, and an envelope with it | [`snapshot_sent`](Raft::snapshot_sent) |
+//! | [`Effect::InstallSnapshot`] | loads a received snapshot into the state machine | [`snapshot_installed`](Raft::snapshot_installed) |
+//! | [`Effect::CutLog`] | drops the front of the log, at leisure | none |
 //! | [`Effect::ReadReady`], [`Effect::ReadFailed`] | answers a read from the state machine, or sends its client elsewhere | none |
 //! | [`Effect::Outcome`] | tells a proposal's client what became of it | none |
 //! | [`Effect::Event`] | tells a person | none |
 //!
 //! Whoever works synchronously answers at once; whoever works asynchronously answers later, and goes on feeding inputs meanwhile.
 //! There is no second mode, and no storage trait.
+//!
+//! # Snapshots
+//!
+//! With [`Config::snapshots`] set the log is kept short (paper §7). The core says when to take one, marks it in the log once its file
+//! is durable, says how much of the log may go, and whom to send it; files, their checksums, chunks, and resuming a transfer are the
+//! driver's. A snapshot that arrives is a file and an envelope: a driver keeps the envelope until the file is whole and durable, then
+//! hands it to [`receive`](Raft::receive) like any other. What follows is a [`PersistJob`] that marks it, and when that is durable
+//! [`Effect::InstallSnapshot`]. A crash at any point leaves the node with the old state, or with the new one.
+//!
+//! # What the driver promises
 //!
 //! Four rules are the driver's:
 //!
@@ -98,8 +112,8 @@
 //!
 //! # Not in this version
 //!
-//! Changes of the membership, learners, snapshots and leadership transfer: the types have room for them, the protocol does not do
-//! them yet. So a log only grows, and a cluster keeps the members that it was founded with.
+//! Changes of the membership, learners and leadership transfer: the types have room for them, the protocol does not do them yet.
+//! So a cluster keeps the members that it was founded with.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -129,12 +143,13 @@ mod read_index;
 mod replication;
 mod rng;
 mod role;
+mod snapshot;
 mod start;
 mod status;
 mod step;
 mod types;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, SnapshotPolicy};
 pub use effect::{
     ApplyJob, Effect, Event, FetchId, FetchJob, Outcome, PersistJob, ProposalId, ProposalIds,
     ReadId,
@@ -145,8 +160,9 @@ pub use membership::{Member, Membership, MembershipError};
 pub use message::{AppendResult, Envelope, Message, RequestId, Sender};
 pub use raft::Raft;
 pub use role::RoleName;
+pub use snapshot::Snapshot;
 pub use start::Recovered;
-pub use status::{PeerStatus, Status};
+pub use status::{PeerState, PeerStatus, Status};
 pub use types::{
     Boot, ClusterId, HardState, Identity, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term,
 };

@@ -167,6 +167,35 @@ impl LogView {
         self.last = self.last.min(from.previous());
     }
 
+    /// Lets go of everything up to `up_to`, which the log holds: it is the new base.
+    pub(crate) fn cut_front(&mut self, up_to: Index) {
+        let Some(term) = self.term_at(up_to) else {
+            return;
+        };
+        let gone = self.runs.partition_point(|&(first, _)| first <= up_to);
+        self.runs.drain(..gone.saturating_sub(1));
+        // The run that `up_to` stands in goes on behind it, unless it ends there.
+        let next_run = self
+            .runs
+            .get(1)
+            .map_or(self.last.next(), |&(first, _)| first);
+        if let Some(run) = self.runs.first_mut().filter(|run| run.0 <= up_to) {
+            if next_run > up_to.next() {
+                run.0 = up_to.next();
+            } else {
+                self.runs.remove(0);
+            }
+        }
+        while self
+            .tail
+            .front()
+            .is_some_and(|entry| entry.id.index <= up_to)
+        {
+            self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.len_bytes());
+        }
+        self.base = LogId { index: up_to, term };
+    }
+
     /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one; none when they are no longer in memory,
     /// or `from` is beyond `to`.
     pub(crate) fn slice(&self, from: Index, to: Index, bytes_max: usize) -> Option<Vec<Entry>> {
@@ -291,7 +320,7 @@ mod tests {
         /// F-P5, F-P17: against a plain list of terms.
         #[test]
         fn as_a_plain_list(
-            mut terms in prop::collection::vec(1u64..5, 0..12),
+            mut terms in prop::collection::vec(1u64..5, 0..12), front in 0u64..13,
             cut in 1u64..14, index in 0u64..14, term in 0u64..6, more in prop::collection::vec(5u64..7, 0..3),
         ) {
             terms.sort_unstable();
@@ -304,13 +333,22 @@ mod tests {
                 terms.push(term);
                 view.append(Entry { id: LogId::new(terms.len() as u64, term), payload: Payload::Noop });
             }
+            // A front that is cut off is known of no more; where it ended, the log begins.
+            let front = front.min(terms.len() as u64);
+            view.cut_front(Index(front));
+            let term_of = |i: u64| if i == 0 { 0 } else { terms[i as usize - 1] };
+            prop_assert_eq!(view.base(), LogId::new(front, term_of(front)));
+            let rebuilt = LogView::from_runs(view.base(), view.runs.clone(), view.last);
+            prop_assert_eq!(rebuilt.map(|log| log.runs), Ok(view.runs.clone()), "runs add up");
+            let kept = terms.len() as u64 - front;
+            prop_assert_eq!(view.slice(Index(front + 1), view.last, usize::MAX).map_or(0, |kept| kept.len()) as u64, kept);
             prop_assert_eq!(view.last(), LogId::new(terms.len() as u64, terms.last().copied().unwrap_or(0)));
             for i in 0..16u64 {
-                let expected = if i == 0 { Some(0) } else { terms.get(i as usize - 1).copied() };
+                let expected = if i < front { None } else if i == 0 { Some(0) } else { terms.get(i as usize - 1).copied() };
                 prop_assert_eq!(view.term_at(Index(i)), expected.map(Term));
             }
-            let best = (1..=terms.len() as u64).rev().find(|&i| i <= index && terms[i as usize - 1] <= term);
-            let expected = best.map_or(LogId::ZERO, |i| LogId::new(i, terms[i as usize - 1]));
+            let best = (front + 1..=terms.len() as u64).rev().find(|&i| i <= index && terms[i as usize - 1] <= term);
+            let expected = best.map_or(view.base(), |i| LogId::new(i, terms[i as usize - 1]));
             prop_assert_eq!(view.last_at_or_below(Index(index), Term(term)), expected);
         }
     }

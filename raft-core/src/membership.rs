@@ -194,7 +194,8 @@ impl Membership {
     }
 }
 
-/// The memberships that the log holds: the newest committed one, and those after it, the last of which is in force. One takes
+/// The memberships that the log holds: what was in force at the last entry handed out to apply, and those after it, the last
+/// of which is in force. One takes
 /// effect as soon as it is appended, and is undone when its entry is cut (thesis §4.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MembershipLog {
@@ -236,8 +237,30 @@ impl MembershipLog {
         self.entries.retain(|&(at, _)| at.index < from);
     }
 
-    /// Everything up to `commit` is committed now: what was in force before the newest committed one is forgotten. Those that
-    /// became committed by this, `before` being the commit index until now.
+    /// The log begins anew with this membership, which a snapshot brought.
+    pub(crate) fn reset(&mut self, at: LogId, membership: Membership) {
+        self.entries.clear();
+        self.entries.push((at, membership));
+    }
+
+    /// What was in force at `index`, and the entry it stands in.
+    pub(crate) fn in_force_at(&self, index: Index) -> Option<&(LogId, Membership)> {
+        self.entries.iter().rev().find(|(at, _)| at.index <= index)
+    }
+
+    /// Nobody asks any more what was in force before `index`, which is committed.
+    pub(crate) fn forget_before(&mut self, index: Index) {
+        let older = self
+            .entries
+            .iter()
+            .take_while(|(at, _)| at.index <= index)
+            .count();
+        if older > 1 {
+            self.entries.drain(..older - 1);
+        }
+    }
+
+    /// Everything up to `commit` is committed now, `before` being the commit index until now: those that became committed by this.
     pub(crate) fn commit(&mut self, before: Index, commit: Index) -> Vec<LogId> {
         if self
             .entries
@@ -246,18 +269,10 @@ impl MembershipLog {
         {
             return Vec::new();
         }
-        let news = self
-            .entries
+        self.entries
             .iter()
             .map(|&(at, _)| at)
             .filter(|at| at.index > before && at.index <= commit)
-            .collect();
-        let committed = self
-            .entries
-            .iter()
-            .filter(|(at, _)| at.index <= commit)
-            .count();
-        self.entries.drain(..committed.saturating_sub(1));
-        news
+            .collect()
     }
 }

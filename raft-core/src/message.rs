@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::entry::Entry;
+use crate::snapshot::Snapshot;
 use crate::types::{Boot, ClusterId, Index, LogId, MemberId, Term};
 
 /// Who sent an envelope: a member in one of its lives.
@@ -95,9 +96,18 @@ pub enum Message {
         /// The leader's commit index.
         commit: Index,
     },
-    /// The answer to an [`Message::AppendRequest`].
+    /// A snapshot is there, for the log up to its end (paper §7). It travels with the snapshot's file: hand it to the core only once
+    /// the file is whole, checked and durable. If no [`PersistJob`](crate::PersistJob) marks the snapshot by the time the effects
+    /// are drained, it was not needed, and the file may go.
+    SnapshotRequest {
+        /// The transfer.
+        id: RequestId,
+        /// What it covers.
+        snapshot: Snapshot,
+    },
+    /// The answer to an [`Message::AppendRequest`] or a [`Message::SnapshotRequest`].
     AppendResponse {
-        /// The append it answers.
+        /// What it answers.
         id: RequestId,
         /// What came of it.
         result: AppendResult,

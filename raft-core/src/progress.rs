@@ -30,6 +30,13 @@ pub(crate) enum Mode {
     Probe(Option<ProbeSent>),
     /// They agree up to `next`: appends follow each other without waiting.
     Stream,
+    /// It is sent a snapshot, and heartbeats, until that has ended.
+    Snapshot {
+        /// The transfer.
+        number: u64,
+        /// Where the snapshot ends.
+        last: Index,
+    },
 }
 
 /// One peer's progress.
@@ -76,9 +83,15 @@ impl Progress {
         self.heard = true;
     }
 
+    /// What is on its way, in appends and in bytes.
+    pub(crate) fn in_flight(&self) -> (usize, usize) {
+        (self.in_flight.len(), self.in_flight_bytes)
+    }
+
     /// Whether an append may be sent now that would begin at `next`.
     pub(crate) fn may_send(&self, config: &Config) -> bool {
         match self.mode {
+            Mode::Snapshot { .. } => false,
             Mode::Probe(under_way) => under_way.is_none(),
             Mode::Stream => {
                 self.in_flight.len() < config.inflight_appends_max
@@ -111,6 +124,7 @@ impl Progress {
                 self.in_flight_bytes += bytes;
                 self.next = last.next();
             }
+            Mode::Snapshot { .. } => {}
         }
     }
 
@@ -145,11 +159,44 @@ impl Progress {
         self.in_flight_bytes = 0;
     }
 
+    /// It is sent a snapshot that ends at `last`.
+    pub(crate) fn become_snapshot(&mut self, number: u64, last: Index) {
+        self.become_probing(last.next());
+        self.mode = Mode::Snapshot { number, last };
+    }
+
+    /// The transfer has ended, well or badly. Either way the next append waits for a heartbeat round (`newest` is the newest
+    /// number given): the answer may be on its way, and a peer that cannot take a snapshot must not be sent one after the other.
+    pub(crate) fn end_snapshot(&mut self, sent: bool, newest: u64, now: u64) {
+        if let Mode::Snapshot { last, .. } = self.mode {
+            self.become_probing(if sent { last.next() } else { Index::ZERO });
+            self.mode = Mode::Probe(Some(ProbeSent {
+                number: newest,
+                sent_at: now,
+            }));
+        }
+    }
+
+    /// What an acknowledgement up to `index` says about the mode: the logs agree, and entries may follow, the first of which stands
+    /// behind `base` at the earliest.
+    pub(crate) fn note_agreement(&mut self, index: Index, base: Index) {
+        let agreed = match self.mode {
+            Mode::Stream => false,
+            Mode::Probe(_) => index >= self.next.previous(),
+            // By whatever means it came to have enough (S-G8).
+            Mode::Snapshot { .. } => index >= base,
+        };
+        if agreed {
+            self.become_streaming();
+        }
+    }
+
     /// Whether an answer to the append `number` still says something: it is under way, and was not overtaken.
     pub(crate) fn is_under_way(&self, number: u64) -> bool {
         match self.mode {
             Mode::Probe(under_way) => under_way.is_some_and(|probe| probe.number == number),
             Mode::Stream => self.in_flight.iter().any(|append| append.number == number),
+            Mode::Snapshot { .. } => false,
         }
     }
 
@@ -167,7 +214,7 @@ impl Progress {
     /// Whether an answer about `index` is one to the question that a probe asks now, whichever copy of it was answered: with a slow
     /// link there may be several under way.
     pub(crate) fn is_asked(&self, index: Index) -> bool {
-        self.mode != Mode::Stream && index == self.next.previous()
+        matches!(self.mode, Mode::Probe(_)) && index == self.next.previous()
     }
 
     /// The heartbeat `number` was answered at `now`, by a peer that says to match up to `matched`. Three things show in it that
@@ -192,7 +239,7 @@ impl Progress {
             {
                 self.mode = Mode::Probe(None);
             }
-            Mode::Probe(_) => {}
+            Mode::Probe(_) | Mode::Snapshot { .. } => {}
             Mode::Stream => {
                 let patience = config.election_timeout_ticks / 2;
                 let oldest = self.in_flight.front();

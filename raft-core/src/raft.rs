@@ -17,7 +17,7 @@ use crate::message::{Envelope, Message, RequestId, Sender};
 use crate::outbox::Outbox;
 use crate::rng::Rng;
 use crate::role::{Leadership, OpenProposal, Role, RoleName};
-use crate::status::{PeerStatus, Status};
+use crate::snapshot::Snapshots;
 use crate::types::{
     Boot, HardState, Identity, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term,
 };
@@ -51,6 +51,7 @@ pub struct Raft {
     /// When to campaign unless a leader is heard.
     pub(crate) election_at: u64,
     pub(crate) apply: ApplyState,
+    pub(crate) snapshots: Snapshots,
     pub(crate) outbox: Outbox,
     pub(crate) rng: Rng,
     /// The last number given to a request, a proposal, a read or a fetch in this boot; never given twice.
@@ -222,6 +223,32 @@ impl Raft {
         self.step(|raft| raft.on_fetched(id, entries));
     }
 
+    /// The snapshot that ends at `last` was taken and is durable, or, `taken` being false, could not be made; then it is asked for
+    /// again later. What it is for the log is decided by the [`PersistJob`](crate::PersistJob) that marks it.
+    ///
+    /// # Errors
+    /// When none was asked for that ends there: the driver is broken, and nothing was changed.
+    pub fn snapshot_taken(&mut self, last: LogId, taken: bool) -> Result<(), AnswerError> {
+        self.step(|raft| raft.on_snapshot_taken(last, taken))
+    }
+
+    /// The transfer `id` of an [`Effect::SendSnapshot`] has ended: the peer has the snapshot and its envelope, or, `sent` being
+    /// false, has not, or nobody knows. A driver that has not heard of the peer for long says false: until it says anything, the
+    /// peer gets no entries, and the log behind the snapshot is kept for it.
+    ///
+    /// One that is not under way any more is ignored: this node may have lost the lead since.
+    pub fn snapshot_sent(&mut self, id: RequestId, sent: bool) {
+        self.step(|raft| raft.on_snapshot_sent(id, sent));
+    }
+
+    /// The state machine is now what the snapshot that ends at `last` holds.
+    ///
+    /// # Errors
+    /// When it was not asked for: the driver is broken, and nothing was changed.
+    pub fn snapshot_installed(&mut self, last: LogId) -> Result<(), AnswerError> {
+        self.step(|raft| raft.on_snapshot_installed(last))
+    }
+
     // ---- outputs ----
 
     /// The next thing to do, if there is any.
@@ -234,40 +261,6 @@ impl Raft {
         }
         self.step(Self::flush);
         self.outbox.pop()
-    }
-
-    /// A picture of this node.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let last = self.log.last();
-        let peer = |progress: &crate::progress::Progress| PeerStatus {
-            member: progress.member,
-            matched: progress.matched,
-            next: progress.next,
-            streaming: progress.mode == crate::progress::Mode::Stream,
-            silent_ticks: progress
-                .heard
-                .then(|| self.now.saturating_sub(progress.heard_at)),
-        };
-        Status {
-            identity: self.identity,
-            role: self.role_name(),
-            term: self.term,
-            voted_for: self.voted_for,
-            leader: self.leader_node(),
-            last,
-            durable: self.journal.durable_index(last.index),
-            commit: self.commit,
-            applied: self.apply.applied,
-            membership: self.membership().clone(),
-            membership_at: self.memberships.current_at(),
-            tail_bytes: self.log.tail_bytes(),
-            withheld: self.outbox.held_count(),
-            peers: match &self.role {
-                Role::Leader(leadership) => leadership.peers.values().map(peer).collect(),
-                _ => Vec::new(),
-            },
-        }
     }
 
     // ---- shared by the parts of the core ----
@@ -345,7 +338,15 @@ impl Raft {
             .journal
             .state_job()
             .max(vouches_for.and_then(|index| self.journal.job_reaching(index)));
-        let envelope = Envelope {
+        let envelope = self.envelope(to, message);
+        if until.is_none() {
+            invariants::check_sent(self, &envelope);
+        }
+        self.outbox.send(until, vouches_for, envelope);
+    }
+
+    pub(crate) fn envelope(&self, to: MemberId, message: Message) -> Envelope {
+        Envelope {
             cluster: self.identity.cluster,
             from: Sender {
                 member: self.me(),
@@ -354,11 +355,7 @@ impl Raft {
             to,
             term: self.term,
             message,
-        };
-        if until.is_none() {
-            invariants::check_sent(self, &envelope);
         }
-        self.outbox.send(until, vouches_for, envelope);
     }
 
     /// Everything up to `job` is durable: what waited for it may be said, and may count.
@@ -375,6 +372,7 @@ impl Raft {
             invariants::check_sent(self, &envelope);
             self.outbox.push(Effect::Send(envelope));
         }
+        self.on_marks_durable(job);
         self.count_own_vote(job);
         self.advance_commit();
     }

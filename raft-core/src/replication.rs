@@ -74,7 +74,7 @@ impl Raft {
         matched: Index,
     ) -> Result<(), Rejected> {
         self.check_acknowledged(from, matched)?;
-        let now = self.now;
+        let (now, base) = (self.now, self.log.base().index);
         let Role::Leader(leadership) = &mut self.role else {
             return Ok(());
         };
@@ -84,6 +84,9 @@ impl Raft {
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
         let news = peer.note_matched(matched);
+        if matches!(peer.mode, Mode::Snapshot { .. }) {
+            peer.note_agreement(matched, base);
+        }
         peer.note_heartbeat_answered(id.number, matched, now, &self.config);
         if news {
             self.advance_commit();
@@ -100,7 +103,7 @@ impl Raft {
         if let AppendResult::Matched(index) = result {
             self.check_acknowledged(from, index)?;
         }
-        let now = self.now;
+        let (now, base) = (self.now, self.log.base().index);
         let Role::Leader(leadership) = &mut self.role else {
             return Ok(());
         };
@@ -111,11 +114,8 @@ impl Raft {
         match result {
             AppendResult::Matched(index) => {
                 // What matches in this term goes on to match: any copy of the probe may have been answered.
-                let was_probe = peer.mode != Mode::Stream && index >= peer.next.previous();
+                peer.note_agreement(index, base);
                 let news = peer.note_matched(index);
-                if was_probe {
-                    peer.become_streaming();
-                }
                 if news {
                     self.advance_commit();
                 }
@@ -124,7 +124,12 @@ impl Raft {
             AppendResult::Conflict { prev, hint }
                 if prev > peer.matched && (peer.is_under_way(id.number) || peer.is_asked(prev)) =>
             {
-                let agreed = self.log.last_at_or_below(hint.index, hint.term);
+                // A log that ends in front of this one's base agrees with nothing in this one: a snapshot is needed.
+                let agreed = if hint.index < base {
+                    hint
+                } else {
+                    self.log.last_at_or_below(hint.index, hint.term)
+                };
                 let next = peer.next_after_conflict(prev, agreed);
                 peer.become_probing(next);
             }
@@ -243,6 +248,14 @@ impl Raft {
         if !peer.may_send(&self.config) || peer.fetching || (!probing && peer.next > last) {
             return false;
         }
+        if self.log.term_at(peer.next.previous()).is_none() {
+            // Whoever is not there would not take it.
+            let patience = u64::from(self.config.election_timeout_ticks);
+            if peer.heard && self.now - peer.heard_at < patience {
+                self.send_snapshot(node);
+            }
+            return false;
+        }
         let next = peer.next;
         let entries = match self.log.slice(next, last, self.config.batch_bytes_max) {
             Some(entries) => entries,
@@ -260,7 +273,8 @@ impl Raft {
         !probing
     }
 
-    /// Sends `entries`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach.
+    /// Sends `entries`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach: the log may have
+    /// been cut while they were read from it.
     fn send_append(&mut self, node: NodeId, next: Index, entries: Vec<Entry>) {
         let Some(term) = self.log.term_at(next.previous()) else {
             return;
@@ -306,7 +320,7 @@ impl Raft {
         }
     }
 
-    fn with_peer<T>(
+    pub(crate) fn with_peer<T>(
         &mut self,
         node: NodeId,
         act: impl FnOnce(&mut crate::progress::Progress) -> T,

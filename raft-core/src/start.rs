@@ -15,6 +15,7 @@ use crate::outbox::Outbox;
 use crate::raft::Raft;
 use crate::rng::Rng;
 use crate::role::{Role, RoleName};
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::types::{HardState, Identity, Index, LogId, Term};
 
 /// What a driver read back from its disk.
@@ -26,15 +27,17 @@ pub struct Recovered {
     pub hard_state: HardState,
     /// The entry right before the log's first: [`LogId::ZERO`] when the log begins at 1.
     pub base: LogId,
-    /// The membership that was in force at `base`, and the entry it stood in; none when the log begins at 1 and holds one.
-    pub base_membership: Option<(LogId, Membership)>,
+    /// The newest snapshot that was marked; none when there never was one, and the log begins at 1 and holds a membership. Its end
+    /// lies between `base` and `last`. (One that ends at [`LogId::ZERO`] gives no more than the membership that an empty log
+    /// starts with.)
+    pub snapshot: Option<Snapshot>,
     /// The log's runs of equal terms, ascending: where each begins, and its term.
     pub runs: Vec<(Index, Term)>,
     /// The log's last index; `base.index` when it is empty.
     pub last: Index,
-    /// Every membership in the log, ascending.
+    /// Every membership in the log, ascending; what the snapshot covers may be left out.
     pub memberships: Vec<(LogId, Membership)>,
-    /// Up to where the state machine that the driver holds has applied: `base.index` for one that starts from there.
+    /// Up to where the state machine that the driver holds has applied: the snapshot's end for one that was just loaded from it.
     pub applied: Index,
 }
 
@@ -99,8 +102,17 @@ impl Raft {
                 return Err(RecoverError::BeyondLog { index, last });
             }
         }
-        let mut memberships: Vec<(LogId, Membership)> = disk.base_membership.into_iter().collect();
+        check_snapshot(&log, disk.snapshot.as_ref(), disk.applied)?;
+        let covered = disk.snapshot.as_ref().map(|snapshot| snapshot.last.index);
+        let mut memberships: Vec<(LogId, Membership)> = disk
+            .snapshot
+            .iter()
+            .map(|snapshot| (snapshot.membership_at, snapshot.membership.clone()))
+            .collect();
         for (at, membership) in disk.memberships {
+            if covered.is_some_and(|covered| at.index <= covered) {
+                continue;
+            }
             let in_order = memberships
                 .last()
                 .is_none_or(|(before, _)| before.index < at.index);
@@ -112,14 +124,21 @@ impl Raft {
         if memberships.is_empty() {
             return Err(RecoverError::NoMembership);
         }
-        Ok(Self::start(
+        let mut raft = Self::start(
             config,
             disk.identity,
             disk.hard_state,
             log,
             memberships,
             disk.applied,
-        ))
+        );
+        raft.snapshots = Snapshots::new(
+            disk.snapshot
+                .filter(|snapshot| snapshot.last != LogId::ZERO),
+        );
+        raft.commit_to(covered.unwrap_or_default());
+        raft.verified = raft.commit;
+        Ok(raft)
     }
 
     fn start(
@@ -147,6 +166,7 @@ impl Raft {
             states_under_way: vec![],
             stored_commit: hard_state.commit,
             memberships: MembershipLog::new(memberships),
+            snapshots: Snapshots::default(),
             role: Role::Follower,
             leader: None,
             verified: commit,
@@ -168,5 +188,21 @@ impl Raft {
         raft.reported.1 = raft.role_name();
         raft.draw_election_timeout();
         raft
+    }
+}
+
+/// Whether snapshot, log and state machine go together: nothing is missing between them (F-S1).
+fn check_snapshot(
+    log: &LogView,
+    snapshot: Option<&Snapshot>,
+    applied: Index,
+) -> Result<(), RecoverError> {
+    let base = log.base();
+    let end = snapshot.map_or(LogId::ZERO, |snapshot| snapshot.last);
+    let good = end.index >= base.index && log.contains(end) && applied >= base.index;
+    if good {
+        Ok(())
+    } else {
+        Err(RecoverError::BadSnapshot(end))
     }
 }

@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use crate::membership::Membership;
-use crate::role::RoleName;
+use crate::progress::{Mode, Progress};
+use crate::raft::Raft;
+use crate::role::{Role, RoleName};
 use crate::types::{Identity, Index, LogId, MemberId, NodeId, Term};
 
 /// A picture of one node's core.
@@ -19,8 +21,16 @@ pub struct Status {
     pub voted_for: Option<MemberId>,
     /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
+    /// The first entry of its log: what lies in front of it, only the snapshot has.
+    pub first: Index,
     /// Its last entry.
     pub last: LogId,
+    /// Where its newest durable snapshot ends; [`LogId::ZERO`] when it has none.
+    pub snapshot: LogId,
+    /// Where the snapshot ends that its driver is taking, if it is.
+    pub taking: Option<LogId>,
+    /// Where the snapshot ends that its state machine is being replaced with, if it is.
+    pub installing: Option<LogId>,
     /// Up to where its log is durable.
     pub durable: Index,
     /// Up to where it knows the log to be committed.
@@ -33,10 +43,41 @@ pub struct Status {
     pub membership_at: LogId,
     /// How many bytes of entries are kept in memory.
     pub tail_bytes: usize,
+    /// How many jobs were handed to the disk and not answered.
+    pub jobs: usize,
     /// How many envelopes wait for the disk.
     pub withheld: usize,
+    /// How many proposals it has taken whose outcome is open.
+    pub open_proposals: usize,
+    /// How many bytes these weigh, of [`Config::uncommitted_bytes_max`](crate::Config::uncommitted_bytes_max).
+    pub open_bytes: usize,
+    /// How many reads it has taken that are not answered.
+    pub open_reads: usize,
     /// On a leader, what it knows of every other member; empty elsewhere.
     pub peers: Vec<PeerStatus>,
+}
+
+/// How a peer is being sent entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// One append at a time, to find where the logs agree.
+    Probe,
+    /// Append after append, up to the window.
+    Replicate,
+    /// It is sent the snapshot that ends at this index, and no entries meanwhile. How far it has come, its transfer knows.
+    Snapshot(Index),
+}
+
+impl PeerState {
+    /// As an operator reads it, in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Replicate => "replicate",
+            Self::Snapshot(_) => "snapshot",
+        }
+    }
 }
 
 /// What a leader knows of a peer.
@@ -48,8 +89,72 @@ pub struct PeerStatus {
     pub matched: Index,
     /// The next entry to send it.
     pub next: Index,
-    /// Whether the leader streams entries to it, rather than probing for where their logs agree.
-    pub streaming: bool,
+    /// How it is being sent entries.
+    pub state: PeerState,
+    /// How many appends are on their way to it unanswered, of [`Config::inflight_appends_max`](crate::Config::inflight_appends_max).
+    pub inflight_appends: usize,
+    /// How many bytes of entries these hold, of [`Config::inflight_bytes_max`](crate::Config::inflight_bytes_max).
+    pub inflight_bytes: usize,
     /// Ticks since it last answered in this term; none when it never has.
     pub silent_ticks: Option<u64>,
+}
+
+impl Raft {
+    /// A picture of this node.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let last = self.log.last();
+        let leadership = match &self.role {
+            Role::Leader(leadership) => Some(leadership),
+            _ => None,
+        };
+        Status {
+            identity: self.identity,
+            role: self.role_name(),
+            term: self.term,
+            voted_for: self.voted_for,
+            leader: self.leader_node(),
+            first: self.log.base().index.next(),
+            last,
+            snapshot: self
+                .snapshots
+                .durable
+                .as_ref()
+                .map_or(LogId::ZERO, |snapshot| snapshot.last),
+            taking: self.snapshots.taking(),
+            installing: self.snapshots.installing(),
+            durable: self.journal.durable_index(last.index),
+            commit: self.commit,
+            applied: self.apply.applied,
+            membership: self.membership().clone(),
+            membership_at: self.memberships.current_at(),
+            tail_bytes: self.log.tail_bytes(),
+            jobs: self.journal.under_way(),
+            withheld: self.outbox.held_count(),
+            open_proposals: leadership.map_or(0, |leadership| leadership.open.len()),
+            open_bytes: leadership.map_or(0, |leadership| leadership.open_bytes),
+            open_reads: leadership.map_or(0, |leadership| leadership.reads.count()),
+            peers: leadership.map_or_else(Vec::new, |leadership| {
+                let peers = leadership.peers.values();
+                peers.map(|peer| peer_status(peer, self.now)).collect()
+            }),
+        }
+    }
+}
+
+fn peer_status(peer: &Progress, now: u64) -> PeerStatus {
+    let (inflight_appends, inflight_bytes) = peer.in_flight();
+    PeerStatus {
+        member: peer.member,
+        matched: peer.matched,
+        next: peer.next,
+        state: match peer.mode {
+            Mode::Probe(_) => PeerState::Probe,
+            Mode::Stream => PeerState::Replicate,
+            Mode::Snapshot { last, .. } => PeerState::Snapshot(last),
+        },
+        inflight_appends,
+        inflight_bytes,
+        silent_ticks: peer.heard.then(|| now.saturating_sub(peer.heard_at)),
+    }
 }

@@ -5,6 +5,7 @@ use crate::error::Rejected;
 use crate::message::{AppendResult, Envelope, Message};
 use crate::raft::Raft;
 use crate::role::Role;
+use crate::snapshot::Snapshot;
 use crate::types::{ClusterId, Index, LogId, MemberId, Term};
 
 /// Terms and indexes beyond this are taken for nonsense: no cluster reaches them by counting, and nothing overflows below.
@@ -45,6 +46,18 @@ impl Raft {
                 }
                 self.follow(from, term)?;
                 self.on_append_request(from, id, prev, entries, commit)?;
+            }
+            Message::SnapshotRequest { id, snapshot } => {
+                if term < self.term {
+                    let result = AppendResult::Conflict {
+                        prev: snapshot.last.index,
+                        hint: LogId::ZERO,
+                    };
+                    self.send(from, Message::AppendResponse { id, result }, None);
+                    return Ok(());
+                }
+                self.follow(from, term)?;
+                self.on_snapshot_request(from, id, snapshot)?;
             }
             Message::HeartbeatRequest { id, commit } => {
                 if term < self.term {
@@ -208,6 +221,18 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
                         before = entry.id;
                         follows && sane_id(entry.id)
                     })
+            }
+            Message::SnapshotRequest { snapshot, .. } => {
+                let Snapshot {
+                    last,
+                    membership,
+                    membership_at: at,
+                } = snapshot;
+                sane_id(*last)
+                    && sane_id(*at)
+                    && last.index > Index::ZERO
+                    && (at.index < last.index && at.term <= last.term || at == last)
+                    && !membership.voters().is_empty()
             }
             Message::HeartbeatRequest { commit, .. } => sane_index(*commit),
             Message::HeartbeatResponse { matched, .. } => sane_index(*matched),

@@ -4,6 +4,7 @@
 //! | command | does |
 //! | --- | --- |
 //! | `cluster nodes=3` or `cluster logs=1,1;1,2; terms=2;2;2` | starts nodes with these logs, each a list of terms from index 1 |
+//! | `… snapshots=ENTRIES/TAIL/BYTES` | takes one after so many entries or bytes, and leaves a tail of the log |
 //! | `found nodes=3` | founds a cluster: entry 1@1 is its membership |
 //! | `campaign N` | lets time pass on nN alone until it begins a campaign |
 //! | `elect N` | the same, and delivers everything until nN leads; others forget a leader first |
@@ -12,6 +13,7 @@
 //! | `deliver [from=N] [to=N]`, `settle` | delivers what is on its way now, or until nothing is |
 //! | `drop [from=N] [to=N]`, `keep [from=N] [to=N]`, `replay` | loses what is on its way, sets it aside, and brings it back, late |
 //! | `hold N`, `save N [COUNT]`, `crash N [kept=COUNT]`, `restart N` | the disk of nN holds writes back, finishes the oldest; nN dies, comes back |
+//! | `slow N`, `chore N [fails=yes]` | from now on the driver of nN gets to its snapshots late: it takes, or installs, one now |
 //! | `isolate N`, `cut FROM TO`, `heal` | |
 //! | `inject from=N to=M term=T KIND …` | a message made up by hand |
 //! | `messages`, `status`, `log N` | shows |
@@ -27,8 +29,8 @@ use std::fmt::Write as _;
 use goldenscript::Command;
 use harness::{Cluster, describe_envelope};
 use raft_core::{
-    AppendResult, Boot, Config, Entry, Envelope, Incarnation, Index, LogId, Message, RequestId,
-    RoleName, Sender, Term,
+    Boot, Config, Entry, Envelope, Incarnation, Index, LogId, RequestId, RoleName, Sender,
+    SnapshotPolicy, Term,
 };
 
 type Res<T> = Result<T, Box<dyn Error>>;
@@ -50,7 +52,7 @@ impl goldenscript::Runner for Script {
             "deliver" | "settle" | "drop" | "keep" | "replay" | "inject" => {
                 self.network(command)?
             }
-            "hold" | "save" | "crash" | "restart" => self.disk(command)?,
+            "hold" | "save" | "crash" | "restart" | "slow" | "chore" => self.disk(command)?,
             "isolate" | "cut" | "heal" => self.links(command)?,
             "messages" | "status" | "log" => self.show(command)?,
             "expect" => self.expect(command)?,
@@ -79,6 +81,17 @@ fn node_arg(args: &mut goldenscript::ArgumentConsumer<'_>) -> Res<u64> {
     parse(args.next_pos().ok_or("which node?")?)
 }
 
+/// `ENTRIES/TAIL`, or `ENTRIES/TAIL/BYTES`.
+fn snapshot_policy(text: &str) -> Res<SnapshotPolicy> {
+    let mut parts = text.split('/');
+    let mut next = |or: u64| parts.next().map_or(Ok(or), parse::<u64>);
+    Ok(SnapshotPolicy {
+        entries_max: next(1)?,
+        tail_entries: next(0)?,
+        bytes_max: next(1 << 30)? as usize,
+    })
+}
+
 fn log_id(text: &str) -> Res<LogId> {
     let (index, term) = text.split_once('@').ok_or("a log id is index@term")?;
     Ok(LogId::new(parse(index)?, parse(term)?))
@@ -101,6 +114,10 @@ impl Script {
         config.inflight_appends_max = args.take_key("inflight").map_or(Ok(64), parse)?;
         config.uncommitted_bytes_max = args.take_key("uncommitted").map_or(Ok(1 << 20), parse)?;
         config.disk_stall_ticks = args.take_key("stall").map_or(Ok(20), parse)?;
+        config.snapshots = args
+            .take_key("snapshots")
+            .map(snapshot_policy)
+            .transpose()?;
         let list = |text: &str| -> Res<Vec<u64>> {
             text.split(',')
                 .filter(|part| !part.is_empty())
@@ -211,6 +228,7 @@ impl Script {
                 .into_iter()
                 .for_each(|envelope| cluster.deliver(envelope)),
             "drop" => taken.iter().for_each(|envelope| {
+                cluster.lose(envelope);
                 writeln!(output, "lost: {}", describe_envelope(envelope)).unwrap();
             }),
             _ => {
@@ -230,6 +248,7 @@ impl Script {
         let mut number = |key: &str, or: u64| args.take_key(key).map_or(Ok(or), parse::<u64>);
         let (from, to, term) = (number("from", 0)?, number("to", 0)?, number("term", 0)?);
         let (incarnation, boot) = (number("incarnation", from)?, number("boot", 1)?);
+        let members = number("members", 3)?;
         let (commit, matched, id) = (
             number("commit", 0)?,
             number("matched", 0)?,
@@ -255,38 +274,16 @@ impl Script {
             }),
             number: id,
         };
-        let message = match kind {
-            "append" => Message::AppendRequest {
-                id,
-                prev,
-                entries,
-                commit: Index(commit),
-            },
-            "heartbeat" => Message::HeartbeatRequest {
-                id,
-                commit: Index(commit),
-            },
-            "vote" => Message::VoteRequest { id, last },
-            "prevote" => Message::PreVoteRequest { id, last },
-            "vote-response" => Message::VoteResponse { id, granted: true },
-            "prevote-response" => Message::PreVoteResponse { id, granted: true },
-            "append-response" => Message::AppendResponse {
-                id,
-                result: AppendResult::Matched(Index(matched)),
-            },
-            "conflict-response" => Message::AppendResponse {
-                id,
-                result: AppendResult::Conflict {
-                    prev: prev.index,
-                    hint,
-                },
-            },
-            "heartbeat-response" => Message::HeartbeatResponse {
-                id,
-                matched: Index(matched),
-            },
-            other => return Err(format!("unknown message {other}").into()),
+        let fields = harness::made_up::Fields {
+            commit: Index(commit),
+            matched: Index(matched),
+            last,
+            prev,
+            hint,
+            entries,
+            members,
         };
+        let message = harness::made_up::made_up(kind, id, fields).ok_or("unknown message")?;
         let mut sender = harness::member(from);
         sender.incarnation = Incarnation(incarnation);
         let envelope = Envelope {
@@ -299,7 +296,15 @@ impl Script {
             term: Term(term),
             message,
         };
-        self.cluster().deliver(envelope);
+        let cluster = self.cluster();
+        if kind == "snapshot" {
+            let ids = (1..=last.index.0).map(|index| LogId::new(index, last.term.0));
+            let content = ids.map(harness::scripted_entry).collect();
+            cluster
+                .cargo
+                .insert((from, id), harness::Content::new(content));
+        }
+        cluster.deliver(envelope);
         Ok(String::new())
     }
 
@@ -308,6 +313,7 @@ impl Script {
         let id = node_arg(&mut args)?;
         let count: Option<usize> = args.next_pos().map(parse).transpose()?;
         let kept = args.take_key("kept").map_or(Ok(0), parse)?;
+        let fails = args.take_key("fails").is_some();
         args.reject_next()?;
         let cluster = self.cluster();
         match command.name.as_str() {
@@ -319,6 +325,8 @@ impl Script {
                 }
             }
             "crash" => cluster.crash(id, kept),
+            "slow" => cluster.node(id).slow = true,
+            "chore" => cluster.chore(id, !fails),
             _ => cluster.start(id),
         }
         Ok(String::new())
@@ -378,7 +386,7 @@ impl Script {
                         write!(output, " withheld={}", s.withheld)?;
                     }
                     for peer in &s.peers {
-                        let mode = if peer.streaming { "stream" } else { "probe" };
+                        let mode = peer.state.as_str();
                         write!(
                             output,
                             " n{}:{}/{}/{mode}",
@@ -419,6 +427,13 @@ impl Script {
                     Some((_, false)) => "failed".into(),
                     None => "open".into(),
                 },
+                ("state-machine", _) => node.applied.len().to_string(),
+                ("snapshots-sent", _) => cluster
+                    .cargo
+                    .keys()
+                    .filter(|(from, _)| *from == id)
+                    .count()
+                    .to_string(),
                 ("sends", _) => cluster
                     .net
                     .iter()
@@ -461,17 +476,18 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         "members" => status.membership.voters().len().to_string(),
         key if key.starts_with("match") => peer("match")?.matched.to_string(),
         key if key.starts_with("next") => peer("next")?.next.to_string(),
-        key if key.starts_with("streaming") => peer("streaming")?.streaming.to_string(),
+        key if key.starts_with("state") => peer("state")?.state.as_str().into(),
+        "first" => status.first.to_string(),
+        "snapshot" => status.snapshot.to_string(),
         key => return Err(format!("unknown field {key}").into()),
     })
 }
 
 fn disk_terms(cluster: &Cluster, id: u64) -> String {
-    let log = &cluster.nodes[&id].disk.log;
-    log.iter()
-        .map(|entry| entry.id.term.to_string())
-        .collect::<Vec<_>>()
-        .join(",")
+    let disk = &cluster.nodes[&id].disk;
+    let terms = disk.log.iter().map(|entry| entry.id.term.to_string());
+    let base = (disk.base != LogId::ZERO).then(|| format!("({})", disk.base));
+    base.into_iter().chain(terms).collect::<Vec<_>>().join(",")
 }
 
 fn campaign(cluster: &mut Cluster, id: u64) -> Res<()> {

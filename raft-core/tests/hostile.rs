@@ -35,6 +35,12 @@ fn log_id() -> impl Strategy<Value = LogId> {
     (number(), number()).prop_map(|(index, term)| LogId::new(index, term))
 }
 
+/// A membership of so many voters; of none, as no honest peer has it.
+fn members(voters: u64) -> Membership {
+    let voters = (1..=voters).map(|node| (member(node, node), Bytes::new()));
+    Membership::of_voters(voters).unwrap_or_default()
+}
+
 fn payload() -> impl Strategy<Value = Payload> {
     let members =
         Membership::of_voters([(member(1, 1), Bytes::new()), (member(2, 2), Bytes::new())])
@@ -88,6 +94,10 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::VoteResponse { id, granted }),
         4 => (id.clone(), entries(), number())
             .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries, commit: Index(commit) }),
+        2 => (id.clone(), log_id(), log_id(), 0u64..4).prop_map(|(id, last, membership_at, voters)| Message::SnapshotRequest {
+            id,
+            snapshot: Snapshot { last, membership: members(voters), membership_at },
+        }),
         2 => (id.clone(), result).prop_map(|(id, result)| Message::AppendResponse { id, result }),
         1 => (id.clone(), number()).prop_map(|(id, commit)| Message::HeartbeatRequest { id, commit: Index(commit) }),
         1 => (id, number()).prop_map(|(id, matched)| Message::HeartbeatResponse { id, matched: Index(matched) }),
@@ -130,6 +140,11 @@ fn run(inputs: &[Input]) -> (Vec<Effect>, bool) {
         election_timeout_ticks: 9,
         heartbeat_ticks: 3,
         tail_bytes_max: 40,
+        snapshots: Some(SnapshotPolicy {
+            entries_max: 3,
+            bytes_max: 1000,
+            tail_entries: 1,
+        }),
         ..Config::new(3)
     };
     let voters = [1, 2, 3].map(|node| (member(node, node), Bytes::new()));
@@ -167,6 +182,11 @@ fn run(inputs: &[Input]) -> (Vec<Effect>, bool) {
                     raft.applied(Index(number.max(1000))).is_err(),
                     "an index that was not handed out"
                 );
+                let nowhere = LogId::new(number.max(1000), 1);
+                assert!(raft.snapshot_taken(nowhere, true).is_err(), "not asked for");
+                assert!(raft.snapshot_installed(nowhere).is_err(), "not asked for");
+                let boot = Boot(1);
+                raft.snapshot_sent(RequestId { boot, number }, number % 2 == 0);
                 raft.fetched(FetchId(number), Vec::new());
             }
             Input::Drain => {
@@ -176,6 +196,12 @@ fn run(inputs: &[Input]) -> (Vec<Effect>, bool) {
                         Effect::Apply(job) => raft
                             .applied(job.entries.last().expect("some").id.index)
                             .expect("handed out"),
+                        Effect::TakeSnapshot(snapshot) => {
+                            raft.snapshot_taken(snapshot.last, true).expect("asked for");
+                        }
+                        Effect::InstallSnapshot(snapshot) => {
+                            raft.snapshot_installed(snapshot.last).expect("asked for");
+                        }
                         _ => {}
                     }
                     effects.push(effect);

@@ -8,7 +8,7 @@
 mod harness;
 
 use harness::{Checker, Cluster};
-use raft_core::{Config, Envelope, RoleName};
+use raft_core::{Config, Envelope, RoleName, SnapshotPolicy};
 
 /// xorshift64*, as good as any here.
 struct Rng(u64);
@@ -34,9 +34,10 @@ struct Faults {
     crash: u64,
     hold: u64,
     cut: u64,
+    slow: u64,
 }
 
-fn run(seed: u64) -> (u64, u64) {
+fn run(seed: u64) -> [u64; 4] {
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut config = Config::new(seed);
     config.election_timeout_ticks = 10;
@@ -45,6 +46,13 @@ fn run(seed: u64) -> (u64, u64) {
     config.batch_bytes_max = [1, 100, 1 << 20][rng.below(3) as usize];
     config.inflight_appends_max = 1 + rng.below(4) as usize;
     config.apply_bytes_max = [1, 1 << 20][rng.below(2) as usize];
+    if rng.chance(60) {
+        config.snapshots = Some(SnapshotPolicy {
+            entries_max: 1 + rng.below(20),
+            bytes_max: [1, 300, 1 << 20][rng.below(3) as usize],
+            tail_entries: rng.below(6),
+        });
+    }
     let nodes = [1, 2, 3, 3, 3, 5][rng.below(6) as usize];
     let mut pick = |max: u64| if rng.chance(50) { rng.below(max) } else { 0 };
     let faults = Faults {
@@ -54,6 +62,7 @@ fn run(seed: u64) -> (u64, u64) {
         crash: pick(4),
         hold: pick(20),
         cut: pick(6),
+        slow: pick(60),
     };
 
     let mut cluster = Cluster::founded(config, nodes);
@@ -64,7 +73,14 @@ fn run(seed: u64) -> (u64, u64) {
     }
     Checker::check_log_matching(&cluster.nodes);
     heal(&mut cluster);
-    (cluster.checker.elections, cluster.checker.commits)
+    let Checker {
+        elections,
+        commits,
+        taken,
+        installed,
+        ..
+    } = cluster.checker;
+    [elections, commits, taken, installed]
 }
 
 fn one_step(
@@ -94,6 +110,10 @@ fn one_step(
     }
     if cluster.is_up(id) {
         cluster.node(id).hold = rng.chance(faults.hold);
+        if rng.chance(10) {
+            cluster.node(id).slow = rng.chance(faults.slow);
+        }
+        cluster.chore(id, !rng.chance(faults.slow / 4) || cluster.installs(id));
         match rng.below(8) {
             0..=2 => cluster.tick(id, 1),
             3 if rng.chance(3) => cluster.tick(id, 50),
@@ -126,7 +146,9 @@ fn one_step(
             cluster.net.push_back(envelope.clone());
             old.push(envelope.clone());
         }
-        if !rng.chance(faults.lose) {
+        if rng.chance(faults.lose) {
+            cluster.lose(&envelope);
+        } else {
             cluster.deliver(envelope);
         }
     }
@@ -145,6 +167,10 @@ fn heal(cluster: &mut Cluster) {
             cluster.start(id);
         }
         cluster.node(id).hold = false;
+        cluster.node(id).slow = false;
+        while !cluster.nodes[&id].chores.is_empty() {
+            cluster.chore(id, true);
+        }
         cluster.save(id, usize::MAX);
     }
     let round = |cluster: &mut Cluster| {
@@ -184,12 +210,12 @@ fn heal(cluster: &mut Cluster) {
         Some(&true),
         "a read in calm was not answered"
     );
-    let log = cluster.nodes[&leader].disk.log.clone();
+    let applied = cluster.nodes[&leader].applied.clone();
     for node in cluster.nodes.values() {
         let status = node.raft.as_ref().unwrap().status();
         assert_eq!(
-            node.disk.log, log,
-            "n{} has another log than its leader",
+            node.applied, applied,
+            "n{} has applied something else than its leader",
             node.id
         );
         assert_eq!(
@@ -217,22 +243,32 @@ fn safety_at_every_step_and_progress_in_calm() {
         None => 0..env("RAFT_SEEDS").unwrap_or(300),
     };
     let count = seeds.end - seeds.start;
-    let (mut elections, mut commits) = (0, 0);
+    let mut sums = [0; 4];
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         match result {
-            Ok((e, c)) => (elections, commits) = (elections + e, commits + c),
+            Ok(counts) => sums
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(sum, count)| *sum += count),
             Err(panic) => {
                 eprintln!("replay with: RAFT_SEED={seed} cargo test -p raft-core --test random");
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    println!("{count} seeds, {elections} elections, {commits} entries committed");
+    let [elections, commits, taken, installed] = sums;
+    println!(
+        "{count} seeds, {elections} elections, {commits} entries committed, {taken} snapshots taken, {installed} installed"
+    );
     if count > 1 {
         assert!(
             elections > 2 * count && commits > 20 * count,
             "the runs reach too little: {elections} elections, {commits} commits"
+        );
+        assert!(
+            taken > 10 * count && installed > count / 2,
+            "the runs reach too little: {taken} snapshots taken, {installed} installed"
         );
     }
 }

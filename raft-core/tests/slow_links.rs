@@ -252,7 +252,11 @@ fn the_tail_is_bounded_while_a_node_replays() {
             commit: raft_core::Index(100),
         },
         base: LogId::ZERO,
-        base_membership: Some((LogId::ZERO, harness::membership(1..=3))),
+        snapshot: Some(raft_core::Snapshot {
+            last: LogId::ZERO,
+            membership: harness::membership(1..=3),
+            membership_at: LogId::ZERO,
+        }),
         runs: vec![(raft_core::Index(1), raft_core::Term(1))],
         last: raft_core::Index(100),
         memberships: Vec::new(),

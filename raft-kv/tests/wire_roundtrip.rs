@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use raft_core::{
     AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, MemberId,
-    Membership, Message, NodeId, Payload, RequestId, Sender, Term,
+    Membership, Message, NodeId, Payload, RequestId, Sender, Snapshot, Term,
 };
 use raft_kv::api::*;
 use raft_kv::wire::{self, Formation, Incoming, Metadata};
@@ -75,8 +75,14 @@ fn message() -> impl Strategy<Value = Message> {
         0..12,
     );
     let append = (log_id(), entries, any::<u64>());
-    (id, log_id(), any::<u64>(), any::<bool>(), append).prop_flat_map(
-        |(id, last, number, granted, (prev, entries, commit))| {
+    let snapshot =
+        (log_id(), log_id(), membership()).prop_map(|(last, membership_at, membership)| Snapshot {
+            last,
+            membership,
+            membership_at,
+        });
+    (id, log_id(), any::<u64>(), any::<bool>(), append, snapshot).prop_flat_map(
+        |(id, last, number, granted, (prev, entries, commit), snapshot)| {
             let index = Index(number);
             let conflict = AppendResult::Conflict {
                 prev: index,
@@ -101,6 +107,7 @@ fn message() -> impl Strategy<Value = Message> {
                     id,
                     result: conflict
                 }),
+                Just(Message::SnapshotRequest { id, snapshot }),
                 Just(Message::HeartbeatRequest { id, commit: index }),
                 Just(Message::HeartbeatResponse { id, matched: index }),
             ]

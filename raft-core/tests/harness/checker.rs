@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use raft_core::{AppendResult, Entry, Envelope, Index, LogId, Message, RoleName, Term};
+use raft_core::{
+    AppendResult, Entry, Envelope, Index, LogId, Membership, Message, Payload, RoleName, Snapshot,
+    Term,
+};
 
 use super::Node;
 
@@ -23,6 +26,9 @@ pub struct Checker {
     reads: BTreeMap<(u64, u64), Index>,
     pub elections: u64,
     pub commits: u64,
+    /// How many snapshots were taken, and installed.
+    pub taken: u64,
+    pub installed: u64,
 }
 
 impl Checker {
@@ -70,13 +76,34 @@ impl Checker {
             _ => None,
         };
         if let Some(matched) = matched {
-            let on_disk = node.disk.log.len() as u64;
+            let on_disk = node.disk.last();
             assert!(
                 matched.0 <= on_disk,
                 "n{}: {matched} is acknowledged, {on_disk} is on disk",
                 node.id
             );
         }
+    }
+
+    /// A snapshot says what it holds: its last entry, and the membership in force there (S-G15, S-G23).
+    pub fn check_snapshot(
+        id: u64,
+        snapshot: &Snapshot,
+        content: &[Entry],
+        base: Option<&Membership>,
+    ) {
+        let last = content.last().map(|entry| entry.id);
+        assert_eq!(
+            last,
+            Some(snapshot.last),
+            "n{id}: a snapshot of another state"
+        );
+        let newest = content.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some((entry.id, membership)),
+            _ => None,
+        });
+        let newest = newest.or(base.map(|base| (LogId::ZERO, base)));
+        assert_eq!(newest, Some((snapshot.membership_at, &snapshot.membership)));
     }
 
     /// I5: every node applies the same.
@@ -204,19 +231,15 @@ impl Checker {
 
     /// I3, over the disks: equal ids mean equal prefixes.
     pub fn check_log_matching(nodes: &BTreeMap<u64, Node>) {
-        let logs: Vec<&Vec<Entry>> = nodes.values().map(|node| &node.disk.log).collect();
-        for (i, a) in logs.iter().enumerate() {
-            for b in &logs[..i] {
-                let agree = (0..a.len().min(b.len()))
-                    .rev()
-                    .find(|&at| a[at].id == b[at].id);
-                if let Some(at) = agree {
-                    assert_eq!(
-                        a[..=at],
-                        b[..=at],
-                        "two logs agree at {} and differ before",
-                        a[at].id
-                    );
+        let disks: Vec<_> = nodes.values().map(|node| &node.disk).collect();
+        for (i, a) in disks.iter().enumerate() {
+            for b in &disks[..i] {
+                let both = |at: &u64| a.entry(*at).zip(b.entry(*at));
+                let same = |at: &u64| both(at).is_some_and(|(a, b)| a.id == b.id);
+                let agree = (1..=a.last().min(b.last())).rev().find(same);
+                for at in 1..=agree.unwrap_or(0) {
+                    let differ = both(&at).is_some_and(|(a, b)| a != b);
+                    assert!(!differ, "two logs agree at {agree:?} and differ at {at}");
                 }
             }
         }
@@ -227,8 +250,7 @@ impl Checker {
 fn entry_at(node: &Node, index: u64) -> Entry {
     let mut disk = node.disk.clone();
     node.jobs.iter().for_each(|job| disk.write(job));
-    disk.log
-        .get(index as usize - 1)
+    disk.entry(index)
         .cloned()
         .unwrap_or_else(|| panic!("n{} committed {index}, and does not have it", node.id))
 }

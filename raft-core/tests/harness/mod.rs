@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part of it.
 
 mod checker;
+mod disk;
+pub mod made_up;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -12,10 +14,11 @@ use bytes::Bytes;
 use raft_core::{
     Boot, ClusterId, Config, Effect, Entry, Envelope, Event, HardState, Identity, Incarnation,
     Index, JobId, LogId, MemberId, Membership, Message, NodeId, Outcome, Payload, PersistJob, Raft,
-    Recovered, RoleName, Term,
+    Recovered, RequestId, RoleName, Snapshot, Term,
 };
 
 pub use checker::Checker;
+pub use disk::{Content, Disk};
 
 pub const CLUSTER: ClusterId = ClusterId([7; 16]);
 
@@ -38,38 +41,12 @@ pub fn scripted_entry(id: LogId) -> Entry {
     }
 }
 
-/// What a node's disk holds: what was answered as durable, and nothing else.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub hard_state: HardState,
-    pub log: Vec<Entry>,
-}
-
-impl Disk {
-    pub fn write(&mut self, job: &PersistJob) {
-        if let Some(hard_state) = job.hard_state {
-            self.hard_state = hard_state;
-        }
-        if let Some(from) = job.truncate_from {
-            self.log.truncate(from.0 as usize - 1);
-        }
-        for entry in &job.entries {
-            assert_eq!(
-                entry.id.index.0,
-                self.log.len() as u64 + 1,
-                "a job leaves a gap on disk"
-            );
-            self.log.push(entry.clone());
-        }
-    }
-
-    pub fn holds(&self, id: LogId) -> bool {
-        id.index.0 == 0
-            || self
-                .log
-                .get(id.index.0 as usize - 1)
-                .is_some_and(|entry| entry.id == id)
-    }
+/// What a driver does about snapshots besides everything else.
+pub enum Chore {
+    /// Make a file of this content.
+    Take(Snapshot, Content),
+    /// Load this content, of a file that was opened at once.
+    Install(Snapshot, Content),
 }
 
 pub struct Node {
@@ -80,6 +57,9 @@ pub struct Node {
     /// Jobs handed out and not yet durable.
     pub jobs: VecDeque<PersistJob>,
     pub hold: bool,
+    /// Snapshots to take and to install that the driver has not got to yet; it works them off at once unless it is slow.
+    pub chores: VecDeque<Chore>,
+    pub slow: bool,
     pub applied: Vec<Entry>,
     /// What became of each proposal of this life.
     pub outcomes: BTreeMap<u64, Outcome>,
@@ -92,6 +72,8 @@ pub struct Cluster {
     pub base: Option<Membership>,
     pub nodes: BTreeMap<u64, Node>,
     pub net: VecDeque<Envelope>,
+    /// What the envelopes of snapshots carry besides themselves.
+    pub cargo: BTreeMap<(u64, RequestId), Content>,
     /// Links that lose everything.
     pub cut: BTreeSet<(u64, u64)>,
     pub checker: Checker,
@@ -114,6 +96,7 @@ impl Cluster {
                     ..HardState::default()
                 },
                 log,
+                ..Disk::default()
             };
             let id = position as u64 + 1;
             cluster.nodes.insert(id, Node::new(id, disk));
@@ -147,6 +130,7 @@ impl Cluster {
             base,
             nodes: BTreeMap::new(),
             net: VecDeque::new(),
+            cargo: BTreeMap::new(),
             cut: BTreeSet::new(),
             checker: Checker::default(),
             trace: String::new(),
@@ -194,7 +178,10 @@ impl Cluster {
         let node = self.node(id);
         assert!(node.raft.is_none(), "n{id} is up");
         node.boot += 1;
-        node.applied.clear();
+        node.applied = node
+            .disk
+            .content()
+            .map_or(Vec::new(), |content| content.to_vec());
         node.outcomes.clear();
         node.reads.clear();
         let mut runs: Vec<(Index, Term)> = Vec::new();
@@ -210,12 +197,18 @@ impl Cluster {
         let recovered = Recovered {
             identity: node.identity(),
             hard_state: node.disk.hard_state,
-            base: LogId::ZERO,
-            base_membership: base.map(|membership| (LogId::ZERO, membership)),
+            base: node.disk.base,
+            snapshot: node.disk.snapshot.clone().or_else(|| {
+                Some(Snapshot {
+                    last: LogId::ZERO,
+                    membership: base?,
+                    membership_at: LogId::ZERO,
+                })
+            }),
             runs,
-            last: Index(node.disk.log.len() as u64),
+            last: Index(node.disk.last()),
             memberships,
-            applied: Index::ZERO,
+            applied: Index(node.applied.len() as u64),
         };
         node.raft = Some(Raft::recover(config, recovered).unwrap());
         self.drain(id);
@@ -229,6 +222,8 @@ impl Cluster {
             node.disk.write(&job);
         }
         node.hold = false;
+        node.slow = false;
+        node.chores.clear();
         let _ = writeln!(self.trace, "n{id} crashes");
         self.checker.forget(id);
     }
@@ -279,12 +274,88 @@ impl Cluster {
         if self.cut.contains(&(from, to))
             || self.nodes.get(&to).is_none_or(|node| node.raft.is_none())
         {
+            self.lose(&envelope);
             return;
         }
-        if let Err(rejected) = self.raft(to).receive(envelope) {
+        let Message::SnapshotRequest { id, snapshot } = &envelope.message else {
+            if let Err(rejected) = self.raft(to).receive(envelope) {
+                let _ = writeln!(self.trace, "n{to} rejects: {rejected}");
+            }
+            return self.drain(to);
+        };
+        // The file is there whole before the core hears of it, and goes again if the core does not mark it.
+        let (id, last) = (*id, snapshot.last);
+        let content = self.cargo.get(&(from, id)).cloned();
+        let known = self.nodes[&to].disk.files.contains_key(&last);
+        if let (false, Some(content)) = (known, content) {
+            self.node(to).disk.files.insert(last, content);
+        }
+        let result = self.raft(to).receive(envelope);
+        if let Err(rejected) = &result {
             let _ = writeln!(self.trace, "n{to} rejects: {rejected}");
         }
         self.drain(to);
+        let node = self.node(to);
+        let marks = |snapshot: &Snapshot| snapshot.last == last;
+        let jobs = || node.jobs.iter().filter_map(|job| job.snapshot.as_ref());
+        if !known && !node.disk.snapshot.iter().chain(jobs()).any(marks) {
+            node.disk.files.remove(&last);
+        }
+        self.answer_sent(from, id, result.is_ok());
+    }
+
+    /// An envelope does not arrive. Who sends a snapshot learns of it.
+    pub fn lose(&mut self, envelope: &Envelope) {
+        if let Message::SnapshotRequest { id, .. } = envelope.message {
+            self.answer_sent(envelope.from.member.node.0, id, false);
+        }
+    }
+
+    fn answer_sent(&mut self, sender: u64, id: RequestId, sent: bool) {
+        let up = self
+            .nodes
+            .get(&sender)
+            .is_some_and(|node| node.boot == id.boot.0);
+        if up && self.is_up(sender) {
+            self.raft(sender).snapshot_sent(id, sent);
+            self.drain(sender);
+        }
+    }
+
+    /// A slow driver gets to its snapshots: the oldest one is taken or installed, or cannot be taken.
+    pub fn chore(&mut self, id: u64, done: bool) {
+        self.one_chore(id, done);
+        self.drain(id);
+    }
+
+    /// Whether the next chore is an installation, which cannot fail but for good.
+    pub fn installs(&self, id: u64) -> bool {
+        matches!(self.nodes[&id].chores.front(), Some(Chore::Install(..)))
+    }
+
+    fn one_chore(&mut self, id: u64, done: bool) {
+        let Self { nodes, checker, .. } = self;
+        let node = nodes.get_mut(&id).unwrap();
+        match node.chores.pop_front() {
+            Some(Chore::Take(snapshot, content)) => {
+                if done {
+                    checker.taken += 1;
+                    node.disk.files.insert(snapshot.last, content);
+                }
+                let raft = node.raft.as_mut().unwrap();
+                raft.snapshot_taken(snapshot.last, done).unwrap();
+            }
+            Some(Chore::Install(snapshot, content)) => {
+                let content = content.to_vec();
+                assert!(content.len() >= node.applied.len(), "n{id} goes back");
+                node.applied = content;
+                checker.installed += 1;
+                let raft = node.raft.as_mut().unwrap();
+                raft.snapshot_installed(snapshot.last).unwrap();
+                checker.check_apply(id, &node.applied);
+            }
+            None => {}
+        }
     }
 
     /// Delivers until nothing is on its way.
@@ -331,9 +402,10 @@ impl Cluster {
                     node.raft.as_mut().unwrap().applied(last).unwrap();
                 }
                 Effect::FetchLog(job) => {
-                    let range =
-                        job.from.0 as usize - 1..(job.to.0 as usize).min(node.disk.log.len());
-                    let entries = node.disk.log.get(range).unwrap_or_default().to_vec();
+                    let base = node.disk.base.index;
+                    let wanted = (job.from.0..=job.to.0).filter(|_| job.from > base);
+                    let entries = wanted.map_while(|index| node.disk.entry(index).cloned());
+                    let entries = entries.collect();
                     node.raft.as_mut().unwrap().fetched(job.id, entries);
                 }
                 Effect::Outcome(proposal, outcome) => {
@@ -352,10 +424,40 @@ impl Cluster {
                 Effect::ReadFailed(read) => {
                     node.reads.insert(read.number, false);
                 }
+                Effect::SendSnapshot(envelope) => self.send_snapshot(id, envelope),
+                Effect::TakeSnapshot(snapshot) => {
+                    let content = Content::new(node.applied.clone());
+                    Checker::check_snapshot(id, &snapshot, &content, self.base.as_ref());
+                    node.chores.push_back(Chore::Take(snapshot, content));
+                }
+                Effect::InstallSnapshot(snapshot) => {
+                    let marked = node.disk.snapshot.as_ref();
+                    assert_eq!(marked, Some(&snapshot), "n{id} installs what is not marked");
+                    let content = node.disk.content().unwrap().clone();
+                    node.chores.push_back(Chore::Install(snapshot, content));
+                }
+                Effect::CutLog { up_to } => node.disk.cut(up_to),
                 _ => {}
+            }
+            if !self.nodes[&id].slow {
+                self.one_chore(id, true);
             }
         }
         self.checker.check_node(id, &self.nodes);
+    }
+
+    fn send_snapshot(&mut self, id: u64, envelope: Envelope) {
+        let Message::SnapshotRequest {
+            id: transfer,
+            snapshot,
+        } = &envelope.message
+        else {
+            panic!("n{id} sends {envelope:?} as a snapshot");
+        };
+        let content = self.nodes[&id].disk.files[&snapshot.last].clone();
+        self.cargo.insert((id, *transfer), content);
+        self.checker.check_send(&self.nodes[&id], &envelope);
+        self.net.push_back(envelope);
     }
 
     pub fn take_trace(&mut self) -> String {
@@ -372,6 +474,8 @@ impl Node {
             disk,
             jobs: VecDeque::new(),
             hold: false,
+            chores: VecDeque::new(),
+            slow: false,
             applied: Vec::new(),
             outcomes: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -403,6 +507,9 @@ fn describe(id: u64, effect: &Effect) -> String {
                     state.term, state.commit
                 );
             }
+            if let Some(snapshot) = &job.snapshot {
+                let _ = write!(line, " snapshot={}", snapshot.last);
+            }
             if let Some(from) = job.truncate_from {
                 let _ = write!(line, " cut={from}");
             }
@@ -413,6 +520,12 @@ fn describe(id: u64, effect: &Effect) -> String {
         }
         Effect::Apply(job) => format!("n{id} applies {}", ids(&job.entries)),
         Effect::FetchLog(job) => format!("n{id} fetches {}..{}", job.from, job.to),
+        Effect::TakeSnapshot(snapshot) => format!("n{id} takes a snapshot: {}", members(snapshot)),
+        Effect::SendSnapshot(envelope) => {
+            format!("{} (with its file)", describe_envelope(envelope))
+        }
+        Effect::InstallSnapshot(snapshot) => format!("n{id} installs snapshot {}", snapshot.last),
+        Effect::CutLog { up_to } => format!("n{id} lets go of the log up to {up_to}"),
         Effect::ReadReady(read) => format!("n{id} answers read {}", read.number),
         Effect::ReadFailed(read) => format!("n{id} fails read {}", read.number),
         Effect::Outcome(proposal, Outcome::Committed(at)) => {
@@ -459,6 +572,9 @@ pub fn describe_envelope(envelope: &Envelope) -> String {
         } => {
             format!("AppendResponse refused prev={prev} hint={hint}")
         }
+        Message::SnapshotRequest { snapshot, .. } => {
+            format!("SnapshotRequest {}", members(snapshot))
+        }
         Message::HeartbeatRequest { commit, .. } => format!("HeartbeatRequest commit={commit}"),
         Message::HeartbeatResponse { matched, .. } => {
             format!("HeartbeatResponse matched={matched}")
@@ -468,6 +584,17 @@ pub fn describe_envelope(envelope: &Envelope) -> String {
     format!(
         "n{}@{} -> n{} {what}",
         envelope.from.member.node, envelope.term, envelope.to.node
+    )
+}
+
+fn members(snapshot: &Snapshot) -> String {
+    let voters = snapshot.membership.voters().iter();
+    let voters: Vec<String> = voters.map(|node| format!("n{node}")).collect();
+    format!(
+        "{} membership={}@{}",
+        snapshot.last,
+        voters.join(","),
+        snapshot.membership_at.index
     )
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft_core::{
     AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, MemberId,
-    Membership, Message, NodeId, Payload, RequestId, Sender, Term,
+    Membership, Message, NodeId, Payload, RequestId, Sender, Snapshot, Term,
 };
 use raft_kv::api::*;
 use raft_kv::wire::{self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata};
@@ -319,6 +319,23 @@ fn appends() -> Vec<Sample> {
             "01 06 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
                 0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
                 0900000000000000 01 0800000000000000 0500000000000000 0600000000000000",
+        ),
+        (
+            "snapshot request",
+            envelope(Message::SnapshotRequest {
+                id: ID,
+                snapshot: Snapshot {
+                    last: LogId::new(8, 7),
+                    membership: membership(),
+                    membership_at: last,
+                },
+            }),
+            "01 09 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000 0800000000000000 0700000000000000 0500000000000000 0600000000000000 \
+                58000000 0103010000000000000011000000000000000300613a3102000000000000002200000000000000030062 \
+                3a3203000000000000003300000000000000000002010000000000000002000000000000000101000000 \
+                00000000",
         ),
         (
             "heartbeat request",

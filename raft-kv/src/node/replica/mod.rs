@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raft_core::{
-    Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, MemberId, Membership, NodeId,
-    Raft, RoleName, Status, Term,
+    Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, MemberId, Membership, Message,
+    NodeId, Raft, Rejected, RoleName, Status, Term,
 };
 
 pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
@@ -166,7 +166,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn receive(&mut self, envelope: Envelope) {
         let Some(core) = self.core() else { return };
         let from = envelope.from.member;
-        if let Err(why) = core.receive(envelope) {
+        // A snapshot comes with its file, and this version transfers none: an envelope alone brings nothing to install.
+        let result = match envelope.message {
+            Message::SnapshotRequest { .. } => Err(Rejected::Malformed),
+            _ => core.receive(envelope),
+        };
+        if let Err(why) = result {
             self.actions
                 .push_back(Action::Notice(Notice::Rejected { from, why }));
         }

@@ -170,7 +170,7 @@ fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Membe
             identity,
             hard_state: disk.hard_state,
             base: LogId::ZERO,
-            base_membership: None,
+            snapshot: None,
             runs: disk.runs,
             last: disk.last,
             memberships: disk.memberships,

@@ -6,11 +6,14 @@
 use bytes::{BufMut, Bytes};
 use raft_core::{
     AppendResult, Boot, ClusterId, Entry, Envelope, Incarnation, Index, LogId, MemberId, Message,
-    NodeId, Payload, RequestId, Sender, Term,
+    NodeId, Payload, RequestId, Sender, Snapshot, Term,
 };
 
 use super::VERSION;
-use super::membership::{PAYLOAD_COMMAND, PAYLOAD_MEMBERSHIP, PAYLOAD_NOOP, encode_payload};
+use super::membership::{
+    PAYLOAD_COMMAND, PAYLOAD_MEMBERSHIP, PAYLOAD_NOOP, decode_membership, encode_membership,
+    encode_payload,
+};
 use crate::wire::buffer::{Chunks, Reader, SHARE_BYTES_MIN};
 use crate::wire::{DecodeError, ENTRIES_MAX, decode_payload};
 
@@ -27,6 +30,7 @@ const APPEND_REQUEST: u8 = 5;
 const APPEND_RESPONSE: u8 = 6;
 const HEARTBEAT_REQUEST: u8 = 7;
 const HEARTBEAT_RESPONSE: u8 = 8;
+const SNAPSHOT_REQUEST: u8 = 9;
 
 const MATCHED: u8 = 0;
 const CONFLICT: u8 = 1;
@@ -72,6 +76,13 @@ pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
                 put_log_id(&mut out, *hint);
             }
         },
+        Message::SnapshotRequest { snapshot, .. } => {
+            put_log_id(&mut out, snapshot.last);
+            put_log_id(&mut out, snapshot.membership_at);
+            let membership = encode_membership(&snapshot.membership);
+            out.put_u32_le(length(membership.len()));
+            out.put_slice(&membership);
+        }
         Message::HeartbeatRequest { commit, .. } => out.put_u64_le(commit.0),
         Message::HeartbeatResponse { matched, .. } => out.put_u64_le(matched.0),
         _ => unreachable!("{UNKNOWN_MESSAGE}"),
@@ -89,6 +100,7 @@ fn kind_and_id(message: &Message) -> (u8, RequestId) {
         Message::VoteResponse { id, .. } => (VOTE_RESPONSE, *id),
         Message::AppendRequest { id, .. } => (APPEND_REQUEST, *id),
         Message::AppendResponse { id, .. } => (APPEND_RESPONSE, *id),
+        Message::SnapshotRequest { id, .. } => (SNAPSHOT_REQUEST, *id),
         Message::HeartbeatRequest { id, .. } => (HEARTBEAT_REQUEST, *id),
         Message::HeartbeatResponse { id, .. } => (HEARTBEAT_RESPONSE, *id),
         _ => unreachable!("{UNKNOWN_MESSAGE}"),
@@ -213,6 +225,17 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
                         kind,
                     });
                 }
+            },
+        },
+        SNAPSHOT_REQUEST => Message::SnapshotRequest {
+            id,
+            snapshot: Snapshot {
+                last: read_log_id(reader)?,
+                membership_at: read_log_id(reader)?,
+                membership: {
+                    let length = reader.u32()? as usize;
+                    decode_membership(reader.take(length)?)?
+                },
             },
         },
         HEARTBEAT_REQUEST => Message::HeartbeatRequest {

@@ -1,0 +1,346 @@
+//! Snapshots (paper §7, thesis §5.1 to §5.3): when to take one, who is sent one, what one that was received does to the log, and
+//! where the log may be cut.
+//!
+//! The core decides; files, chunks and the state machine are the driver's. Guards: a snapshot replaces nothing that is
+//! committed; it brings no term and no vote; the state machine never goes back; and the log is cut only behind a snapshot whose
+//! mark is durable.
+
+use alloc::collections::VecDeque;
+
+use crate::effect::Effect;
+use crate::error::{AnswerError, Rejected};
+use crate::journal::Mark;
+use crate::log_view::LogView;
+use crate::membership::Membership;
+use crate::message::{AppendResult, Message, RequestId};
+use crate::progress::Mode;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::types::{Index, JobId, LogId, MemberId, NodeId};
+
+/// What a snapshot stands for: the state machine after the entry `last`, and with it the log up to there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The last entry that it covers (lastIncludedIndex and lastIncludedTerm of paper fig. 13).
+    pub last: LogId,
+    /// The membership in force at that entry.
+    pub membership: Membership,
+    /// The entry that the membership stood in; at most `last`.
+    pub membership_at: LogId,
+}
+
+/// What is known of snapshots here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Snapshots {
+    /// The newest whose mark is durable: what followers are sent, and what the log may be cut behind.
+    pub(crate) durable: Option<Snapshot>,
+    /// Marks on their way to the disk, ascending.
+    under_way: VecDeque<(JobId, Snapshot)>,
+    /// The end of the newest that was marked, durably or not.
+    newest: Index,
+    /// What the driver was asked to take, and how much of `bytes_since` it covers.
+    taking: Option<(Snapshot, usize)>,
+    /// After one that could not be taken: when to try again.
+    retry_at: u64,
+    /// How many bytes of entries were handed out to apply since the last one.
+    bytes_since: usize,
+    /// Received, and to replace the state machine once its mark is durable.
+    to_install: Option<Snapshot>,
+    /// What the driver was asked to install.
+    installing: Option<LogId>,
+}
+
+impl Snapshots {
+    /// With the snapshot that a disk held.
+    pub(crate) fn new(found: Option<Snapshot>) -> Self {
+        Self {
+            newest: found.as_ref().map_or(Index::ZERO, |found| found.last.index),
+            durable: found,
+            ..Self::default()
+        }
+    }
+
+    /// Where the one ends that the driver is taking.
+    pub(crate) fn taking(&self) -> Option<LogId> {
+        self.taking.as_ref().map(|(snapshot, _)| snapshot.last)
+    }
+
+    /// Where the one ends that replaces the state machine, or will as soon as it is durable.
+    pub(crate) fn installing(&self) -> Option<LogId> {
+        let waiting = self.to_install.as_ref().map(|snapshot| snapshot.last);
+        waiting.or(self.installing)
+    }
+
+    /// Entries of so many bytes were handed out to apply.
+    pub(crate) fn note_applying(&mut self, bytes: usize) {
+        self.bytes_since = self.bytes_since.saturating_add(bytes);
+    }
+
+    /// Whether the state machine is about to be replaced: nothing is applied until it is.
+    pub(crate) fn replaces_state(&self) -> bool {
+        self.to_install.is_some() || self.installing.is_some()
+    }
+
+    /// A job that marks a snapshot was handed out.
+    pub(crate) fn note_marking(&mut self, job: JobId, snapshot: Snapshot) {
+        self.under_way.push_back((job, snapshot));
+    }
+}
+
+impl Raft {
+    // ---- taking ----
+
+    /// Asks for a snapshot when enough was applied since the last one. It is to be of the state after the entries handed out so
+    /// far, so that its description fits its content by construction.
+    pub(crate) fn flush_take_snapshot(&mut self) {
+        let Some(policy) = &self.config.snapshots else {
+            return;
+        };
+        let handed = self.apply.handed;
+        let entries = handed.0.saturating_sub(self.snapshots.newest.0);
+        let due = entries >= policy.entries_max || self.snapshots.bytes_since >= policy.bytes_max;
+        if entries == 0
+            || !due
+            || self.snapshots.taking.is_some()
+            || self.snapshots.replaces_state()
+            || self.now < self.snapshots.retry_at
+        {
+            return;
+        }
+        let (Some(term), Some((membership_at, membership))) = (
+            self.log.term_at(handed),
+            self.memberships.in_force_at(handed),
+        ) else {
+            return;
+        };
+        let snapshot = Snapshot {
+            last: LogId {
+                index: handed,
+                term,
+            },
+            membership: membership.clone(),
+            membership_at: *membership_at,
+        };
+        self.snapshots.taking = Some((snapshot.clone(), self.snapshots.bytes_since));
+        self.outbox.push(Effect::TakeSnapshot(snapshot));
+    }
+
+    pub(crate) fn on_snapshot_taken(
+        &mut self,
+        last: LogId,
+        taken: bool,
+    ) -> Result<(), AnswerError> {
+        let asked = self
+            .snapshots
+            .taking
+            .take_if(|(asked, _)| asked.last == last);
+        let Some((snapshot, bytes)) = asked else {
+            return Err(AnswerError::UnknownSnapshot(last));
+        };
+        if !taken {
+            self.snapshots.retry_at = self.now + u64::from(self.config.election_timeout_ticks);
+            return Ok(());
+        }
+        self.snapshots.bytes_since = self.snapshots.bytes_since.saturating_sub(bytes);
+        // One that was received meanwhile covers more.
+        if last.index > self.snapshots.newest {
+            self.snapshots.newest = last.index;
+            self.journal.mark(Mark {
+                snapshot,
+                resets_log: false,
+            });
+        }
+        Ok(())
+    }
+
+    // ---- receiving (paper fig. 13, InstallSnapshot) ----
+
+    /// A snapshot of this term's leader, whose file the driver has whole. Where the log already has what it covers, nothing is
+    /// replaced: what follows is kept (paper fig. 13, step 6), and a snapshot that comes twice or late changes nothing.
+    pub(crate) fn on_snapshot_request(
+        &mut self,
+        from: MemberId,
+        id: RequestId,
+        snapshot: Snapshot,
+    ) -> Result<(), Rejected> {
+        let last = snapshot.last;
+        let known = self.log.term_at(last.index);
+        if last.index <= self.commit {
+            // F-S3. What lies before the base is committed, and so agrees.
+            if known.is_some_and(|term| term != last.term) {
+                return self.committed_conflict(from, last.index);
+            }
+        } else {
+            self.check_covers_committed(from, &snapshot)?;
+            if known != Some(last.term) {
+                self.reset_log(snapshot);
+            }
+        }
+        self.verified = self.verified.max(last.index);
+        self.commit_to(last.index);
+        let matched = self.commit;
+        let result = AppendResult::Matched(matched);
+        self.send(from, Message::AppendResponse { id, result }, Some(matched));
+        Ok(())
+    }
+
+    /// A snapshot that goes beyond what is committed here covers that too, with a term and a membership that are no older.
+    fn check_covers_committed(
+        &mut self,
+        from: MemberId,
+        snapshot: &Snapshot,
+    ) -> Result<(), Rejected> {
+        let committed_term = self.log.term_at(self.commit).unwrap_or_default();
+        let committed_membership = self
+            .memberships
+            .in_force_at(self.commit)
+            .map_or(LogId::ZERO, |&(at, _)| at);
+        let at = snapshot.membership_at;
+        let fits = at == committed_membership || at.index > self.commit;
+        if snapshot.last.term < committed_term || !fits {
+            return self.committed_conflict(from, self.commit);
+        }
+        Ok(())
+    }
+
+    /// The log begins anew behind the snapshot: what was in it and is not committed conflicts, or stands behind what does
+    /// (F-S2). The state machine follows when that is durable. Term and vote stay as they are (F-S10).
+    fn reset_log(&mut self, snapshot: Snapshot) {
+        assert!(
+            self.leadership().is_none(),
+            "a leader never replaces its own log"
+        );
+        let before = self.commit;
+        assert!(
+            snapshot.last.index > before,
+            "{} is committed, a snapshot at {} is older",
+            before,
+            snapshot.last
+        );
+        self.outbox.drop_vouching(before.next());
+        self.journal.log_changed(before.next());
+        self.journal.mark(Mark {
+            snapshot: snapshot.clone(),
+            resets_log: true,
+        });
+        self.log = LogView::empty(snapshot.last);
+        self.memberships
+            .reset(snapshot.membership_at, snapshot.membership.clone());
+        self.commit = snapshot.last.index;
+        if snapshot.membership_at.index > before {
+            self.note_membership_committed(snapshot.membership_at);
+        }
+        self.snapshots.newest = snapshot.last.index;
+        self.snapshots.bytes_since = 0;
+        self.snapshots.to_install = Some(snapshot);
+    }
+
+    /// Has the state machine replaced, one snapshot at a time: its file outlives a crash from here on.
+    pub(crate) fn flush_install_snapshot(&mut self) {
+        if self.snapshots.installing.is_some() {
+            return;
+        }
+        let durable = self.durable_index();
+        let ready = |snapshot: &mut Snapshot| snapshot.last.index <= durable;
+        if let Some(snapshot) = self.snapshots.to_install.take_if(ready) {
+            self.snapshots.installing = Some(snapshot.last);
+            self.apply.handed = snapshot.last.index;
+            self.outbox.push(Effect::InstallSnapshot(snapshot));
+        }
+    }
+
+    pub(crate) fn on_snapshot_installed(&mut self, last: LogId) -> Result<(), AnswerError> {
+        if self.snapshots.installing != Some(last) {
+            return Err(AnswerError::UnknownSnapshot(last));
+        }
+        self.snapshots.installing = None;
+        self.apply.replaced(last.index);
+        Ok(())
+    }
+
+    // ---- sending ----
+
+    /// Starts a transfer to a peer that needs what the log no longer has. Until it ends the peer gets heartbeats only.
+    pub(crate) fn send_snapshot(&mut self, node: NodeId) {
+        let Some(snapshot) = self.snapshots.durable.clone() else {
+            return;
+        };
+        let number = self.next_number();
+        let last = snapshot.last.index;
+        let Some(member) = self.with_peer(node, |peer| {
+            peer.become_snapshot(number, last);
+            peer.member
+        }) else {
+            return;
+        };
+        let id = self.request_id(number);
+        let envelope = self.envelope(member, Message::SnapshotRequest { id, snapshot });
+        crate::invariants::check_sent(self, &envelope);
+        self.outbox.push(Effect::SendSnapshot(envelope));
+    }
+
+    /// A transfer has ended, for a peer that may not be sent one any more.
+    pub(crate) fn on_snapshot_sent(&mut self, id: RequestId, sent: bool) {
+        if id.boot != self.identity.boot {
+            return;
+        }
+        let (now, newest) = (self.now, self.last_number);
+        let Role::Leader(leadership) = &mut self.role else {
+            return;
+        };
+        let peer = leadership
+            .peers
+            .values_mut()
+            .find(|peer| matches!(peer.mode, Mode::Snapshot { number, .. } if number == id.number));
+        if let Some(peer) = peer {
+            peer.end_snapshot(sent, newest, now);
+        }
+    }
+
+    // ---- cutting the log ----
+
+    /// Everything up to `job` is durable. A new mark lets the log be cut.
+    pub(crate) fn on_marks_durable(&mut self, job: JobId) {
+        let before = self
+            .snapshots
+            .durable
+            .as_ref()
+            .map_or(Index::ZERO, |snapshot| snapshot.last.index);
+        let mut moved = false;
+        while let Some((_, snapshot)) = self.snapshots.under_way.pop_front_if(|(id, _)| *id <= job)
+        {
+            self.snapshots.durable = Some(snapshot);
+            moved = true;
+        }
+        if moved {
+            self.cut_log(before);
+        }
+    }
+
+    /// Lets go of the log in front of the snapshot, but for a tail. Peers that keep up hold back more, though no further than to
+    /// what the snapshot before allowed; transfers under way hold back what follows them, or they would have been for nothing.
+    fn cut_log(&mut self, before: Index) {
+        let (Some(policy), Some(snapshot)) = (&self.config.snapshots, &self.snapshots.durable)
+        else {
+            return;
+        };
+        let tail = |index: Index| Index(index.0.saturating_sub(policy.tail_entries));
+        let mut to = tail(snapshot.last.index);
+        if let Role::Leader(leadership) = &self.role {
+            let patience = u64::from(self.config.election_timeout_ticks);
+            let peers = || leadership.peers.values();
+            let live = peers().filter(|peer| peer.heard && self.now - peer.heard_at < patience);
+            let held = live.map(|peer| peer.matched).min().unwrap_or(to);
+            to = to.min(held.max(tail(before)));
+            let sending = peers().filter_map(|peer| match peer.mode {
+                Mode::Snapshot { last, .. } => Some(last),
+                Mode::Probe(_) | Mode::Stream => None,
+            });
+            to = to.min(sending.min().unwrap_or(to));
+        }
+        if to > self.log.base().index {
+            self.log.cut_front(to);
+            self.outbox.push(Effect::CutLog { up_to: to });
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Messages made up by hand, for scripts.
+
+use raft_core::{AppendResult, Entry, Index, LogId, Membership, Message, RequestId, Snapshot};
+
+/// What a script may say about a message.
+pub struct Fields {
+    pub commit: Index,
+    pub matched: Index,
+    pub last: LogId,
+    pub prev: LogId,
+    pub hint: LogId,
+    pub entries: Vec<Entry>,
+    /// How many voters a snapshot's membership has; 0 for none at all.
+    pub members: u64,
+}
+
+/// A message of this kind; none when there is no such kind.
+pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
+    let Fields {
+        commit,
+        matched,
+        last,
+        prev,
+        hint,
+        entries,
+        members,
+    } = fields;
+    Some(match kind {
+        "append" => Message::AppendRequest {
+            id,
+            prev,
+            entries,
+            commit,
+        },
+        "snapshot" => Message::SnapshotRequest {
+            id,
+            snapshot: Snapshot {
+                last,
+                membership: match members {
+                    0 => Membership::default(),
+                    count => super::membership(1..=count),
+                },
+                membership_at: hint,
+            },
+        },
+        "heartbeat" => Message::HeartbeatRequest { id, commit },
+        "vote" => Message::VoteRequest { id, last },
+        "prevote" => Message::PreVoteRequest { id, last },
+        "vote-response" => Message::VoteResponse { id, granted: true },
+        "prevote-response" => Message::PreVoteResponse { id, granted: true },
+        "append-response" => Message::AppendResponse {
+            id,
+            result: AppendResult::Matched(matched),
+        },
+        "conflict-response" => Message::AppendResponse {
+            id,
+            result: AppendResult::Conflict {
+                prev: prev.index,
+                hint,
+            },
+        },
+        "heartbeat-response" => Message::HeartbeatResponse { id, matched },
+        _ => return None,
+    })
+}
