@@ -42,6 +42,7 @@ mod repair;
 mod segment;
 mod shared;
 mod snapshot;
+mod spare;
 mod superblock;
 mod tail;
 

@@ -16,7 +16,7 @@ use crate::options::{Options, SEGMENT_BYTES_MAX};
 use crate::position::Position;
 use crate::prepare::{Preparer, Space};
 use crate::reader::Reader;
-use crate::segment::{Segment, segment_name};
+use crate::segment::Segment;
 use crate::shared::{Counters, Shared};
 use crate::snapshot::{self, Registry, SnapshotId, Snapshots};
 use crate::superblock::Superblock;
@@ -133,7 +133,7 @@ impl<F: Files> Log<F> {
         tally.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
         if dropped {
             // Only this can fail. The batch is durable then; what is left over goes with the next purge or opening.
-            self.remove_segments()?;
+            self.give_up_segments()?;
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl<F: Files> Log<F> {
             last,
         })?;
         self.commit(&Batch::of(Content::plain(RecordType::Purge, up_to, term)))?;
-        self.remove_segments()
+        self.give_up_segments()
     }
 
     /// A handle for reading.
@@ -486,9 +486,9 @@ impl<F: Files> Log<F> {
         self.gone = gone;
     }
 
-    /// Removes segments that hold no live entry. The superblock forgets them first, so that a crash in between leaves
-    /// files too many and never one too few.
-    fn remove_segments(&mut self) -> Result<(), WriteError> {
+    /// Gives up the segments that hold no live entry: their files become the next ones, or are removed. The superblock forgets
+    /// them first, so that a crash in between leaves files too many and never one too few.
+    fn give_up_segments(&mut self) -> Result<(), WriteError> {
         let old = self.superblock.facts.segment_first;
         let new = {
             let view = self.shared.view();
@@ -503,17 +503,19 @@ impl<F: Files> Log<F> {
         let written = self.superblock.write(|facts| facts.segment_first = new);
         self.latch(written)?;
         self.shared.tally.syncs.fetch_add(1, Ordering::Relaxed);
-        let removed = remove_range(&self.files, &self.dir, old..new);
-        self.latch(removed)?;
         // In one step: a reader in between would miss segments that are in use.
-        let gone = {
+        let purged = {
             let mut view = self.shared.view_mut();
             let kept = view.segments.split_off(&new);
             std::mem::replace(&mut view.segments, kept)
         };
-        // The handles are closed outside the lock: closing the last one may free the file's space.
-        drop(gone);
-        Ok(())
+        // A file that a reader still reads must keep its bytes: it is removed, which leaves it to that reader. Nobody new
+        // finds the others, since the view has them no more. (Closing a file may take long: outside the lock.)
+        let purged = purged
+            .into_iter()
+            .map(|(number, segment)| (number, Arc::into_inner(segment)));
+        let given = self.preparer.give(purged);
+        self.latch(given)
     }
 }
 
@@ -569,27 +571,4 @@ pub(crate) fn write_checkpoint<F: Files>(
         },
         chain,
     ))
-}
-
-/// Removes segments by number, the oldest first; one that is gone already is no error.
-pub(crate) fn remove_range<F: Files>(
-    files: &F,
-    dir: &std::path::Path,
-    numbers: impl IntoIterator<Item = u64>,
-) -> Result<(), Failure> {
-    let mut any = false;
-    for number in numbers {
-        let path = dir.join(segment_name(number));
-        match files.remove(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            result => result.map_err(|source| Failure::new("remove the segment", &path, source))?,
-        }
-        any = true;
-    }
-    if any {
-        files
-            .sync_dir(dir)
-            .map_err(|source| Failure::new("sync the directory", dir, source))?;
-    }
-    Ok(())
 }

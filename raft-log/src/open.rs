@@ -11,7 +11,7 @@ use crate::error::{Damage, Failure, OpenError, WriteError};
 use crate::files::{Files, OsFiles};
 use crate::format::{Checkpoint, Content, RecordType};
 use crate::index::Index;
-use crate::log::{Log, remove_range, write_checkpoint};
+use crate::log::{Log, write_checkpoint};
 use crate::options::Options;
 use crate::position::Position;
 use crate::prepare::Preparer;
@@ -20,6 +20,7 @@ use crate::repair::repair_tail;
 use crate::segment::{Recipe, segment_number};
 use crate::shared::{Shared, View};
 use crate::snapshot::{self, Registry, SnapshotId, Snapshots};
+use crate::spare;
 use crate::superblock::{Facts, SUPERBLOCK, SUPERBLOCK_NEW, Superblock};
 use crate::tail::{Piece, Tail};
 
@@ -147,7 +148,15 @@ impl<F: Files> Log<F> {
         // Everything is verified: from here on the disk is changed.
         snapshot::remove(&files, dir, &plan.temporaries)?;
         let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
-        remove_range(&files, dir, numbers.iter().copied().filter(unused))?;
+        let unused = numbers.iter().copied().filter(unused);
+        let boot = next_boot(facts, recovered.as_ref());
+        recipe.epoch = boot;
+        let (size, next) = (
+            options.segment_bytes as u32,
+            facts.segment_last.saturating_add(1),
+        );
+        let (spares, removed) = spare::choose(&recipe, unused, size, next)?;
+        recipe.remove(removed)?;
         if let Some(recovered) = &recovered {
             repair_tail(recovered, superblock.facts.watermark)?;
         }
@@ -155,17 +164,22 @@ impl<F: Files> Log<F> {
         files
             .sync_dir(dir)
             .map_err(|source| Failure::new("sync the directory", dir, source))?;
-        let boot = next_boot(&superblock.facts, recovered.as_ref());
         let clean = is_clean(&superblock.facts, recovered.as_ref());
         superblock.write(|facts| facts.boot = boot)?;
-        recipe.epoch = boot;
+        let mut preparer = Preparer::new(recipe, size, spares);
         let recovered = match recovered {
             Some(recovered) => recovered,
-            None => first_segment(&recipe, &mut superblock, &options)?,
+            None => first_segment(&mut preparer, &mut superblock)?,
         };
         let mut recovery = describe(&recovered, boot, created, clean);
         recovery.snapshot = plan.adopt.or(recovery.snapshot);
-        let mut log = assemble(recipe, options, superblock, recovered, Arc::new(lock));
+        let mut log = assemble(
+            preparer,
+            options,
+            superblock,
+            recovered,
+            (files.clone(), dir, Arc::new(lock)),
+        );
         log.begin_boot(boot, plan.adopt)?;
         snapshot::remove(&files, dir, &plan.stale)?;
         Ok((log, recovery))
@@ -353,11 +367,10 @@ fn check_boot<F: Files>(
 
 /// Makes and activates segment 1.
 fn first_segment<F: Files>(
-    recipe: &Recipe<F>,
+    preparer: &mut Preparer<F>,
     superblock: &mut Superblock<F>,
-    options: &Options,
 ) -> Result<Recovered<F>, Failure> {
-    let segment = recipe.make(1, options.segment_bytes as u32, &Default::default())?;
+    let segment = preparer.take(1, 0)?;
     let checkpoint = Checkpoint {
         boot: superblock.facts.boot,
         ..Checkpoint::default()
@@ -400,11 +413,11 @@ pub(crate) fn describe<F: Files>(
 }
 
 fn assemble<F: Files>(
-    recipe: Recipe<F>,
+    preparer: Preparer<F>,
     options: Options,
     superblock: Superblock<F>,
     mut recovered: Recovered<F>,
-    lock: Arc<F::Lock>,
+    (files, dir, lock): (F, &Path, Arc<F::Lock>),
 ) -> Log<F> {
     let Some(active) = recovered
         .segments
@@ -415,18 +428,22 @@ fn assemble<F: Files>(
     };
     recovered.index.marked = Vec::new();
     let registry = Arc::new(Registry::new(recovered.index.snapshot));
-    let (files, dir) = (recipe.files.clone(), recipe.dir.clone());
-    let snapshots = Snapshots::new(files, dir, &lock, Arc::clone(&registry));
+    let snapshots = Snapshots::new(
+        files.clone(),
+        dir.to_path_buf(),
+        &lock,
+        Arc::clone(&registry),
+    );
     let view = View {
         index: recovered.index,
         segments: recovered.segments,
         tail: Tail::new(options.tail_bytes),
     };
     Log {
-        files: recipe.files.clone(),
-        dir: recipe.dir.clone(),
-        shared: Arc::new(Shared::new(recipe.dir.clone(), view)),
-        preparer: Preparer::new(recipe, options.segment_bytes as u32),
+        files,
+        dir: dir.to_path_buf(),
+        shared: Arc::new(Shared::new(dir.to_path_buf(), view)),
+        preparer,
         options,
         superblock,
         active,

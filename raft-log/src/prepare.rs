@@ -1,4 +1,5 @@
-//! Makes the next segment ready before it is needed: by a thread of its own, or (for simulations) within the call.
+//! Makes the next segment ready before it is needed, of a spare file if there is one: by a thread of its own, or (for simulations)
+//! within the call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::thread::JoinHandle;
 use crate::error::Failure;
 use crate::files::Files;
 use crate::segment::{Recipe, Segment};
+use crate::spare::Spares;
 
 /// Whether there is room for what comes after the segment in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,7 @@ type Made<F> = Result<Segment<F>, Failure>;
 pub(crate) struct Preparer<F: Files> {
     recipe: Recipe<F>,
     size: u32,
+    spares: Spares,
     stop: Arc<AtomicBool>,
     worker: Option<Worker<F>>,
     state: State<F>,
@@ -38,17 +41,25 @@ enum State<F: Files> {
     Made(Made<F>),
 }
 
+/// Which segment to make, and the spare file to make it of.
+#[derive(Clone, Copy)]
+struct Order {
+    number: u64,
+    spare: Option<u64>,
+}
+
 struct Worker<F: Files> {
-    orders: Option<Sender<u64>>,
+    orders: Option<Sender<Order>>,
     answers: Receiver<Made<F>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<F: Files> Preparer<F> {
-    pub(crate) fn new(recipe: Recipe<F>, size: u32) -> Self {
+    pub(crate) fn new(recipe: Recipe<F>, size: u32, spares: Spares) -> Self {
         Preparer {
             recipe,
             size,
+            spares,
             stop: Arc::new(AtomicBool::new(false)),
             worker: None,
             state: State::Idle,
@@ -58,12 +69,12 @@ impl<F: Files> Preparer<F> {
 
     /// From here on a thread does the work. If none can be started, the calls do it.
     pub(crate) fn start_thread(&mut self) {
-        let (orders, inbox) = channel::<u64>();
+        let (orders, inbox) = channel::<Order>();
         let (outbox, answers) = channel();
         let (recipe, size, stop) = (self.recipe.clone(), self.size, Arc::clone(&self.stop));
         let work = move || {
-            for number in inbox {
-                if outbox.send(recipe.make(number, size, &stop)).is_err() {
+            for order in inbox {
+                if outbox.send(make(&recipe, order, size, &stop)).is_err() {
                     return;
                 }
             }
@@ -90,14 +101,33 @@ impl<F: Files> Preparer<F> {
         if matches!(self.state, State::Ordered | State::Made(Ok(_))) {
             return;
         }
+        let order = Order {
+            number,
+            spare: self.spares.take(number),
+        };
         let sent = self
             .worker
             .as_ref()
-            .and_then(|worker| worker.orders.as_ref()?.send(number).ok());
+            .and_then(|worker| worker.orders.as_ref()?.send(order).ok());
         self.state = match sent {
             Some(()) => State::Ordered,
-            None => State::Made(self.recipe.make(number, self.size, &self.stop)),
+            None => State::Made(make(&self.recipe, order, self.size, &self.stop)),
         };
+    }
+
+    /// Takes over a purged segment that nobody can read any more. What is not kept is removed, durably when this returns.
+    pub(crate) fn give(
+        &mut self,
+        purged: impl IntoIterator<Item = (u64, Option<Segment<F>>)>,
+    ) -> Result<(), Failure> {
+        let mut removed = Vec::new();
+        for (number, segment) in purged {
+            let fits = segment.is_some_and(|segment| segment.header.size == self.size);
+            if !fits || !self.spares.keep(number) {
+                removed.push(number);
+            }
+        }
+        self.recipe.remove(removed)
     }
 
     /// Whether there is room, as far as is known without waiting.
@@ -123,25 +153,16 @@ impl<F: Files> Preparer<F> {
         if matches!(&self.state, State::Made(made) if is_full(made)) {
             self.state = State::Idle;
         }
-        self.order(number);
-        let made = match (
-            std::mem::replace(&mut self.state, State::Idle),
-            &self.worker,
-        ) {
-            (State::Made(made), _) => made,
-            (State::Ordered, Some(worker)) => match worker.answers.recv() {
-                Ok(made) => made,
-                // The thread is gone: a panic in the file system's code. The caller can do it as well.
-                Err(_) => self.recipe.make(number, self.size, &self.stop),
-            },
-            (State::Idle | State::Ordered, _) => self.recipe.make(number, self.size, &self.stop),
-        };
+        let mut made = self.wait(number);
+        if is_full(&made) && !self.spares.is_empty() {
+            // It was ordered before a purge gave files back.
+            made = self.wait(number);
+        }
         let made = match made {
             // A batch larger than a segment gets one of its own size.
             Ok(segment) if u64::from(segment.header.size) < bytes => {
-                let size = bytes.next_multiple_of(4096) as u32;
                 drop(segment);
-                self.recipe.make(number, size, &self.stop)
+                self.make_large(number, bytes.next_multiple_of(4096) as u32)
             }
             made => made,
         };
@@ -160,6 +181,41 @@ impl<F: Files> Preparer<F> {
             }
             made => made,
         }
+    }
+
+    /// The next answer, ordered if it was not yet.
+    fn wait(&mut self, number: u64) -> Made<F> {
+        self.order(number);
+        match (
+            std::mem::replace(&mut self.state, State::Idle),
+            &self.worker,
+        ) {
+            (State::Made(made), _) => made,
+            (State::Ordered, Some(worker)) => match worker.answers.recv() {
+                Ok(made) => made,
+                // The thread is gone: a panic in the file system's code. The caller can do it as well.
+                Err(_) => self.recipe.make(number, self.size, &self.stop),
+            },
+            (State::Idle | State::Ordered, _) => self.recipe.make(number, self.size, &self.stop),
+        }
+    }
+
+    /// Makes a segment that is larger than usual. The spare files are room for it, if there is no other.
+    fn make_large(&mut self, number: u64, size: u32) -> Made<F> {
+        let made = self.recipe.make(number, size, &self.stop);
+        if !is_full(&made) || self.spares.is_empty() {
+            return made;
+        }
+        self.recipe.remove(self.spares.take_all())?;
+        self.recipe.make(number, size, &self.stop)
+    }
+}
+
+/// Makes a segment of a spare file, or of a new one.
+fn make<F: Files>(recipe: &Recipe<F>, order: Order, size: u32, stop: &AtomicBool) -> Made<F> {
+    match order.spare {
+        Some(spare) => recipe.recycle(order.number, size, spare),
+        None => recipe.make(order.number, size, stop),
     }
 }
 

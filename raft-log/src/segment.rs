@@ -9,7 +9,7 @@ use crate::error::{Damage, Failure, OpenError};
 use crate::files::{FileHandle, Files};
 use crate::format::{
     BadBlock, CHECKPOINT_FIXED_BYTES, HEADER_BYTES, RECORD_HEADER_BYTES, RecordHeader,
-    SegmentHeader, VERSION, identity_crc, record_seed,
+    SegmentHeader, VERSION, identity_crc, record_seed, terminator_end,
 };
 use crate::options::METADATA_BYTES_MAX;
 use crate::superblock::read_full;
@@ -58,23 +58,63 @@ pub(crate) struct Recipe<F: Files> {
 }
 
 impl<F: Files> Recipe<F> {
-    /// Makes a segment of `size` bytes: header, zeros, all durable together with its name. `stop` ends it early.
+    /// Makes a segment of `size` bytes, in a new file: zeros, then the header, durable together with its name. `stop` ends it
+    /// early.
     pub(crate) fn make(
         &self,
         number: u64,
         size: u32,
         stop: &AtomicBool,
     ) -> Result<Segment<F>, Failure> {
-        let path = self.dir.join(segment_name(number));
-        let header = SegmentHeader {
+        let header = self.header(number, size, false);
+        self.finish(header, |path, header| self.fill(path, header, stop))
+    }
+
+    /// Makes a segment of `size` bytes of a file that has this size, under the number `spare`, and is not in use.
+    ///
+    /// Old bytes stay where they are; none of them verifies under the new header, for no number is used twice in one boot. The
+    /// header counts for nothing before the superblock names the segment, so a crash anywhere in here leaves a spare.
+    pub(crate) fn recycle(
+        &self,
+        number: u64,
+        size: u32,
+        spare: u64,
+    ) -> Result<Segment<F>, Failure> {
+        let header = self.header(number, size, true);
+        let from = self.dir.join(segment_name(spare));
+        self.finish(header, |path, header| {
+            if spare != number {
+                self.files.rename(&from, path)?;
+            }
+            let file = self.files.open(path)?;
+            // As behind every write, zeros follow: where the checkpoint will stand there is none before it.
+            let mut head = header.encode();
+            head.resize(terminator_end(HEADER_BYTES, header.size) as usize, 0);
+            file.write_all_at(&head, 0)?;
+            file.sync_all()?;
+            self.files.sync_dir(&self.dir)?;
+            Ok(file)
+        })
+    }
+
+    fn header(&self, number: u64, size: u32, recycled: bool) -> SegmentHeader {
+        SegmentHeader {
             number,
             epoch: self.epoch,
             size,
             payload_max: self.payload_max,
             identity_crc: identity_crc(&self.identity),
-            recycled: false,
-        };
-        match self.fill(&path, &header, stop) {
+            recycled,
+        }
+    }
+
+    fn finish(
+        &self,
+        header: SegmentHeader,
+        prepare: impl FnOnce(&Path, &SegmentHeader) -> io::Result<F::Handle>,
+    ) -> Result<Segment<F>, Failure> {
+        let path = self.dir.join(segment_name(header.number));
+        match prepare(&path, &header) {
             Ok(file) => Ok(Segment {
                 file,
                 path,
@@ -111,14 +151,47 @@ impl<F: Files> Recipe<F> {
                 file.sync_data()?;
             }
         }
+        // Only a file that was filled ever has a header: so an opening knows one that it can use.
+        file.sync_all()?;
         file.write_all_at(&header.encode(), 0)?;
         file.sync_all()?;
         self.files.sync_dir(&self.dir)?;
         Ok(file)
     }
 
+    /// Removes segments by number; one that is gone already is no error.
+    pub(crate) fn remove(&self, numbers: impl IntoIterator<Item = u64>) -> Result<(), Failure> {
+        let mut any = false;
+        for number in numbers {
+            let path = self.dir.join(segment_name(number));
+            match self.files.remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => {
+                    result.map_err(|source| Failure::new("remove the segment", &path, source))?;
+                }
+            }
+            any = true;
+        }
+        if any {
+            self.files
+                .sync_dir(&self.dir)
+                .map_err(|source| Failure::new("sync the directory", &self.dir, source))?;
+        }
+        Ok(())
+    }
+
     /// Opens a segment that must be there and whole.
     pub(crate) fn open(&self, number: u64) -> Result<Segment<F>, OpenError> {
+        let segment = self.open_any(number)?;
+        if segment.header.number != number {
+            let damage = Damage::SegmentForeign;
+            return Err(OpenError::corrupt(&segment.path, 0, None, damage));
+        }
+        Ok(segment)
+    }
+
+    /// Opens a file that has the name of segment `number`, and is one of this log and whole, whatever number it has itself.
+    pub(crate) fn open_any(&self, number: u64) -> Result<Segment<F>, OpenError> {
         let path = self.dir.join(segment_name(number));
         let failed = |source| Failure::new("read the segment", &path, source);
         let file = match self.files.open(&path) {
@@ -142,7 +215,7 @@ impl<F: Files> Recipe<F> {
                 });
             }
         };
-        if header.number != number || header.identity_crc != identity_crc(&self.identity) {
+        if header.identity_crc != identity_crc(&self.identity) {
             return Err(OpenError::corrupt(&path, 0, None, Damage::SegmentForeign));
         }
         let (expected, found) = (u64::from(header.size), file.len().map_err(failed)?);
