@@ -147,15 +147,10 @@ impl<F: Files> Log<F> {
 
         // Everything is verified: from here on the disk is changed.
         snapshot::remove(&files, dir, &plan.temporaries)?;
-        let unused = |&number: &u64| number < facts.segment_first || number > facts.segment_last;
-        let unused = numbers.iter().copied().filter(unused);
         let boot = next_boot(facts, recovered.as_ref());
         recipe.epoch = boot;
-        let (size, next) = (
-            options.segment_bytes as u32,
-            facts.segment_last.saturating_add(1),
-        );
-        let (spares, removed) = spare::choose(&recipe, unused, size, next)?;
+        let size = options.segment_bytes as u32;
+        let (spares, removed) = spare::choose(&recipe, &numbers, facts, size)?;
         recipe.remove(removed)?;
         if let Some(recovered) = &recovered {
             repair_tail(recovered, superblock.facts.watermark)?;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::error::{Failure, OpenError};
 use crate::files::Files;
 use crate::segment::Recipe;
+use crate::superblock::Facts;
 
 /// How many purged files are kept. A file is used for each that is filled, so this is for the time between purges: two keep a log
 /// that is purged every segment or two from ever writing zeros again, and cost little beside the segments in use.
@@ -48,20 +49,25 @@ impl Spares {
     }
 }
 
-/// Chooses among the files that an opening found beside the segments in use. The others, to be removed, are the second answer.
+/// Chooses among the files that an opening found beside the segments in use; `numbers` are those in all names, ascending. The
+/// others, to be removed, are the second answer.
 ///
-/// What is kept was filled to its size by some life before this boot: its header says so, for that is written last. `next` is the
-/// number of the next segment; a file of this name was most likely made ready for it.
+/// What is kept was filled to its size by some life before this boot: its header says so, for that is written last.
 pub(crate) fn choose<F: Files>(
     recipe: &Recipe<F>,
-    unused: impl DoubleEndedIterator<Item = u64>,
+    numbers: &[u64],
+    facts: &Facts,
     size: u32,
-    next: u64,
 ) -> Result<(Spares, Vec<u64>), Failure> {
+    let in_use = facts.segment_first..=facts.segment_last;
+    let next = facts.segment_last.saturating_add(1);
     let mut spares = Spares::default();
     let mut removed = Vec::new();
     // From the highest down, so that the one made ready is kept, and then those purged last.
-    for number in unused.rev() {
+    for &number in numbers.iter().rev() {
+        if in_use.contains(&number) {
+            continue;
+        }
         let fits = number <= next && is_whole(recipe, number, size)?;
         // The one made ready does not count among the purged.
         if fits && number == next {
