@@ -46,6 +46,7 @@ pub fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
         snapshot: None,
         truncate_from: job.truncate_from.map(|index| index.0),
         records,
+        use_reserve: false,
     }
 }
 

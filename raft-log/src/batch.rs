@@ -53,6 +53,7 @@ pub struct Batch<'a> {
     snapshots: Vec<&'a FinishedSnapshot>,
     bytes: u64,
     records: u64,
+    use_reserve: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -123,6 +124,19 @@ impl<'a> Batch<'a> {
             term,
             payload,
         })
+    }
+
+    /// Lets the batch use the reserve of a full disk, though it has records: the end of the present segment, an eighth of it and
+    /// 64 KiB at most, which is kept for batches without any. For the few that must get through when there is no room, such as a
+    /// change of the membership that replaces this node; they take that room from votes.
+    pub fn use_reserve(&mut self) -> &mut Self {
+        self.use_reserve = true;
+        self
+    }
+
+    /// Whether it may use the reserve of a full disk.
+    pub(crate) fn may_use_reserve(&self) -> bool {
+        self.records == 0 || self.use_reserve
     }
 
     /// Whether there is nothing in it.

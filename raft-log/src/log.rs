@@ -337,8 +337,9 @@ impl<F: Files> Log<F> {
 
     /// Switches to the next segment if the batch does not fit into this one.
     ///
-    /// The last part of a segment is a reserve: on a full disk, batches without entries (votes, truncations, purges) may
-    /// still use it, so that a node can take part in an election, and free space. It is for who asks: a
+    /// The last part of a segment is a reserve: on a full disk, batches without entries (votes, truncations, purges), and
+    /// those that say so ([`Batch::use_reserve`]), may still use it, so that a node can take part in an election, and free
+    /// space. It is for who asks: a
     /// [`Writer`](crate::writer::Writer) keeps the order of its units, so that behind one with entries none gets here.
     /// A batch that begins a new segment may fill it to its end: a reserve is kept from what comes second.
     fn make_room(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
@@ -348,7 +349,7 @@ impl<F: Files> Log<F> {
             return Ok(());
         }
         match self.rotate(batch.bytes()) {
-            Err(WriteError::Full { .. }) if batch.records() == 0 && end <= size => Ok(()),
+            Err(WriteError::Full { .. }) if batch.may_use_reserve() && end <= size => Ok(()),
             result => result,
         }
     }

@@ -36,6 +36,8 @@ pub struct OwnedBatch {
     pub truncate_from: Option<u64>,
     /// As [`Batch::append`].
     pub records: Vec<OwnedRecord>,
+    /// As [`Batch::use_reserve`]; only at the head of the queue, as with units without records.
+    pub use_reserve: bool,
 }
 
 impl OwnedBatch {
@@ -437,6 +439,13 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
         let mut batch = Batch::with_capacity(parts);
         for unit in units {
             unit.add_to(&mut batch);
+        }
+        // Together only if each of them may alone.
+        if units
+            .iter()
+            .all(|unit| unit.use_reserve || unit.records.is_empty())
+        {
+            batch.use_reserve();
         }
         let begun = Instant::now();
         self.log.commit(&batch)?;

@@ -179,6 +179,37 @@ fn a_full_disk_is_a_state() {
         .unwrap();
 }
 
+/// F-L10: a batch with records that asks for it gets the reserve of a full disk, to its end and not beyond; no other one does.
+#[test]
+fn a_batch_may_ask_for_the_reserve() {
+    let disk = SimDisk::new();
+    let mut log = open(&disk);
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let payload = [5; 100];
+    let mut index = 1;
+    while log
+        .commit(Batch::new().append(record(index, &payload)))
+        .is_ok()
+    {
+        index += 1;
+    }
+    let mut asked = 0;
+    loop {
+        let plain = log.commit(Batch::new().append(record(index, &payload)));
+        assert!(matches!(plain, Err(WriteError::Full { .. })));
+        match log.commit(Batch::new().append(record(index, &payload)).use_reserve()) {
+            Ok(()) => (asked, index) = (asked + 1, index + 1),
+            Err(WriteError::Full { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // 512 bytes, and what no usual batch of 152 bytes could use.
+    assert!((3..=4).contains(&asked), "{asked}");
+    drop(log);
+    disk.set_capacity(None);
+    assert_eq!(open(&disk).last_index(), index - 1);
+}
+
 /// A batch that needs a segment of its own finds no room, where a usual segment would: that is told too, and no failure.
 #[test]
 fn no_room_for_a_large_batch() {

@@ -28,6 +28,7 @@ fn unit(job: u64, payload: usize) -> OwnedBatch {
         snapshot: None,
         truncate_from: None,
         records,
+        use_reserve: false,
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use harness::{dir, options};
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
-use raft_log::{Log, Options, OwnedRecord, Space};
+use raft_log::{Batch, Log, Options, OwnedRecord, Space};
 
 fn entry(job: u64) -> OwnedBatch {
     let record = OwnedRecord {
@@ -232,6 +232,60 @@ fn an_idle_writer_tells_when_there_is_room_again() {
         writer.close().unwrap();
         assert_eq!(left(&disk).0, jobs);
     }
+}
+
+/// A unit with records that asks for the reserve gets it, alone and together with votes; next to one that does not ask, it
+/// goes first and that one waits.
+#[test]
+fn a_unit_may_ask_for_the_reserve() {
+    let disk = SimDisk::new();
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let mut jobs = 1;
+    let small = |job| {
+        let mut unit = entry(job);
+        unit.records[0].payload = Bytes::from_static(b"member");
+        unit
+    };
+    while log
+        .commit(Batch::new().append(small(jobs).records[0].as_record()))
+        .is_ok()
+    {
+        jobs += 1;
+    }
+    let asks = |job| OwnedBatch {
+        use_reserve: true,
+        ..small(job)
+    };
+    let limits = WriterOptions {
+        queue_units_max: 10,
+        ..patient()
+    };
+    let (told, tell) = channel();
+    let writer = Writer::spawn_with(log, limits, move |done| {
+        let _ = told.send(done);
+    })
+    .unwrap();
+    writer.submit(asks(jobs)).unwrap();
+    writer.submit(vote(jobs + 1)).unwrap();
+    let mut second = asks(jobs + 2);
+    second.records[0].index = jobs + 1;
+    writer.submit(second).unwrap();
+    let mut plain = small(jobs + 3);
+    plain.records[0].index = jobs + 2;
+    writer.submit(plain).unwrap();
+    let mut durable = 0;
+    let waits = loop {
+        match tell.recv().unwrap() {
+            Completion::Durable(commit) => durable = commit.job,
+            Completion::Full { job } => break job,
+            Completion::Space(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((durable, waits), (jobs + 2, jobs + 3));
+    assert!(matches!(writer.close(), Err(CloseError::Full { .. })));
+    assert_eq!(left(&disk), (jobs + 1, true, Some(b"a vote".to_vec())));
 }
 
 /// One who stops submitting records when told can vote to the end of the reserve. A vote behind a record that finds no room
