@@ -187,4 +187,31 @@ pub enum Event {
         /// Its entry.
         at: LogId,
     },
+    /// A committed membership does not hold this node any more. It campaigns no longer; what it has on disk stays, and it goes on serving
+    /// whoever asks.
+    Removed {
+        /// The membership's entry.
+        at: LogId,
+    },
+    /// This leader hands over, and takes no proposals meanwhile.
+    TransferStarted {
+        /// To whom.
+        to: MemberId,
+    },
+    /// A transfer came to nothing.
+    TransferAborted {
+        /// To whom it was.
+        to: MemberId,
+        /// Why.
+        why: AbortReason,
+    },
+}
+
+/// Why a transfer of the lead came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbortReason {
+    /// The target did not take over within an election timeout; proposals are taken again.
+    TimedOut,
+    /// This node led no longer before the target was told.
+    SteppedDown,
 }

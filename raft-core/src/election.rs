@@ -1,27 +1,36 @@
 //! Elections (paper §5.2, §5.4.1), with pre-votes (thesis §9.6), CheckQuorum and leader stickiness (thesis §6.2, §4.2.3).
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::change::OpenChange;
 use crate::effect::{Effect, Outcome, ProposalId, ReadId};
 use crate::entry::{Entry, Payload};
 use crate::message::{Message, RequestId};
-use crate::progress::Progress;
 use crate::quorum::{self, Tally};
 use crate::raft::Raft;
 use crate::read_index::Reads;
 use crate::role::{Campaign, Leadership, Role};
 use crate::types::{JobId, LogId, MemberId, Term};
 
+/// For how many election timeouts a voter waits longer than those of the highest priority, at most.
+const PATIENCE_MAX: u32 = 3;
+
 impl Raft {
-    /// Draws when to campaign, anew each time, from [T, 2T) (paper §5.2).
+    /// Draws when to campaign, anew each time, from [T, 2T) (paper §5.2), and T later for each priority that voters have above
+    /// this node's, up to 3.
     pub(crate) fn draw_election_timeout(&mut self) {
         let timeout = self.config.election_timeout_ticks;
-        self.election_at = self.now + u64::from(timeout) + u64::from(self.rng.below(timeout));
+        // Whoever is outranked lets the others try first, but not for ever: it may be the only one that has the log.
+        let outranked_by = self.membership().outranked_by(self.me()).min(PATIENCE_MAX);
+        self.election_at = self.now
+            + u64::from(timeout) * u64::from(1 + outranked_by)
+            + u64::from(self.rng.below(timeout));
     }
 
     pub(crate) fn on_election_timeout(&mut self) {
-        if !self.membership().is_voter(self.me()) {
+        if !self.memberships.may_campaign(self.me(), self.commit) {
             self.draw_election_timeout();
             return;
         }
@@ -45,7 +54,7 @@ impl Raft {
 
     /// Takes the next term and asks for votes in it (paper §5.2). No request leaves, and the own vote does not count, before both
     /// are durable.
-    fn become_candidate(&mut self) {
+    pub(crate) fn become_candidate(&mut self, transfer: bool) {
         self.enter_term(self.term.next());
         self.voted_for = Some(self.me());
         self.journal.state_changed();
@@ -54,6 +63,7 @@ impl Raft {
         self.ask_voters(&Message::VoteRequest {
             id: self.request_id(number),
             last,
+            transfer,
         });
     }
 
@@ -66,7 +76,7 @@ impl Raft {
         self.leader = None;
         self.draw_election_timeout();
         let mut answers = BTreeMap::new();
-        if own_vote_job.is_none() {
+        if own_vote_job.is_none() && self.membership().contains(self.me()) {
             answers.insert(self.me().node, true);
         }
         self.role = role(Campaign {
@@ -88,12 +98,15 @@ impl Raft {
 
     /// The candidate's vote for itself counts once it is durable, if it is still that very campaign (S-B43).
     pub(crate) fn count_own_vote(&mut self, job: JobId) {
-        let me = self.me().node;
+        let (me, counts) = (self.me(), self.membership().contains(self.me()));
         if let Role::Candidate(campaign) = &mut self.role
             && campaign.own_vote_job.is_some_and(|own| own <= job)
         {
             campaign.own_vote_job = None;
-            campaign.answers.insert(me, true);
+            // One that the membership leaves out may campaign (thesis §4.2.2), but has no say.
+            if counts {
+                campaign.answers.insert(me.node, true);
+            }
             self.count_votes();
         }
     }
@@ -108,7 +121,7 @@ impl Raft {
         match quorum::tally(self.membership(), |node| {
             campaign.answers.get(&node).copied()
         }) {
-            Tally::Won if pre => self.become_candidate(),
+            Tally::Won if pre => self.become_candidate(false),
             Tally::Won => self.become_leader(),
             Tally::Lost => self.become_follower(self.term, None),
             Tally::Open => {}
@@ -135,7 +148,8 @@ impl Raft {
         last >= self.log.last()
     }
 
-    /// A node that is in no configuration has nothing to judge by, and grants nothing.
+    /// A node that is in no configuration has nothing to judge by, and grants nothing. One that is, grants whoever asks, though its own
+    /// membership, which may be behind, gives neither of them a vote: the asker's decides whose answer counts (thesis §4.2.2).
     fn may_vote(&self) -> bool {
         !self.membership().voters().is_empty()
     }
@@ -163,9 +177,10 @@ impl Raft {
         term: Term,
         id: RequestId,
         last: LogId,
+        transfer: bool,
     ) {
         if term > self.term {
-            if self.sticks_to_leader_against(from) {
+            if !transfer && self.sticks_to_leader_against(from) {
                 return;
             }
             self.become_follower(term, None);
@@ -218,13 +233,18 @@ impl Raft {
         let role = core::mem::replace(&mut self.role, Role::Follower);
         if let Role::Leader(leadership) = role {
             self.draw_election_timeout();
-            self.end_leadership(leadership);
+            self.end_leadership(*leadership);
         }
         self.leader = leader;
     }
 
     fn end_leadership(&mut self, leadership: Leadership) {
         let boot = self.identity.boot;
+        self.note_transfer_ended(&leadership);
+        if let Some(OpenChange { number, .. }) = leadership.change {
+            let id = ProposalId { boot, number };
+            self.outbox.push(Effect::Outcome(id, Outcome::Unknown));
+        }
         for proposal in leadership.open {
             self.outbox.push(Effect::Outcome(
                 ProposalId {
@@ -246,6 +266,7 @@ impl Raft {
         self.term = term;
         self.voted_for = None;
         self.leader = None;
+        self.leader_number = 0;
         self.verified = self.commit;
         self.journal.state_changed();
         self.outbox.drop_held();
@@ -258,19 +279,20 @@ impl Raft {
         );
         let last = self.log.last().index;
         let me = self.me();
-        let peers = self.membership().members().filter(|&(id, _)| id != me);
-        let peers = peers
-            .map(|(id, _)| (id.node, Progress::new(id, last, self.now)))
-            .collect();
         self.leader = Some(me);
-        self.role = Role::Leader(Leadership {
-            peers,
+        self.role = Role::Leader(Box::new(Leadership {
+            peers: BTreeMap::new(),
             term_start: last.next(),
             heartbeat_at: self.now + u64::from(self.config.heartbeat_ticks),
             open: VecDeque::new(),
             open_bytes: 0,
             reads: Reads::default(),
-        });
+            change: None,
+            settled_at: None,
+            catching_up: BTreeMap::new(),
+            transfer: None,
+        }));
+        self.adopt_membership();
         // An entry of the own term, so that what came before can be committed (paper §5.4.2, §8).
         let id = LogId {
             index: last.next(),

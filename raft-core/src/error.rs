@@ -82,6 +82,69 @@ pub enum ProposeError {
     Busy,
     /// The batch is empty, or has an entry over the limit for one.
     BadBatch,
+    /// This leader is handing over; try again soon, of whoever leads then.
+    Transferring,
+}
+
+/// Why a change of the membership was surely not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// This leader is handing over; try again soon, of whoever leads then.
+    Transferring,
+    /// This leader has not committed an entry of its term yet; try again soon.
+    NotReady,
+    /// The newest membership is joint or not committed: one change at a time.
+    UnderWay {
+        /// Its entry.
+        at: LogId,
+    },
+    /// The caller saw another membership than the one in force.
+    Stale {
+        /// The entry of the one in force.
+        actual: LogId,
+    },
+    /// All is as the change would make it.
+    NoChange,
+    /// The node's number belongs to this member; remove it in the same change to give the number to another.
+    NodeTaken(MemberId),
+    /// There is no such member to change.
+    UnknownMember(MemberId),
+    /// This node is to vote, and is not known to have the membership in force: take it in as a learner first.
+    NotCaughtUp(MemberId),
+    /// It would give this leader's own number to another incarnation, though its disk is there.
+    ReplacesLeader,
+    /// What it leads to cannot be: no voter, too many members, a context that is too long.
+    Membership(MembershipError),
+}
+
+/// Why a transfer of the lead was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<NodeId>,
+    },
+    /// The target is this node.
+    LeadsAlready,
+    /// The target is no member.
+    UnknownNode(NodeId),
+    /// The target has no vote, or is about to lose it.
+    NotAVoter(NodeId),
+    /// No other voter has answered within an election timeout.
+    NoTarget,
+    /// A transfer to another node is under way.
+    UnderWay {
+        /// Its target.
+        to: MemberId,
+    },
 }
 
 /// Why a read was not taken.
@@ -182,7 +245,60 @@ impl fmt::Display for ProposeError {
         match self {
             Self::NotLeader { leader } => not_leader(f, *leader),
             Self::Busy => f.write_str("too many bytes wait to be committed; try again soon"),
+            Self::Transferring => f.write_str(HANDING_OVER),
             Self::BadBatch => f.write_str("the batch is empty, or one of its entries is too large"),
+        }
+    }
+}
+
+const HANDING_OVER: &str = "this leader is handing over; try again soon";
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader } => not_leader(f, *leader),
+            Self::Transferring => f.write_str(HANDING_OVER),
+            Self::NotReady => {
+                f.write_str("this leader has committed nothing in its term yet; try again soon")
+            }
+            Self::UnderWay { at } => {
+                write!(
+                    f,
+                    "the change at {at} is still under way; try again when it is committed"
+                )
+            }
+            Self::Stale { actual } => write!(
+                f,
+                "the membership has changed: it stands in {actual} now; look at it and try again"
+            ),
+            Self::NoChange => f.write_str("the membership is as wished already"),
+            Self::NodeTaken(member) => write!(
+                f,
+                "node {} is a member as {member}; remove that one in the same change to replace it",
+                member.node
+            ),
+            Self::UnknownMember(member) => write!(f, "{member} is not a member"),
+            Self::NotCaughtUp(member) => write!(
+                f,
+                "{member} has not caught up, and cannot vote yet; add it as a learner, to be promoted"
+            ),
+            Self::ReplacesLeader => f.write_str(
+                "the leader's own number would go to another incarnation; transfer the lead first",
+            ),
+            Self::Membership(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader } => not_leader(f, *leader),
+            Self::LeadsAlready => f.write_str("this node leads already"),
+            Self::UnknownNode(node) => write!(f, "node {node} is not a member"),
+            Self::NotAVoter(node) => write!(f, "node {node} has no vote, or is losing it"),
+            Self::NoTarget => f.write_str("no other voter answers"),
+            Self::UnderWay { to } => write!(f, "a transfer to {to} is under way"),
         }
     }
 }
@@ -216,5 +332,7 @@ impl core::error::Error for StartError {}
 impl core::error::Error for RecoverError {}
 impl core::error::Error for Rejected {}
 impl core::error::Error for ProposeError {}
+impl core::error::Error for ChangeError {}
+impl core::error::Error for TransferError {}
 impl core::error::Error for ReadError {}
 impl core::error::Error for AnswerError {}

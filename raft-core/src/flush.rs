@@ -7,7 +7,9 @@ impl Raft {
     /// Makes everything that can be made now. Entries go to the peers before they go to the own disk, so that all disks work at
     /// once (thesis §10.2.1).
     pub(crate) fn flush(&mut self) {
+        self.promote_learners();
         self.flush_replication();
+        self.flush_transfer();
         self.flush_job();
         self.flush_install_snapshot();
         self.flush_apply();

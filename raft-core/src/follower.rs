@@ -130,15 +130,7 @@ impl Raft {
             commit <= last,
             "{commit} cannot be committed in a log that ends at {last}"
         );
-        for at in self.memberships.commit(self.commit, commit) {
-            self.note_membership_committed(at);
-        }
-        self.commit = commit;
-    }
-
-    /// The membership in the entry `at` is committed.
-    pub(crate) fn note_membership_committed(&mut self, at: LogId) {
-        self.outbox
-            .push(Effect::Event(Event::MembershipCommitted { at }));
+        let before = core::mem::replace(&mut self.commit, commit);
+        self.note_committed_memberships(before);
     }
 }

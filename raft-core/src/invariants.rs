@@ -82,6 +82,7 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
             raft.term, before.voted_for, raft.voted_for
         );
     }
+    check_membership(raft);
     check_role(before, raft);
 }
 
@@ -106,6 +107,43 @@ fn check_snapshots(raft: &Raft) {
         raft.apply.handed >= base || raft.snapshots.replaces_state(),
         "the state machine is behind the log"
     );
+}
+
+/// The membership in force is the newest in the log (thesis §4.1), and only who votes in one that may count campaigns or leads.
+fn check_membership(raft: &Raft) {
+    let at = raft.memberships.current_at();
+    assert!(
+        at.index <= raft.log.base().index || raft.log.contains(at),
+        "the membership in force stands in {at}, which the log does not hold"
+    );
+    match &raft.role {
+        Role::PreCandidate(_) | Role::Candidate(_) => assert!(
+            raft.memberships.may_campaign(raft.me(), raft.commit),
+            "a node without a vote campaigns"
+        ),
+        Role::Leader(leadership) => {
+            let uncommitted = raft.memberships.uncommitted(raft.commit);
+            assert!(
+                uncommitted <= 1 || raft.commit < leadership.term_start,
+                "a leader has {uncommitted} memberships that are not committed"
+            );
+            let me = raft.me().node;
+            let known = |(id, _): (MemberId, _)| {
+                id.node == me || (leadership.peers.get(&id.node)).is_some_and(|p| p.member == id)
+            };
+            assert!(
+                raft.membership().members().all(known),
+                "a leader knows nothing of a member"
+            );
+            assert!(
+                leadership.transfer.is_none_or(|transfer| {
+                    transfer.to.node != me && raft.membership().voters().contains(&transfer.to.node)
+                }),
+                "the lead goes to one that has no vote"
+            );
+        }
+        Role::Follower => {}
+    }
 }
 
 /// What holds only of a leader, a candidate or a follower.

@@ -123,7 +123,9 @@ extern crate alloc;
 extern crate std;
 
 mod apply;
+mod change;
 mod config;
+mod departed;
 mod effect;
 mod election;
 mod entry;
@@ -137,6 +139,7 @@ mod membership;
 mod message;
 mod outbox;
 mod progress;
+mod promote;
 mod quorum;
 mod raft;
 mod read_index;
@@ -147,16 +150,21 @@ mod snapshot;
 mod start;
 mod status;
 mod step;
+mod transfer;
 mod types;
 
+pub use change::{Change, Seat, Step};
 pub use config::{Config, ConfigError, SnapshotPolicy};
 pub use effect::{
-    ApplyJob, Effect, Event, FetchId, FetchJob, Outcome, PersistJob, ProposalId, ProposalIds,
-    ReadId,
+    AbortReason, ApplyJob, Effect, Event, FetchId, FetchJob, Outcome, PersistJob, ProposalId,
+    ProposalIds, ReadId,
 };
 pub use entry::{Entry, Payload};
-pub use error::{AnswerError, ProposeError, ReadError, RecoverError, Rejected, StartError};
-pub use membership::{Member, Membership, MembershipError};
+pub use error::{
+    AnswerError, ChangeError, ProposeError, ReadError, RecoverError, Rejected, StartError,
+    TransferError,
+};
+pub use membership::{Member, Membership, MembershipError, MembershipParts};
 pub use message::{AppendResult, Envelope, Message, RequestId, Sender};
 pub use raft::Raft;
 pub use role::RoleName;

@@ -1,4 +1,7 @@
 //! Who belongs to the cluster, and who of them votes.
+//!
+//! Guards: a configuration is checked when it is made, whoever made it, and is never half a change: what a joint one leaves behind
+//! stands in it.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -14,6 +17,26 @@ pub struct Member {
     pub incarnation: Incarnation,
     /// What others need to reach it, opaque to Raft: an address, say. At most [`Membership::CONTEXT_BYTES_MAX`] bytes.
     pub context: Bytes,
+    /// How much it is wanted as leader; more is more. It stands here, and not in each node's settings, so that all judge by the same
+    /// numbers. It only ever delays: a voter that others outrank waits longer before it campaigns, and is picked later as the target
+    /// of a transfer, but whoever has the log can win. Default 0.
+    pub priority: u8,
+    /// On a learner: the leader makes it a voter as soon as it has caught up (thesis §4.2.1). It stands here so that it survives a change
+    /// of leaders.
+    pub promote: bool,
+}
+
+impl Member {
+    /// A member of no particular priority, that stays what it is.
+    #[must_use]
+    pub const fn new(incarnation: Incarnation, context: Bytes) -> Self {
+        Self {
+            incarnation,
+            context,
+            priority: 0,
+            promote: false,
+        }
+    }
 }
 
 impl fmt::Debug for Member {
@@ -22,13 +45,30 @@ impl fmt::Debug for Member {
     }
 }
 
-/// A configuration of the cluster (paper §6). In a joint one a decision needs a majority of `voters` and a majority of
-/// `outgoing`.
+/// A configuration of the cluster (paper §6): members, of whom the voters decide, and the others, the learners, only listen. In a joint
+/// one, on the way from an old set of voters to a new one, a decision needs a majority of either.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     members: BTreeMap<NodeId, Member>,
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
+    demoted: Vec<NodeId>,
+    replaced: Vec<MemberId>,
+}
+
+/// What a [`Membership`] is made of, as a codec writes and reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembershipParts {
+    /// All members; a node's number at most once.
+    pub members: Vec<(NodeId, Member)>,
+    /// See [`Membership::voters`].
+    pub voters: Vec<NodeId>,
+    /// See [`Membership::outgoing`].
+    pub outgoing: Vec<NodeId>,
+    /// See [`Membership::demoted`].
+    pub demoted: Vec<NodeId>,
+    /// See [`Membership::replaced`].
+    pub replaced: Vec<MemberId>,
 }
 
 /// Why a membership was refused.
@@ -45,6 +85,8 @@ pub enum MembershipError {
     TooMany(usize),
     /// A context over [`Membership::CONTEXT_BYTES_MAX`] bytes.
     ContextTooLong(NodeId),
+    /// What it says of this node cannot be: a voter that waits to become one, say, or a demotion of one that did not vote.
+    Contradiction(NodeId),
 }
 
 impl fmt::Display for MembershipError {
@@ -69,6 +111,9 @@ impl fmt::Display for MembershipError {
                     Membership::CONTEXT_BYTES_MAX
                 )
             }
+            Self::Contradiction(node) => {
+                write!(f, "what the membership says of node {node} cannot be")
+            }
         }
     }
 }
@@ -88,55 +133,90 @@ impl Membership {
     pub fn of_voters(
         members: impl IntoIterator<Item = (MemberId, Bytes)>,
     ) -> Result<Self, MembershipError> {
-        let members: Vec<(MemberId, Bytes)> = members.into_iter().collect();
-        let voters = members.iter().map(|(id, _)| id.node).collect();
-        Self::from_parts(members, voters, Vec::new())
+        let members: Vec<(NodeId, Member)> = members
+            .into_iter()
+            .map(|(id, context)| (id.node, Member::new(id.incarnation, context)))
+            .collect();
+        Self::from_parts(MembershipParts {
+            voters: members.iter().map(|&(node, _)| node).collect(),
+            members,
+            ..MembershipParts::default()
+        })
     }
 
-    /// A configuration of its parts, as a decoder has them: checked, whoever sent them.
+    /// A configuration of its parts: checked, whoever sent them.
     ///
     /// # Errors
     /// As [`MembershipError`] lists them.
-    pub fn from_parts(
-        members: Vec<(MemberId, Bytes)>,
-        mut voters: Vec<NodeId>,
-        mut outgoing: Vec<NodeId>,
-    ) -> Result<Self, MembershipError> {
-        if members.len() > Self::MEMBERS_MAX {
-            return Err(MembershipError::TooMany(members.len()));
+    pub fn from_parts(parts: MembershipParts) -> Result<Self, MembershipError> {
+        if parts.members.len() > Self::MEMBERS_MAX {
+            return Err(MembershipError::TooMany(parts.members.len()));
         }
-        let mut map = BTreeMap::new();
-        for (id, context) in members {
-            if context.len() > Self::CONTEXT_BYTES_MAX {
-                return Err(MembershipError::ContextTooLong(id.node));
+        let mut members = BTreeMap::new();
+        for (node, member) in parts.members {
+            if member.context.len() > Self::CONTEXT_BYTES_MAX {
+                return Err(MembershipError::ContextTooLong(node));
             }
-            let member = Member {
-                incarnation: id.incarnation,
-                context,
-            };
-            if id.node == NodeId::ZERO || map.insert(id.node, member).is_some() {
-                return Err(MembershipError::BadNode(id.node));
+            if node == NodeId::ZERO || members.insert(node, member).is_some() {
+                return Err(MembershipError::BadNode(node));
             }
         }
-        if voters.is_empty() {
+        if parts.voters.is_empty() {
             return Err(MembershipError::NoVoter);
         }
-        for list in [&mut voters, &mut outgoing] {
+        let mut membership = Self {
+            members,
+            voters: parts.voters,
+            outgoing: parts.outgoing,
+            demoted: parts.demoted,
+            replaced: parts.replaced,
+        };
+        membership.replaced.sort_unstable();
+        let replaced: Vec<NodeId> = membership.replaced.iter().map(|id| id.node).collect();
+        membership.check_list(&replaced)?;
+        for list in [
+            &mut membership.voters,
+            &mut membership.outgoing,
+            &mut membership.demoted,
+        ] {
             list.sort_unstable();
-            if let Some(pair) = list.windows(2).find(|pair| pair.first() == pair.last()) {
-                return Err(MembershipError::BadNode(
-                    pair.first().copied().unwrap_or_default(),
-                ));
-            }
-            if let Some(&node) = list.iter().find(|node| !map.contains_key(node)) {
-                return Err(MembershipError::UnknownVoter(node));
-            }
         }
-        Ok(Self {
-            members: map,
-            voters,
-            outgoing,
-        })
+        for list in [
+            &membership.voters,
+            &membership.outgoing,
+            &membership.demoted,
+        ] {
+            membership.check_list(list)?;
+        }
+        membership.check_seats()?;
+        Ok(membership)
+    }
+
+    /// Checks that an ascending list names members, each once.
+    fn check_list(&self, list: &[NodeId]) -> Result<(), MembershipError> {
+        if let Some(pair) = list.windows(2).find(|pair| pair.first() == pair.last()) {
+            return Err(MembershipError::BadNode(
+                pair.first().copied().unwrap_or_default(),
+            ));
+        }
+        match list.iter().find(|node| !self.members.contains_key(node)) {
+            Some(&node) => Err(MembershipError::UnknownVoter(node)),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the lists go together.
+    fn check_seats(&self) -> Result<(), MembershipError> {
+        let waits = |node: &&NodeId| self.member(**node).is_some_and(|member| member.promote);
+        let stays = |node: &&NodeId| self.voters.contains(node) || !self.outgoing.contains(node);
+        let wrong = (self.voters.iter().find(waits))
+            .or_else(|| self.demoted.iter().find(stays))
+            .copied();
+        let here = |id: &&MemberId| self.contains(**id) || self.outgoing.contains(&id.node);
+        match wrong.or_else(|| self.replaced.iter().find(here).map(|id| id.node)) {
+            Some(node) => Err(MembershipError::Contradiction(node)),
+            None => Ok(()),
+        }
     }
 
     /// All members, learners included, in the order of their numbers.
@@ -177,10 +257,111 @@ impl Membership {
         &self.voters
     }
 
-    /// The voters of the old half; empty unless the configuration is joint.
+    /// The voters of the old half that are members still; empty unless the configuration is joint. The other voters of that half are
+    /// [`Membership::replaced`].
     #[must_use]
     pub fn outgoing(&self) -> &[NodeId] {
         &self.outgoing
+    }
+
+    /// Those voters of the old half that become learners; the rest of them that do not vote in the new half leave.
+    #[must_use]
+    pub fn demoted(&self) -> &[NodeId] {
+        &self.demoted
+    }
+
+    /// Voters of the old half whose number belongs to another incarnation already. They still count there, as voters that never answer:
+    /// nobody speaks for what a lost disk held.
+    #[must_use]
+    pub fn replaced(&self) -> &[MemberId] {
+        &self.replaced
+    }
+
+    /// Whether this is a joint configuration, in which a decision needs both halves (paper §6).
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty() || !self.replaced.is_empty()
+    }
+
+    /// Members without a vote in either half, ascending.
+    pub fn learners(&self) -> impl Iterator<Item = NodeId> {
+        let votes = |node: &NodeId| self.voters.contains(node) || self.outgoing.contains(node);
+        self.members
+            .keys()
+            .copied()
+            .filter(move |node| !votes(node))
+    }
+
+    /// Every member with all that is kept of it, ascending.
+    pub(crate) fn seats(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// The voters of the new half, incarnation included.
+    pub(crate) fn voter_ids(&self) -> impl Iterator<Item = MemberId> {
+        self.members()
+            .map(|(id, _)| id)
+            .filter(|id| self.voters.contains(&id.node))
+    }
+
+    /// The joint configuration between this one and `target` (Cold,new in the paper), or `target` itself when the same members vote
+    /// in both, so that every majority of one is one of the other.
+    pub(crate) fn toward(&self, target: Self) -> Result<Self, MembershipError> {
+        if self.voter_ids().eq(target.voter_ids()) {
+            return Ok(target);
+        }
+        let mut parts = MembershipParts {
+            members: target.members.clone().into_iter().collect(),
+            voters: target.voters.clone(),
+            ..MembershipParts::default()
+        };
+        for id in self.voter_ids() {
+            let Some(member) = target.member(id.node) else {
+                parts
+                    .members
+                    .extend(self.member(id.node).map(|member| (id.node, member.clone())));
+                parts.outgoing.push(id.node);
+                continue;
+            };
+            if member.incarnation != id.incarnation {
+                parts.replaced.push(id);
+                continue;
+            }
+            parts.outgoing.push(id.node);
+            if !target.voters.contains(&id.node) {
+                parts.demoted.push(id.node);
+            }
+        }
+        Self::from_parts(parts)
+    }
+
+    /// What this joint configuration leads to (Cnew in the paper).
+    pub(crate) fn without_outgoing(&self) -> Self {
+        let leaves = |node: &NodeId| {
+            self.outgoing.contains(node)
+                && !self.voters.contains(node)
+                && !self.demoted.contains(node)
+        };
+        let mut members = self.members.clone();
+        members.retain(|node, _| !leaves(node));
+        Self {
+            members,
+            voters: self.voters.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// How many priorities among the voters are above this member's.
+    pub(crate) fn outranked_by(&self, id: MemberId) -> u32 {
+        let own = self.member(id.node).map_or(0, |member| member.priority);
+        let mut higher: Vec<u8> = (self.voters.iter())
+            .filter_map(|&node| self.member(node))
+            .map(|member| member.priority)
+            .filter(|&priority| priority > own)
+            .collect();
+        higher.sort_unstable();
+        higher.dedup();
+        u32::try_from(higher.len()).unwrap_or(u32::MAX)
     }
 
     /// Its size as flow control counts it, in bytes.
@@ -188,9 +369,10 @@ impl Membership {
     pub fn len_bytes(&self) -> usize {
         self.members
             .values()
-            .map(|member| member.context.len() + 24)
+            .map(|member| member.context.len() + 26)
             .sum::<usize>()
-            + 8 * (self.voters.len() + self.outgoing.len())
+            + 8 * (self.voters.len() + self.outgoing.len() + self.demoted.len())
+            + 16 * self.replaced.len()
     }
 }
 
@@ -217,6 +399,20 @@ impl MembershipLog {
         self.entries
             .last()
             .map_or(&self.none, |(_, membership)| membership)
+    }
+
+    /// Whether this very member votes in a membership that may be in force: the newest known to be committed, or one after it. A node
+    /// that an uncommitted membership leaves out may be needed still, for that one to be committed at all (thesis §4.2.2).
+    pub(crate) fn may_campaign(&self, id: MemberId, commit: Index) -> bool {
+        let committed = self.entries.partition_point(|(at, _)| at.index <= commit);
+        (self.entries.iter().skip(committed.saturating_sub(1)))
+            .any(|(_, membership)| membership.is_voter(id))
+    }
+
+    /// How many memberships lie beyond `commit`.
+    pub(crate) fn uncommitted(&self, commit: Index) -> usize {
+        let beyond = |&&(at, _): &&(LogId, Membership)| at.index > commit;
+        self.entries.iter().filter(beyond).count()
     }
 
     /// The entry that it stands in.

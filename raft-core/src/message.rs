@@ -77,6 +77,8 @@ pub enum Message {
         id: RequestId,
         /// The asker's last entry.
         last: LogId,
+        /// The leader wants the asker to lead: not to be refused for that leader's sake (thesis §3.10, §4.2.3).
+        transfer: bool,
     },
     /// The answer to a [`Message::VoteRequest`].
     VoteResponse {
@@ -125,6 +127,11 @@ pub enum Message {
         id: RequestId,
         /// Up to where the follower's log is durable and known to be the leader's.
         matched: Index,
+    },
+    /// Campaign now: you have everything, and are to lead (thesis §3.10). It has no answer.
+    TimeoutNow {
+        /// Counted with the leader's other requests: it counts only until a later one of them is heard.
+        id: RequestId,
     },
 }
 

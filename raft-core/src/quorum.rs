@@ -18,25 +18,28 @@ pub(crate) enum Tally {
 /// The highest value that a quorum has reached: the commit index when asked of match indexes, the latest confirmed round when
 /// asked of rounds.
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
-    let half = |voters: &[NodeId]| {
+    // Of the old half, voters whose place was taken have reached nothing.
+    let half = |voters: &[NodeId], replaced: usize| {
         // On the stack: this runs at every acknowledgement.
         let mut values = [0; Membership::MEMBERS_MAX];
-        let values = values.get_mut(..voters.len())?;
+        let values = values.get_mut(..voters.len() + replaced)?;
         for (slot, &node) in values.iter_mut().zip(voters) {
             *slot = value(node);
         }
         values.sort_unstable();
         // Of 2k + 1 values the middle one is reached by k + 1; of 2k the lower middle one is.
-        values.get(voters.len().saturating_sub(1) / 2).copied()
+        values.get(values.len().checked_sub(1)? / 2).copied()
     };
-    let new = half(membership.voters()).unwrap_or(0);
-    half(membership.outgoing()).map_or(new, |old| old.min(new))
+    let new = half(membership.voters(), 0).unwrap_or(0);
+    half(membership.outgoing(), membership.replaced().len()).map_or(new, |old| old.min(new))
 }
 
 /// How a vote stands, given who has answered what.
 pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<bool>) -> Tally {
-    let half = |voters: &[NodeId]| {
-        let needed = voters.len() / 2 + 1;
+    // Of the old half, voters whose place was taken never answer.
+    let half = |voters: &[NodeId], replaced: usize| {
+        let all = voters.len() + replaced;
+        let needed = all / 2 + 1;
         let yes = voters
             .iter()
             .filter(|&&node| answer(node) == Some(true))
@@ -47,17 +50,18 @@ pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<b
             .count();
         if yes >= needed {
             Tally::Won
-        } else if voters.len() - no < needed {
+        } else if all - no < needed {
             Tally::Lost
         } else {
             Tally::Open
         }
     };
-    let new = half(membership.voters());
-    if membership.outgoing().is_empty() {
+    let new = half(membership.voters(), 0);
+    if !membership.is_joint() {
         return new;
     }
-    match (new, half(membership.outgoing())) {
+    let old = half(membership.outgoing(), membership.replaced().len());
+    match (new, old) {
         (Tally::Won, Tally::Won) => Tally::Won,
         (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,
         _ => Tally::Open,
@@ -67,38 +71,37 @@ pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::membership::{Member, MembershipParts};
     use crate::types::{Incarnation, MemberId};
     use alloc::vec;
     use alloc::vec::Vec;
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    fn membership(voters: &[u64], outgoing: &[u64]) -> Membership {
-        let mut all: Vec<u64> = voters.iter().chain(outgoing).copied().collect();
+    /// `replaced` are voters of the old half whose numbers belong to new learners.
+    fn membership(voters: &[u64], outgoing: &[u64], replaced: &[u64]) -> Membership {
+        let mut all: Vec<u64> = [voters, outgoing, replaced].concat();
         all.sort_unstable();
         all.dedup();
-        Membership::from_parts(
-            all.iter()
-                .map(|&n| {
-                    (
-                        MemberId {
-                            node: NodeId(n),
-                            incarnation: Incarnation(n),
-                        },
-                        Bytes::new(),
-                    )
-                })
-                .collect(),
-            voters.iter().map(|&n| NodeId(n)).collect(),
-            outgoing.iter().map(|&n| NodeId(n)).collect(),
-        )
+        let member = |n: &u64| (NodeId(*n), Member::new(Incarnation(*n), Bytes::new()));
+        let old = |n: &u64| MemberId {
+            node: NodeId(*n),
+            incarnation: Incarnation(100 + n),
+        };
+        Membership::from_parts(MembershipParts {
+            members: all.iter().map(member).collect(),
+            voters: voters.iter().copied().map(NodeId).collect(),
+            outgoing: outgoing.iter().copied().map(NodeId).collect(),
+            demoted: Vec::new(),
+            replaced: replaced.iter().map(old).collect(),
+        })
         .unwrap()
     }
 
     /// S-C10, S-B49: joint decisions need both halves.
     #[test]
     fn joint_halves() {
-        let joint = membership(&[1, 2, 3], &[4, 5]);
+        let joint = membership(&[1, 2, 3], &[4, 5], &[]);
         let acked = |values: [u64; 5]| reached(&joint, |node| values[node.0 as usize - 1]);
         assert_eq!(acked([100, 101, 99, 100, 100]), 100);
         assert_eq!(
@@ -108,7 +111,7 @@ mod tests {
         );
         assert_eq!(acked([100, 101, 99, 50, 70]), 50);
 
-        let joint = membership(&[1, 2], &[3, 4]);
+        let joint = membership(&[1, 2], &[3, 4], &[]);
         let votes = |answers: [Option<bool>; 4]| tally(&joint, |node| answers[node.0 as usize - 1]);
         let (y, n, o) = (Some(true), Some(false), None);
         assert_eq!(votes([y, y, y, y]), Tally::Won);
@@ -125,10 +128,17 @@ mod tests {
             answers in prop::collection::vec(prop::option::of(any::<bool>()), 7),
             voters in prop::sample::subsequence(vec![1u64, 2, 3, 4, 5, 6, 7], 1..=7),
             outgoing in prop::sample::subsequence(vec![1u64, 2, 3, 4, 5, 6, 7], 0..=7),
+            gone in prop::sample::subsequence(vec![1u64, 2, 3, 4, 5, 6, 7], 0..=3),
         ) {
-            let config = membership(&voters, &outgoing);
-            let halves: Vec<&Vec<u64>> = [&voters, &outgoing].into_iter().filter(|h| !h.is_empty()).collect();
+            let gone: Vec<u64> = gone.into_iter().filter(|n| !outgoing.contains(n)).collect();
+            let config = membership(&voters, &outgoing, &gone);
+            // Whoever is gone counts as an eighth node, which has reached nothing and says nothing.
+            let old: Vec<u64> = outgoing.iter().copied().chain(gone.iter().map(|_| 8)).collect();
+            let halves: Vec<&Vec<u64>> = [&voters, &old].into_iter().filter(|h| !h.is_empty()).collect();
             let of = |n: u64| n as usize - 1;
+            let (mut values, mut answers) = (values, answers);
+            values.push(0);
+            answers.push(None);
 
             let is_reached = |v: u64| halves.iter().all(|half| 2 * half.iter().filter(|&&n| values[of(n)] >= v).count() > half.len());
             let best = (0..6).rev().find(|&v| is_reached(v)).unwrap_or(0);

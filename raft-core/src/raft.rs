@@ -48,6 +48,8 @@ pub struct Raft {
     pub(crate) now: u64,
     /// When the leader was last heard.
     pub(crate) leader_heard_at: u64,
+    /// The newest request heard of it in this term.
+    pub(crate) leader_number: u64,
     /// When to campaign unless a leader is heard.
     pub(crate) election_at: u64,
     pub(crate) apply: ApplyState,
@@ -107,7 +109,7 @@ impl Raft {
     /// Appends commands to the log, when this node leads. Exactly one [`Effect::Outcome`] follows for each.
     ///
     /// # Errors
-    /// Surely nothing was appended: this node does not lead, too much waits to be committed already, or the batch is empty or has a
+    /// Surely nothing was appended: this node does not lead, or hands over; too much waits to be committed already, or the batch is empty or has a
     /// command over [`Config::command_bytes_max`].
     pub fn propose(&mut self, batch: Vec<Bytes>) -> Result<ProposalIds, ProposeError> {
         self.step(|raft| {
@@ -115,6 +117,9 @@ impl Raft {
             let Role::Leader(leadership) = &mut raft.role else {
                 return Err(ProposeError::NotLeader { leader });
             };
+            if leadership.transfer.is_some() {
+                return Err(ProposeError::Transferring);
+            }
             if batch.is_empty()
                 || batch
                     .iter()
@@ -266,7 +271,7 @@ impl Raft {
     // ---- shared by the parts of the core ----
 
     /// Runs one input with the safety properties checked around it.
-    fn step<T>(&mut self, input: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn step<T>(&mut self, input: impl FnOnce(&mut Self) -> T) -> T {
         let before = invariants::Before::of(self);
         let output = input(self);
         self.report_role();

@@ -20,6 +20,7 @@ impl Raft {
         {
             // Someone whose disk works is to lead (F-P16).
             self.outbox.push(Effect::Event(Event::DiskStalled { job }));
+            self.try_hand_over_at_once();
             self.become_follower(self.term, None);
             return;
         }
@@ -40,7 +41,12 @@ impl Raft {
             self.outbox
                 .push(Effect::Event(Event::QuorumLost { term: self.term }));
             self.become_follower(self.term, None);
-        } else if now >= leadership.heartbeat_at {
+            return;
+        }
+        let heartbeat_due = now >= leadership.heartbeat_at;
+        self.on_transfer_tick();
+        if heartbeat_due {
+            self.forget_silent_departed();
             self.send_heartbeats();
         }
     }
@@ -91,6 +97,7 @@ impl Raft {
         if news {
             self.advance_commit();
         }
+        self.note_departed_answer(from, id.number, matched);
         Ok(())
     }
 
@@ -166,6 +173,7 @@ impl Raft {
         if reached > self.commit && self.log.term_at(reached) == Some(self.term) {
             self.commit_to(reached);
             self.tell_outcomes();
+            self.continue_change();
         }
     }
 

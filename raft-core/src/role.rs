@@ -1,9 +1,13 @@
 //! What a node is at the moment, and what it keeps only while it is that.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
+use crate::change::OpenChange;
 use crate::progress::Progress;
+use crate::promote::CatchUp;
 use crate::read_index::Reads;
+use crate::transfer::Transfer;
 use crate::types::{Index, JobId, NodeId};
 
 /// A role's name.
@@ -41,7 +45,7 @@ pub(crate) enum Role {
     Follower,
     PreCandidate(Campaign),
     Candidate(Campaign),
-    Leader(Leadership),
+    Leader(Box<Leadership>),
 }
 
 /// A round of asking for votes, or for pre-votes.
@@ -58,7 +62,7 @@ pub(crate) struct Campaign {
 /// What a leader keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leadership {
-    /// Every other member's progress.
+    /// Every other member's progress, and that of former members who are still to learn that they are none.
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     /// The index of the no-op that began the term: once it is committed, everything before it is (paper §5.4.2, §8).
     pub(crate) term_start: Index,
@@ -69,6 +73,14 @@ pub(crate) struct Leadership {
     /// What they weigh together.
     pub(crate) open_bytes: usize,
     pub(crate) reads: Reads,
+    /// The change of the membership whose outcome is open.
+    pub(crate) change: Option<OpenChange>,
+    /// The last request made before this leader knew the newest membership to be committed; none while it does not.
+    pub(crate) settled_at: Option<u64>,
+    /// The learners that are to become voters.
+    pub(crate) catching_up: BTreeMap<NodeId, CatchUp>,
+    /// The transfer under way.
+    pub(crate) transfer: Option<Transfer>,
 }
 
 /// A proposal that was appended and is not known to be committed.

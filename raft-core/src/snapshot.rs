@@ -7,7 +7,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Event};
 use crate::error::{AnswerError, Rejected};
 use crate::journal::Mark;
 use crate::log_view::LogView;
@@ -224,11 +224,15 @@ impl Raft {
             resets_log: true,
         });
         self.log = LogView::empty(snapshot.last);
+        let held = self.is_held_at(before);
         self.memberships
             .reset(snapshot.membership_at, snapshot.membership.clone());
         self.commit = snapshot.last.index;
         if snapshot.membership_at.index > before {
-            self.note_membership_committed(snapshot.membership_at);
+            let at = snapshot.membership_at;
+            self.outbox
+                .push(Effect::Event(Event::MembershipCommitted { at }));
+            self.note_if_removed(held);
         }
         self.snapshots.newest = snapshot.last.index;
         self.snapshots.bytes_since = 0;

@@ -82,6 +82,23 @@ impl Raft {
         Ok(raft)
     }
 
+    /// Starts a new node that others are to take in: it has an empty disk, knows of no membership, and waits for a leader to send it the
+    /// log. Until then it grants no vote and asks for none.
+    ///
+    /// # Errors
+    /// When the settings cannot work.
+    pub fn join(config: Config, identity: Identity) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        Ok(Self::start(
+            config,
+            identity,
+            HardState::default(),
+            LogView::empty(LogId::ZERO),
+            Vec::new(),
+            Index::ZERO,
+        ))
+    }
+
     /// Starts a node from what its disk holds.
     ///
     /// # Errors
@@ -121,7 +138,8 @@ impl Raft {
             }
             memberships.push((at, membership));
         }
-        if memberships.is_empty() {
+        // Only a node that was never told anything knows of none: see `join`.
+        if memberships.is_empty() && last != LogId::ZERO {
             return Err(RecoverError::NoMembership);
         }
         let mut raft = Self::start(
@@ -172,6 +190,7 @@ impl Raft {
             verified: commit,
             now: 0,
             leader_heard_at: 0,
+            leader_number: 0,
             election_at: 0,
             apply: ApplyState::new(applied),
             outbox: Outbox::default(),

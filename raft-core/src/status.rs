@@ -41,6 +41,10 @@ pub struct Status {
     pub membership: Membership,
     /// The entry that the membership stands in.
     pub membership_at: LogId,
+    /// Whether it is known to be committed. One change at a time: while it is not, or is joint, none is taken.
+    pub membership_committed: bool,
+    /// On a leader that hands over, to whom.
+    pub transfer_to: Option<NodeId>,
     /// How many bytes of entries are kept in memory.
     pub tail_bytes: usize,
     /// How many jobs were handed to the disk and not answered.
@@ -53,7 +57,8 @@ pub struct Status {
     pub open_bytes: usize,
     /// How many reads it has taken that are not answered.
     pub open_reads: usize,
-    /// On a leader, what it knows of every other member; empty elsewhere.
+    /// On a leader, what it knows of every other member, and of former members that are still to learn that they are none; empty
+    /// elsewhere.
     pub peers: Vec<PeerStatus>,
 }
 
@@ -128,6 +133,10 @@ impl Raft {
             applied: self.apply.applied,
             membership: self.membership().clone(),
             membership_at: self.memberships.current_at(),
+            membership_committed: self.memberships.current_at().index <= self.commit,
+            transfer_to: leadership
+                .and_then(|leadership| leadership.transfer)
+                .map(|transfer| transfer.to.node),
             tail_bytes: self.log.tail_bytes(),
             jobs: self.journal.under_way(),
             withheld: self.outbox.held_count(),

@@ -2,7 +2,7 @@
 
 use crate::effect::{Effect, Event};
 use crate::error::Rejected;
-use crate::message::{AppendResult, Envelope, Message};
+use crate::message::{AppendResult, Envelope, Message, RequestId};
 use crate::raft::Raft;
 use crate::role::Role;
 use crate::snapshot::Snapshot;
@@ -28,8 +28,15 @@ impl Raft {
 
         let (from, term) = (envelope.from.member, envelope.term);
         match envelope.message {
-            Message::PreVoteRequest { id, last } => self.on_pre_vote_request(from, term, id, last),
-            Message::VoteRequest { id, last } => self.on_vote_request(from, term, id, last),
+            Message::PreVoteRequest { id, last } => {
+                self.note_asker(from);
+                self.on_pre_vote_request(from, term, id, last);
+            }
+            Message::VoteRequest { id, last, transfer } => {
+                self.note_asker(from);
+                self.on_vote_request(from, term, id, last, transfer);
+            }
+            Message::TimeoutNow { id } => self.on_timeout_now(from, term, id),
             Message::AppendRequest {
                 id,
                 prev,
@@ -44,7 +51,7 @@ impl Raft {
                     self.send(from, Message::AppendResponse { id, result }, None);
                     return Ok(());
                 }
-                self.follow(from, term)?;
+                self.follow(from, term, id)?;
                 self.on_append_request(from, id, prev, entries, commit)?;
             }
             Message::SnapshotRequest { id, snapshot } => {
@@ -56,7 +63,7 @@ impl Raft {
                     self.send(from, Message::AppendResponse { id, result }, None);
                     return Ok(());
                 }
-                self.follow(from, term)?;
+                self.follow(from, term, id)?;
                 self.on_snapshot_request(from, id, snapshot)?;
             }
             Message::HeartbeatRequest { id, commit } => {
@@ -71,7 +78,7 @@ impl Raft {
                     );
                     return Ok(());
                 }
-                self.follow(from, term)?;
+                self.follow(from, term, id)?;
                 self.on_heartbeat_request(from, id, commit);
             }
             response => return self.on_response(from, term, response),
@@ -79,7 +86,8 @@ impl Raft {
         Ok(())
     }
 
-    /// An answer. It counts only from a member of the configuration in force, to a request of this very boot.
+    /// An answer. It counts only from a member of the configuration in force, to a request of this very boot. That of a former member
+    /// says at most that it has learnt that it is none: it decides nothing, and deposes nobody.
     fn on_response(
         &mut self,
         from: MemberId,
@@ -96,7 +104,11 @@ impl Raft {
         if id.boot == self.identity.boot && id.number > self.last_number {
             return Err(Rejected::Malformed);
         }
-        if id.boot != self.identity.boot || !self.membership().contains(from) {
+        let member = self.membership().contains(from);
+        if id.boot != self.identity.boot || !(member || self.is_departed_peer(from)) {
+            return Ok(());
+        }
+        if term > self.term && !member {
             return Ok(());
         }
         if term > self.term {
@@ -123,7 +135,7 @@ impl Raft {
     }
 
     /// Takes the sender for the leader of `term`, which is not behind this node's.
-    fn follow(&mut self, from: MemberId, term: Term) -> Result<(), Rejected> {
+    fn follow(&mut self, from: MemberId, term: Term, id: RequestId) -> Result<(), Rejected> {
         if term == self.term {
             let other = match self.role {
                 Role::Leader(_) => Some(self.me()),
@@ -140,6 +152,7 @@ impl Raft {
             self.become_follower(term, Some(from));
         }
         self.leader_heard_at = self.now;
+        self.leader_number = self.leader_number.max(id.number);
         self.draw_election_timeout();
         Ok(())
     }
@@ -206,6 +219,7 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
             Message::PreVoteRequest { last, .. } | Message::VoteRequest { last, .. } => {
                 sane_id(*last)
             }
+            Message::TimeoutNow { id } => id.boot == envelope.from.boot,
             Message::AppendRequest {
                 prev,
                 entries,

@@ -14,6 +14,9 @@
 //! | `drop [from=N] [to=N]`, `keep [from=N] [to=N]`, `replay` | loses what is on its way, sets it aside, and brings it back, late |
 //! | `hold N`, `save N [COUNT]`, `crash N [kept=COUNT]`, `restart N` | the disk of nN holds writes back, finishes the oldest; nN dies, comes back |
 //! | `slow N`, `chore N [fails=yes]` | from now on the driver of nN gets to its snapshots late: it takes, or installs, one now |
+//! | `join N`, `wipe N INCARNATION` | a new node starts empty; a node loses its disk and returns empty, as another member |
+//! | `change N STEP… [at=ID]` | changes the membership: `voter=4`, `learner=4`, `promotable=4`, `remove=4`, `vote=4`, `demote=4`, `promote=4`, `context=4:text`, `priority=4:2`; a member as `node` or `node/incarnation` |
+//! | `transfer N [TO]` | |
 //! | `isolate N`, `cut FROM TO`, `heal` | |
 //! | `inject from=N to=M term=T KIND …` | a message made up by hand |
 //! | `messages`, `status`, `log N` | shows |
@@ -53,6 +56,8 @@ impl goldenscript::Runner for Script {
                 self.network(command)?
             }
             "hold" | "save" | "crash" | "restart" | "slow" | "chore" => self.disk(command)?,
+            "join" | "wipe" => self.arrive(command)?,
+            "change" | "transfer" => self.rule(command)?,
             "isolate" | "cut" | "heal" => self.links(command)?,
             "messages" | "status" | "log" => self.show(command)?,
             "expect" => self.expect(command)?,
@@ -67,6 +72,7 @@ impl goldenscript::Runner for Script {
     fn end_script(&mut self) -> Res<()> {
         if let Some(cluster) = &self.cluster {
             harness::Checker::check_log_matching(&cluster.nodes);
+            harness::Checker::check_memberships(&cluster.nodes);
         }
         Ok(())
     }
@@ -189,9 +195,54 @@ impl Script {
             });
         }
         Ok(match cluster.propose(id, &values) {
-            Ok(numbers) => format!("proposals {numbers:?}\n"),
-            Err(error) => format!("refused: {error}\n"),
+            Ok(numbers) => {
+                cluster.node(id).refused = None;
+                format!("proposals {numbers:?}\n")
+            }
+            Err(error) => {
+                cluster.node(id).refused = Some(format!("{error:?}"));
+                format!("refused: {error}\n")
+            }
         })
+    }
+
+    fn arrive(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let incarnation = args.next_pos().map_or(Ok(id), parse)?;
+        args.reject_next()?;
+        match command.name.as_str() {
+            "join" => self.cluster().join(id, incarnation),
+            _ => self.cluster().wipe(id, incarnation),
+        }
+        Ok(String::new())
+    }
+
+    /// Asks a leader to change the membership, or to hand over.
+    fn rule(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let id = node_arg(&mut args)?;
+        let cluster = self.cluster();
+        let (done, refused) = if command.name == "transfer" {
+            let to = args.next_pos().map(parse).transpose()?;
+            match cluster.transfer(id, to) {
+                Ok(to) => (format!("transfer to n{to}"), None),
+                Err(error) => (format!("refused: {error}"), Some(format!("{error:?}"))),
+            }
+        } else {
+            let at = args.take_key("at").map(log_id).transpose()?;
+            let mut steps = Vec::new();
+            while let Some((key, value)) = args.next_key() {
+                steps.push(harness::parse_step(key, value).ok_or("cannot read a step")?);
+            }
+            match cluster.change(id, steps, at) {
+                Ok(number) => (format!("change {number}"), None),
+                Err(error) => (format!("refused: {error}"), Some(format!("{error:?}"))),
+            }
+        };
+        args.reject_next()?;
+        cluster.node(id).refused = refused;
+        Ok(format!("{done}\n"))
     }
 
     fn network(&mut self, command: &Command) -> Res<String> {
@@ -266,12 +317,12 @@ impl Script {
             .transpose()?
             .unwrap_or_default();
         args.reject_next()?;
+        let asker = match kind.ends_with("response") {
+            true => self.cluster().nodes[&to].boot,
+            false => boot,
+        };
         let id = RequestId {
-            boot: Boot(if kind.ends_with("response") {
-                self.cluster().nodes[&to].boot
-            } else {
-                boot
-            }),
+            boot: Boot(asker),
             number: id,
         };
         let fields = harness::made_up::Fields {
@@ -434,6 +485,22 @@ impl Script {
                     .filter(|(from, _)| *from == id)
                     .count()
                     .to_string(),
+                // What it was last refused: the error's name.
+                ("refused", _) => node.refused.as_deref().map_or("none".into(), name),
+                // How often it told this in this life: `Removed=1`.
+                (key, _) if key.starts_with(char::is_uppercase) => {
+                    let told = |event: &&raft_core::Event| name(&format!("{event:?}")) == key;
+                    node.events.iter().filter(told).count().to_string()
+                }
+                // How many messages of a kind are on their way from it: `sends_TimeoutNow=1`.
+                (key, _) if key.starts_with("sends_") => {
+                    let kind = key.trim_start_matches("sends_");
+                    let sent = |envelope: &&Envelope| {
+                        envelope.from.member.node.0 == id
+                            && name(&format!("{:?}", envelope.message)) == kind
+                    };
+                    cluster.net.iter().filter(sent).count().to_string()
+                }
                 ("sends", _) => cluster
                     .net
                     .iter()
@@ -450,6 +517,14 @@ impl Script {
         args.reject_next()?;
         Ok(String::new())
     }
+}
+
+/// The name of a variant, without its fields.
+fn name(debug: &str) -> String {
+    debug
+        .chars()
+        .take_while(char::is_ascii_alphanumeric)
+        .collect()
 }
 
 fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
@@ -473,6 +548,13 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         "durable" => status.durable.to_string(),
         "last" => status.last.to_string(),
         "withheld" => status.withheld.to_string(),
+        "config" => harness::describe_membership(&status.membership),
+        "voters" => harness::list(status.membership.voters().iter().copied()),
+        "learners" => harness::list(status.membership.learners()),
+        "config_at" => status.membership_at.to_string(),
+        "config_committed" => status.membership_committed.to_string(),
+        "transfer" => node(status.transfer_to),
+        "peers" => harness::list(status.peers.iter().map(|peer| peer.member.node)),
         "members" => status.membership.voters().len().to_string(),
         key if key.starts_with("match") => peer("match")?.matched.to_string(),
         key if key.starts_with("next") => peer("next")?.next.to_string(),
@@ -491,7 +573,8 @@ fn disk_terms(cluster: &Cluster, id: u64) -> String {
 }
 
 fn campaign(cluster: &mut Cluster, id: u64) -> Res<()> {
-    let limit = 2 * cluster.config.election_timeout_ticks;
+    // One that the others outrank waits for up to three timeouts more.
+    let limit = 5 * cluster.config.election_timeout_ticks;
     for _ in 0..=limit {
         cluster.tick(id, 1);
         let status = cluster.raft(id).status();

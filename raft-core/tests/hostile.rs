@@ -21,6 +21,8 @@ enum Input {
     Receive(Envelope),
     Propose(usize),
     Read,
+    Change(Step, u64),
+    Transfer(Option<u64>),
     Persist,
     WrongAnswer(u64),
     Drain,
@@ -45,11 +47,58 @@ fn payload() -> impl Strategy<Value = Payload> {
     let members =
         Membership::of_voters([(member(1, 1), Bytes::new()), (member(2, 2), Bytes::new())])
             .expect("two voters");
+    let learner = MembershipParts {
+        members: vec![
+            (NodeId(1), Member::new(Incarnation(1), Bytes::new())),
+            (
+                NodeId(2),
+                Member {
+                    promote: true,
+                    ..Member::new(Incarnation(2), Bytes::new())
+                },
+            ),
+        ],
+        voters: vec![NodeId(1)],
+        ..MembershipParts::default()
+    };
+    let joint = MembershipParts {
+        outgoing: vec![NodeId(1), NodeId(2)],
+        replaced: vec![member(3, 3)],
+        members: [1, 2, 3]
+            .map(|n| (NodeId(n), Member::new(Incarnation(n % 3), Bytes::new())))
+            .into(),
+        voters: vec![NodeId(2), NodeId(3)],
+        demoted: vec![NodeId(1)],
+    };
+    let made = |parts| Membership::from_parts(parts).expect("a membership");
     prop_oneof![
-        Just(Payload::Noop),
-        Just(Payload::Command(Bytes::from_static(b"x"))),
-        Just(Payload::Membership(members))
+        2 => Just(Payload::Noop),
+        2 => Just(Payload::Command(Bytes::from_static(b"x"))),
+        1 => Just(Payload::Membership(members)),
+        1 => Just(Payload::Membership(made(learner))),
+        1 => Just(Payload::Membership(made(joint)))
     ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let id = (0u64..6, 0u64..4).prop_map(|(node, incarnation)| member(node, incarnation));
+    let seat = prop_oneof![
+        Just(Seat::Voter),
+        Just(Seat::Learner),
+        Just(Seat::Promotable)
+    ];
+    (id, seat, 0u8..7).prop_map(|(id, seat, kind)| match kind {
+        0 => Step::Remove(id),
+        1 => Step::Seat(id, seat),
+        2 => Step::Context(id, Bytes::from(vec![0; 1023 + id.node.0 as usize])),
+        3 => Step::Priority(id, 5),
+        _ => Step::Add {
+            member: id,
+            context: Bytes::new(),
+            seat,
+            priority: 0,
+        },
+    })
 }
 
 fn entries() -> impl Strategy<Value = (LogId, Vec<Entry>)> {
@@ -90,7 +139,9 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         1 => (id.clone(), log_id()).prop_map(|(id, last)| Message::PreVoteRequest { id, last }),
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::PreVoteResponse { id, granted }),
-        1 => (id.clone(), log_id()).prop_map(|(id, last)| Message::VoteRequest { id, last }),
+        1 => (id.clone(), log_id(), any::<bool>())
+            .prop_map(|(id, last, transfer)| Message::VoteRequest { id, last, transfer }),
+        1 => id.clone().prop_map(|id| Message::TimeoutNow { id }),
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::VoteResponse { id, granted }),
         4 => (id.clone(), entries(), number())
             .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries, commit: Index(commit) }),
@@ -127,11 +178,22 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         8 => envelope().prop_map(Input::Receive),
         1 => (0usize..3).prop_map(Input::Propose),
         1 => Just(Input::Read),
+        2 => (step(), 0u64..20).prop_map(|(step, at)| Input::Change(step, at)),
+        1 => prop::option::of(0u64..6).prop_map(Input::Transfer),
         4 => Just(Input::Persist),
         1 => number().prop_map(Input::WrongAnswer),
         4 => Just(Input::Drain),
     ];
     prop::collection::vec(one, 0..120)
+}
+
+/// Asks for a change, mostly of the membership in force.
+fn change(raft: &mut Raft, step: Step, at: u64) {
+    let expect = match at > 15 {
+        true => LogId::new(at, 1),
+        false => raft.status().membership_at,
+    };
+    let _ = raft.change_membership(Change::of(step), expect);
 }
 
 /// One node against the inputs; everything it asked for, and whether it led at any time.
@@ -167,6 +229,10 @@ fn run(inputs: &[Input]) -> (Vec<Effect>, bool) {
             Input::Receive(envelope) => drop(raft.receive(envelope)),
             Input::Propose(count) => drop(raft.propose(vec![Bytes::from_static(b"v"); count])),
             Input::Read => drop(raft.read()),
+            Input::Change(step, at) => change(&mut raft, step, at),
+            Input::Transfer(to) => {
+                let _ = raft.transfer_leadership(to.map(NodeId));
+            }
             Input::Persist => {
                 if let Some(job) = jobs.pop() {
                     jobs.clear();

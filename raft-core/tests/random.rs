@@ -1,4 +1,5 @@
-//! Random runs: crashes, lost, repeated and reordered messages, slow and dying disks, pauses; the safety properties checked at
+//! Random runs: crashes, lost, repeated and reordered messages, slow and dying disks, pauses, changes of the membership of every
+//! kind, transfers of the lead; the safety properties checked at
 //! every step, and in the end, with all well again, a leader, progress, and equal logs.
 //!
 //! `RAFT_SEED=n` replays one run, `RAFT_SEEDS=n` makes more of them.
@@ -35,7 +36,12 @@ struct Faults {
     hold: u64,
     cut: u64,
     slow: u64,
+    change: u64,
+    transfer: u64,
 }
+
+/// How many nodes there may be, members or not.
+const NODES_MAX: u64 = 7;
 
 fn run(seed: u64) -> [u64; 4] {
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -63,6 +69,8 @@ fn run(seed: u64) -> [u64; 4] {
         hold: pick(20),
         cut: pick(6),
         slow: pick(60),
+        change: pick(8),
+        transfer: pick(4),
     };
 
     let mut cluster = Cluster::founded(config, nodes);
@@ -70,7 +78,11 @@ fn run(seed: u64) -> [u64; 4] {
     for step in 0..1500 {
         one_step(&mut cluster, &mut rng, &faults, &mut old, step);
         cluster.take_trace();
+        if step % 50 == 0 {
+            Checker::check_memberships(&cluster.nodes);
+        }
     }
+    Checker::check_memberships(&cluster.nodes);
     Checker::check_log_matching(&cluster.nodes);
     heal(&mut cluster);
     let Checker {
@@ -130,6 +142,15 @@ fn one_step(
             }
         }
     }
+    if rng.chance(faults.change) {
+        change(cluster, rng);
+    }
+    if rng.chance(faults.transfer)
+        && let Some(leader) = cluster.leader()
+    {
+        let to = 1 + rng.below(NODES_MAX);
+        let _ = cluster.transfer(leader, rng.chance(50).then_some(to));
+    }
     for _ in 0..rng.below(6) {
         if cluster.net.is_empty() {
             break;
@@ -159,6 +180,64 @@ fn one_step(
     }
 }
 
+/// Asks whoever leads for a change of one to three steps, on nodes old and new.
+fn change(cluster: &mut Cluster, rng: &mut Rng) {
+    let Some(leader) = cluster.leader() else {
+        return;
+    };
+    let mut steps = Vec::new();
+    for _ in 0..1 + rng.below(3) {
+        let id = 1 + rng.below(NODES_MAX);
+        if !cluster.nodes.contains_key(&id) {
+            cluster.join(id, id);
+        }
+        let kinds = [
+            "voter",
+            "promotable",
+            "promotable",
+            "learner",
+            "remove",
+            "remove",
+        ];
+        let more = ["demote", "vote", "promote", "priority"];
+        let kind = match rng.below(3) {
+            0 => more[rng.below(4) as usize],
+            _ => kinds[rng.below(6) as usize],
+        };
+        let value = format!("{id}:{}", rng.below(4));
+        steps.extend(harness::parse_step(kind, &value));
+    }
+    let _ = cluster.change(leader, steps, None);
+}
+
+/// Whether nothing is left to do but to wait for the next proposal.
+fn is_settled(cluster: &Cluster) -> bool {
+    let Some(leader) = cluster.leader() else {
+        return false;
+    };
+    let status = cluster.nodes[&leader].raft.as_ref().unwrap().status();
+    let membership = &status.membership;
+    let waits = |node| membership.member(node).unwrap().promote;
+    status.membership_committed
+        && !membership.is_joint()
+        && membership.is_voter(status.identity.member)
+        && status.transfer_to.is_none()
+        && !membership.learners().any(waits)
+}
+
+/// Who is what, for whoever has to find out why.
+fn picture(cluster: &Cluster) -> String {
+    let line = |node: &harness::Node| {
+        let status = node.raft.as_ref().unwrap().status();
+        let membership = harness::describe_membership(&status.membership);
+        format!(
+            "n{} {:?} term {} last {} commit {} knows {membership} at {}\n",
+            node.id, status.role, status.term, status.last, status.commit, status.membership_at
+        )
+    };
+    cluster.nodes.values().map(line).collect()
+}
+
 /// All is well from here on: the cluster must find a leader, commit, answer a read, and end with equal logs.
 fn heal(cluster: &mut Cluster) {
     cluster.cut.clear();
@@ -185,10 +264,14 @@ fn heal(cluster: &mut Cluster) {
         round(cluster);
     }
     let mut rounds = 0;
-    while cluster.leader().is_none() {
+    while !is_settled(cluster) {
         round(cluster);
         rounds += 1;
-        assert!(rounds < 400, "no leader after {rounds} ticks of calm");
+        assert!(
+            rounds < 400,
+            "no leader, or a change that does not end, after {rounds} ticks of calm:\n{}",
+            picture(cluster)
+        );
     }
     let leader = loop {
         let Some(leader) = cluster.leader() else {
@@ -211,8 +294,13 @@ fn heal(cluster: &mut Cluster) {
         "a read in calm was not answered"
     );
     let applied = cluster.nodes[&leader].applied.clone();
+    let leading = cluster.nodes[&leader].raft.as_ref().unwrap().status();
     for node in cluster.nodes.values() {
         let status = node.raft.as_ref().unwrap().status();
+        if !leading.membership.contains(node.member()) {
+            continue;
+        }
+        assert_eq!(status.membership, leading.membership, "n{}", node.id);
         assert_eq!(
             node.applied, applied,
             "n{} has applied something else than its leader",

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use raft_core::{
-    AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, MemberId,
-    Membership, Message, NodeId, Payload, RequestId, Sender, Snapshot, Term,
+    AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, Member,
+    MemberId, Membership, MembershipParts, Message, NodeId, Payload, RequestId, Sender, Snapshot,
+    Term,
 };
 use raft_kv::api::*;
 use raft_kv::wire::{self, Formation, Incoming, Metadata};
@@ -31,9 +32,14 @@ fn log_id() -> impl Strategy<Value = LogId> {
 }
 
 fn membership() -> impl Strategy<Value = Membership> {
-    let members =
-        prop::collection::btree_map(1_u64.., (any::<u64>(), vec(any::<u8>(), 0..50)), 1..10);
-    (members, any::<u64>(), any::<u64>()).prop_map(|(members, voters, outgoing)| {
+    let member = (
+        any::<u64>(),
+        vec(any::<u8>(), 0..50),
+        0_u8..3,
+        any::<bool>(),
+    );
+    let members = prop::collection::btree_map(1_u64.., member, 1..10);
+    (members, any::<[u64; 4]>()).prop_map(|(members, [voters, outgoing, demoted, replaced])| {
         let nodes: Vec<NodeId> = members.keys().map(|&node| NodeId(node)).collect();
         let pick = |mask: u64| {
             nodes
@@ -44,16 +50,30 @@ fn membership() -> impl Strategy<Value = Membership> {
         };
         // At least one voter, whatever the mask.
         let first = nodes.first().copied().filter(|_| voters & 1 == 0);
-        let voters = pick(voters).chain(first).collect();
-        let outgoing = pick(outgoing).collect();
-        let members = members.into_iter().map(|(node, (incarnation, context))| {
-            let id = MemberId {
-                node: NodeId(node),
-                incarnation: Incarnation(incarnation),
-            };
-            (id, context.into())
-        });
-        Membership::from_parts(members.collect(), voters, outgoing).expect("it is a membership")
+        let members =
+            members
+                .into_iter()
+                .map(|(node, (incarnation, context, priority, promote))| {
+                    let mut member = Member::new(Incarnation(incarnation), context.into());
+                    (member.priority, member.promote) = (priority, promote);
+                    (NodeId(node), member)
+                });
+        let mut parts = MembershipParts {
+            members: members.collect(),
+            voters: pick(voters).chain(first).collect(),
+            outgoing: pick(outgoing).collect(),
+            ..MembershipParts::default()
+        };
+        for (node, member) in &mut parts.members {
+            member.promote &= !parts.voters.contains(node);
+            if pick(replaced).any(|n| n == *node) && !parts.outgoing.contains(node) {
+                let incarnation = Incarnation(member.incarnation.0 ^ 1);
+                let node = *node;
+                parts.replaced.push(MemberId { node, incarnation });
+            }
+        }
+        parts.demoted = pick(demoted & outgoing & !voters & !1).collect();
+        Membership::from_parts(parts).expect("it is a membership")
     })
 }
 
@@ -91,7 +111,12 @@ fn message() -> impl Strategy<Value = Message> {
             prop_oneof![
                 Just(Message::PreVoteRequest { id, last }),
                 Just(Message::PreVoteResponse { id, granted }),
-                Just(Message::VoteRequest { id, last }),
+                Just(Message::VoteRequest {
+                    id,
+                    last,
+                    transfer: granted
+                }),
+                Just(Message::TimeoutNow { id }),
                 Just(Message::VoteResponse { id, granted }),
                 Just(Message::AppendRequest {
                     id,
@@ -458,6 +483,7 @@ fn a_membership_that_contradicts_itself_is_refused() {
     let (_, good) = wire::encode_payload(&Payload::Membership(membership));
     for (at, byte, why) in [
         (1, 65, "65 members"),
+        (1, 0x81, "a tail that is missing"),
         (2, 2, "a voter that is no member"),
         (20, 2, "one voter more than there are"),
         (20, 0, "no voter"),
@@ -466,6 +492,31 @@ fn a_membership_that_contradicts_itself_is_refused() {
         bad[at] = byte;
         assert!(wire::decode_payload(2, bad.into()).is_err(), "{why}");
     }
+}
+
+#[test]
+fn a_membership_has_one_encoding() {
+    let id = MemberId {
+        node: NodeId(1),
+        incarnation: Incarnation(1),
+    };
+    let membership = Membership::of_voters([(id, Bytes::new())]).unwrap();
+    let (_, plain) = wire::encode_payload(&Payload::Membership(membership));
+    let more = |tail: &[u8]| {
+        let mut bytes = [&plain[..], tail].concat();
+        bytes[1] |= 0x80;
+        wire::decode_payload(2, bytes.into())
+    };
+    assert!(more(&[]).is_err(), "a tail that is missing");
+    assert!(more(&[0, 0, 0]).is_err(), "a tail that says nothing");
+    let note = |node: u8, priority: u8| [1, node, 0, 0, 0, 0, 0, 0, 0, priority, 0, 0, 0];
+    assert!(more(&note(1, 5)).is_ok());
+    assert!(more(&note(1, 0)).is_err(), "a note that says nothing");
+    assert!(more(&note(2, 5)).is_err(), "a note of nobody");
+    assert!(
+        more(&[0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]).is_err(),
+        "the demotion of one that stays a voter"
+    );
 }
 
 #[test]

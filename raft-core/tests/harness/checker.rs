@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use raft_core::{
-    AppendResult, Entry, Envelope, Index, LogId, Membership, Message, Payload, RoleName, Snapshot,
-    Term,
+    AppendResult, Entry, Envelope, Index, LogId, MemberId, Membership, Message, NodeId, Payload,
+    RoleName, Snapshot, Term,
 };
 
 use super::Node;
@@ -15,7 +15,7 @@ pub struct Checker {
     /// I1: who led each term.
     leaders: BTreeMap<Term, u64>,
     /// I13: whom each node voted for, in each term, over all its lives.
-    votes: BTreeMap<(u64, Term), u64>,
+    votes: BTreeMap<(MemberId, Term), MemberId>,
     /// I5, I6: what is committed at each index.
     committed: BTreeMap<Index, Entry>,
     /// I8: term, commit and applied of each node in this life.
@@ -24,6 +24,10 @@ pub struct Checker {
     complete: BTreeMap<Term, ()>,
     /// I14: what was committed anywhere when a read came in.
     reads: BTreeMap<(u64, u64), Index>,
+    /// What each node's membership was after its last step.
+    memberships: BTreeMap<u64, Membership>,
+    /// I11: the newest committed membership.
+    configuration: Option<Membership>,
     pub elections: u64,
     pub commits: u64,
     /// How many snapshots were taken, and installed.
@@ -35,6 +39,7 @@ impl Checker {
     /// A node's life has ended: its term and commit index may be behind when it returns, its votes may not.
     pub fn forget(&mut self, id: u64) {
         self.seen.remove(&id);
+        self.memberships.remove(&id);
         self.reads.retain(|&(node, _), _| node != id);
     }
 
@@ -49,18 +54,18 @@ impl Checker {
             state.term
         );
         let vote = match &envelope.message {
-            Message::VoteResponse { granted: true, .. } => Some(envelope.to.node.0),
-            Message::VoteRequest { .. } => Some(node.id),
+            Message::VoteResponse { granted: true, .. } => Some(envelope.to),
+            Message::VoteRequest { .. } => Some(node.member()),
             _ => None,
         };
         if let Some(vote) = vote {
-            let on_disk = state.voted_for.map(|vote| vote.node.0);
             assert!(
-                state.term > envelope.term || on_disk == Some(vote),
+                state.term > envelope.term || state.voted_for == Some(vote),
                 "n{}: a vote leaves that is not on disk",
                 node.id
             );
-            let before = *self.votes.entry((node.id, envelope.term)).or_insert(vote);
+            let voter = (node.member(), envelope.term);
+            let before = *self.votes.entry(voter).or_insert(vote);
             assert_eq!(
                 before, vote,
                 "n{} votes twice in term {}",
@@ -157,6 +162,7 @@ impl Checker {
             self.check_leader(node, nodes, status.term, status.commit, commit);
         }
         self.note_committed(node, status.commit);
+        self.memberships.insert(id, status.membership);
     }
 
     fn check_leader(
@@ -173,21 +179,36 @@ impl Checker {
         });
         assert_eq!(leader, node.id, "two leaders in term {term}");
         let status = node.raft.as_ref().unwrap().status();
-        // I7: what a leader commits is on a majority of the disks.
+        // I7: what a leader commits is on a majority of its voters' disks, of both halves when joint. In one step it may commit under one
+        // membership and go on to the next.
+        let mut deciding: Vec<Membership> = self
+            .memberships
+            .get(&node.id)
+            .cloned()
+            .into_iter()
+            .collect();
+        if commit > before {
+            let entries = (before.0 + 1..=commit.0).map(|index| entry_at(node, index));
+            deciding.extend(entries.filter_map(|entry| match entry.payload {
+                Payload::Membership(membership) => Some(membership),
+                _ => None,
+            }));
+        }
+        deciding.push(status.membership.clone());
         for index in before.0 + 1..=commit.0 {
             if self.committed.contains_key(&Index(index)) {
                 continue;
             }
             let entry = entry_at(node, index);
-            let holders = nodes
-                .values()
-                .filter(|other| other.disk.holds(entry.id))
-                .count();
+            let holds = |member: MemberId| {
+                let holder = nodes.get(&member.node.0);
+                holder.is_some_and(|n| n.member() == member && n.disk.holds(entry.id))
+            };
             assert!(
-                2 * holders > nodes.len(),
-                "{} is committed on {holders} disks of {}",
+                deciding.iter().any(|membership| decides(membership, holds)),
+                "n{}: {} is committed without a majority of the disks, under {deciding:?}",
+                node.id,
                 entry.id,
-                nodes.len()
             );
         }
         // I4: a new leader has all that was committed before.
@@ -220,7 +241,40 @@ impl Checker {
             .map_or(0, |(index, _)| index.0);
         for index in known + 1..=commit.0 {
             self.commits += 1;
-            self.committed.insert(Index(index), entry_at(node, index));
+            let entry = entry_at(node, index);
+            if let Payload::Membership(next) = &entry.payload
+                && let Some(before) = self.configuration.replace(next.clone())
+            {
+                check_neighbours(&before, next);
+            }
+            self.committed.insert(Index(index), entry);
+        }
+    }
+
+    /// I11: the membership in force is the newest in the log, whatever was appended, cut, and read back.
+    pub fn check_memberships(nodes: &BTreeMap<u64, Node>) {
+        for node in nodes.values() {
+            let Some(raft) = &node.raft else { continue };
+            let mut disk = node.disk.clone();
+            node.jobs.iter().for_each(|job| disk.write(job));
+            let newest = disk
+                .log
+                .iter()
+                .rev()
+                .find_map(|entry| match &entry.payload {
+                    Payload::Membership(membership) => Some((entry.id, membership)),
+                    _ => None,
+                });
+            let snapshot = disk.snapshot.as_ref();
+            let covered = snapshot.map(|snapshot| (snapshot.membership_at, &snapshot.membership));
+            let status = raft.status();
+            match newest.or(covered) {
+                Some((at, membership)) => {
+                    assert_eq!(status.membership_at, at, "n{}", node.id);
+                    assert_eq!(&status.membership, membership, "n{}", node.id);
+                }
+                None => assert_eq!(status.membership_at, LogId::ZERO, "n{}", node.id),
+            }
         }
     }
 
@@ -244,6 +298,40 @@ impl Checker {
             }
         }
     }
+}
+
+/// The voters of each half, incarnation included.
+fn halves(membership: &Membership) -> Vec<Vec<MemberId>> {
+    let id = |node: &NodeId| MemberId {
+        node: *node,
+        incarnation: membership.member(*node).unwrap().incarnation,
+    };
+    let mut halves = vec![membership.voters().iter().map(id).collect()];
+    if membership.is_joint() {
+        let old = membership.outgoing().iter().map(id);
+        let mut old: Vec<MemberId> = old.chain(membership.replaced().iter().copied()).collect();
+        old.sort_unstable();
+        halves.push(old);
+    }
+    halves
+}
+
+fn decides(membership: &Membership, holds: impl Fn(MemberId) -> bool) -> bool {
+    halves(membership)
+        .iter()
+        .all(|half| 2 * half.iter().filter(|&&id| holds(id)).count() > half.len())
+}
+
+/// I11: majorities of neighbouring memberships meet.
+fn check_neighbours(before: &Membership, next: &Membership) {
+    let (a, b) = (halves(before), halves(next));
+    let good = match (a.as_slice(), b.as_slice()) {
+        ([old], [new]) => old == new,
+        ([old], [_, outgoing]) => old == outgoing,
+        ([new, _], [left]) => new == left,
+        _ => false,
+    };
+    assert!(good, "from {before:?} to {next:?}");
 }
 
 /// An entry of a node's log, be it on disk or on its way there.

@@ -44,7 +44,12 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
             },
         },
         "heartbeat" => Message::HeartbeatRequest { id, commit },
-        "vote" => Message::VoteRequest { id, last },
+        "vote" => Message::VoteRequest {
+            id,
+            last,
+            transfer: false,
+        },
+        "timeout-now" => Message::TimeoutNow { id },
         "prevote" => Message::PreVoteRequest { id, last },
         "vote-response" => Message::VoteResponse { id, granted: true },
         "prevote-response" => Message::PreVoteResponse { id, granted: true },

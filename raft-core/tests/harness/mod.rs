@@ -1,24 +1,29 @@
 //! A little cluster in one thread: the core on disks that can be held back and crash, and a network that can lose, repeat and
 //! reorder. It checks the safety properties of the whole cluster after every step (paper fig. 3; I1–I13 of `docs/faults.md`).
 
-#![allow(dead_code, unreachable_pub)] // Each test binary uses its own part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)] // Each test binary uses its own part of it.
 
 mod checker;
+mod describe;
 mod disk;
 pub mod made_up;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 use raft_core::{
-    Boot, ClusterId, Config, Effect, Entry, Envelope, Event, HardState, Identity, Incarnation,
-    Index, JobId, LogId, MemberId, Membership, Message, NodeId, Outcome, Payload, PersistJob, Raft,
-    Recovered, RequestId, RoleName, Snapshot, Term,
+    Boot, Change, ClusterId, Config, Effect, Entry, Envelope, Event, HardState, Identity,
+    Incarnation, Index, JobId, LogId, MemberId, Membership, Message, NodeId, Outcome, Payload,
+    PersistJob, Raft, Recovered, RequestId, RoleName, Snapshot, Step, Term,
 };
 
 pub use checker::Checker;
+use describe::describe;
+pub use describe::{describe_envelope, describe_membership};
 pub use disk::{Content, Disk};
+pub use steps::{list, parse_step};
 
 pub const CLUSTER: ClusterId = ClusterId([7; 16]);
 
@@ -51,6 +56,8 @@ pub enum Chore {
 
 pub struct Node {
     pub id: u64,
+    /// The life of its disk: its id, until it is wiped.
+    pub incarnation: u64,
     pub boot: u64,
     pub raft: Option<Raft>,
     pub disk: Disk,
@@ -64,6 +71,10 @@ pub struct Node {
     /// What became of each proposal of this life.
     pub outcomes: BTreeMap<u64, Outcome>,
     pub reads: BTreeMap<u64, bool>,
+    /// What it told, of this life.
+    pub events: Vec<Event>,
+    /// Why it did not do what it was last asked to.
+    pub refused: Option<String>,
 }
 
 pub struct Cluster {
@@ -172,9 +183,27 @@ impl Cluster {
             .map(|node| node.id)
     }
 
+    /// Starts a node with an empty disk, for others to take in.
+    pub fn join(&mut self, id: u64, incarnation: u64) {
+        assert!(!self.nodes.contains_key(&id), "n{id} exists; wipe it first");
+        let mut node = Node::new(id, Disk::default());
+        (node.incarnation, node.boot) = (incarnation, 1);
+        node.raft = Some(Raft::join(self.config.clone(), node.identity()).unwrap());
+        self.nodes.insert(id, node);
+        self.drain(id);
+    }
+
+    /// A node loses its disk, and returns empty, under another incarnation.
+    pub fn wipe(&mut self, id: u64, incarnation: u64) {
+        self.checker.forget(id);
+        self.nodes.remove(&id);
+        self.join(id, incarnation);
+    }
+
     /// Starts a node from its disk, in a new life.
     pub fn start(&mut self, id: u64) {
-        let (config, base) = (self.config.clone(), self.base.clone());
+        let config = self.config.clone();
+        let base = self.base.clone().filter(|base| base.contains(member(id)));
         let node = self.node(id);
         assert!(node.raft.is_none(), "n{id} is up");
         node.boot += 1;
@@ -184,6 +213,8 @@ impl Cluster {
             .map_or(Vec::new(), |content| content.to_vec());
         node.outcomes.clear();
         node.reads.clear();
+        node.events.clear();
+        node.refused = None;
         let mut runs: Vec<(Index, Term)> = Vec::new();
         let mut memberships = Vec::new();
         for entry in &node.disk.log {
@@ -252,6 +283,30 @@ impl Cluster {
         self.checker.note_read(id, read.number);
         self.drain(id);
         Ok(read.number)
+    }
+
+    /// Asks for a change of the membership that is in force at `id`, or of the one at `expect`.
+    pub fn change(
+        &mut self,
+        id: u64,
+        steps: Vec<Step>,
+        expect: Option<LogId>,
+    ) -> Result<u64, raft_core::ChangeError> {
+        let raft = self.raft(id);
+        let expect = expect.unwrap_or_else(|| raft.status().membership_at);
+        let change = raft.change_membership(Change { steps }, expect)?;
+        self.drain(id);
+        Ok(change.number)
+    }
+
+    pub fn transfer(
+        &mut self,
+        id: u64,
+        to: Option<u64>,
+    ) -> Result<NodeId, raft_core::TransferError> {
+        let to = self.raft(id).transfer_leadership(to.map(NodeId))?;
+        self.drain(id);
+        Ok(to)
     }
 
     /// The oldest `count` jobs of a node become durable.
@@ -437,6 +492,7 @@ impl Cluster {
                     node.chores.push_back(Chore::Install(snapshot, content));
                 }
                 Effect::CutLog { up_to } => node.disk.cut(up_to),
+                Effect::Event(event) => node.events.push(event),
                 _ => {}
             }
             if !self.nodes[&id].slow {
@@ -469,6 +525,7 @@ impl Node {
     fn new(id: u64, disk: Disk) -> Self {
         Self {
             id,
+            incarnation: id,
             boot: 0,
             raft: None,
             disk,
@@ -479,131 +536,25 @@ impl Node {
             applied: Vec::new(),
             outcomes: BTreeMap::new(),
             reads: BTreeMap::new(),
+            events: Vec::new(),
+            refused: None,
+        }
+    }
+
+    pub fn member(&self) -> MemberId {
+        MemberId {
+            node: NodeId(self.id),
+            incarnation: Incarnation(self.incarnation),
         }
     }
 
     fn identity(&self) -> Identity {
         Identity {
             cluster: CLUSTER,
-            member: member(self.id),
+            member: self.member(),
             boot: Boot(self.boot),
         }
     }
-}
-
-/// An effect as a line of a script.
-fn describe(id: u64, effect: &Effect) -> String {
-    match effect {
-        Effect::Send(envelope) => describe_envelope(envelope),
-        Effect::Persist(job) => {
-            let mut line = format!("n{id} persists #{}", job.id);
-            if let Some(state) = job.hard_state {
-                let vote = state
-                    .voted_for
-                    .map_or("none".into(), |vote| format!("n{}", vote.node));
-                let _ = write!(
-                    line,
-                    " term={} vote={vote} commit={}",
-                    state.term, state.commit
-                );
-            }
-            if let Some(snapshot) = &job.snapshot {
-                let _ = write!(line, " snapshot={}", snapshot.last);
-            }
-            if let Some(from) = job.truncate_from {
-                let _ = write!(line, " cut={from}");
-            }
-            if !job.entries.is_empty() {
-                let _ = write!(line, " entries={}", ids(&job.entries));
-            }
-            line
-        }
-        Effect::Apply(job) => format!("n{id} applies {}", ids(&job.entries)),
-        Effect::FetchLog(job) => format!("n{id} fetches {}..{}", job.from, job.to),
-        Effect::TakeSnapshot(snapshot) => format!("n{id} takes a snapshot: {}", members(snapshot)),
-        Effect::SendSnapshot(envelope) => {
-            format!("{} (with its file)", describe_envelope(envelope))
-        }
-        Effect::InstallSnapshot(snapshot) => format!("n{id} installs snapshot {}", snapshot.last),
-        Effect::CutLog { up_to } => format!("n{id} lets go of the log up to {up_to}"),
-        Effect::ReadReady(read) => format!("n{id} answers read {}", read.number),
-        Effect::ReadFailed(read) => format!("n{id} fails read {}", read.number),
-        Effect::Outcome(proposal, Outcome::Committed(at)) => {
-            format!("n{id} proposal {} is committed at {at}", proposal.number)
-        }
-        Effect::Outcome(proposal, Outcome::Unknown) => {
-            format!("n{id} proposal {} is unknown", proposal.number)
-        }
-        Effect::Event(Event::RoleChanged { term, role, leader }) => {
-            let leader = leader.map_or(String::new(), |leader| format!(", led by n{leader}"));
-            format!("n{id} is {} in term {term}{leader}", role.as_str())
-        }
-        Effect::Event(event) => format!("n{id} tells: {event:?}"),
-        other => format!("n{id} {other:?}"),
-    }
-}
-
-pub fn describe_envelope(envelope: &Envelope) -> String {
-    let what = match &envelope.message {
-        Message::PreVoteRequest { last, .. } => format!("PreVoteRequest last={last}"),
-        Message::PreVoteResponse { granted, .. } => format!("PreVoteResponse granted={granted}"),
-        Message::VoteRequest { last, .. } => format!("VoteRequest last={last}"),
-        Message::VoteResponse { granted, .. } => format!("VoteResponse granted={granted}"),
-        Message::AppendRequest {
-            prev,
-            entries,
-            commit,
-            ..
-        } => {
-            format!(
-                "AppendRequest prev={prev} entries=[{}] commit={commit}",
-                ids(entries)
-            )
-        }
-        Message::AppendResponse {
-            result: raft_core::AppendResult::Matched(index),
-            ..
-        } => {
-            format!("AppendResponse matched={index}")
-        }
-        Message::AppendResponse {
-            result: raft_core::AppendResult::Conflict { prev, hint },
-            ..
-        } => {
-            format!("AppendResponse refused prev={prev} hint={hint}")
-        }
-        Message::SnapshotRequest { snapshot, .. } => {
-            format!("SnapshotRequest {}", members(snapshot))
-        }
-        Message::HeartbeatRequest { commit, .. } => format!("HeartbeatRequest commit={commit}"),
-        Message::HeartbeatResponse { matched, .. } => {
-            format!("HeartbeatResponse matched={matched}")
-        }
-        other => format!("{other:?}"),
-    };
-    format!(
-        "n{}@{} -> n{} {what}",
-        envelope.from.member.node, envelope.term, envelope.to.node
-    )
-}
-
-fn members(snapshot: &Snapshot) -> String {
-    let voters = snapshot.membership.voters().iter();
-    let voters: Vec<String> = voters.map(|node| format!("n{node}")).collect();
-    format!(
-        "{} membership={}@{}",
-        snapshot.last,
-        voters.join(","),
-        snapshot.membership_at.index
-    )
-}
-
-fn ids(entries: &[Entry]) -> String {
-    entries
-        .iter()
-        .map(|entry| entry.id.to_string())
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 /// The number of a job, for tests that answer one by hand.

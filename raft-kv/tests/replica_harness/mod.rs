@@ -60,7 +60,7 @@ enum Packet {
     Envelope(Bytes),
     Formation {
         from: MemberId,
-        message: FormationMessage,
+        message: Box<FormationMessage>,
     },
 }
 
@@ -294,7 +294,7 @@ impl World {
                 }
                 Packet::Formation { from, message } => {
                     // Through the encoding, as on a wire.
-                    let bytes = wire::encode_formation(&glue::formation_to_wire(message));
+                    let bytes = wire::encode_formation(&glue::formation_to_wire(*message));
                     let message = glue::formation_from_wire(wire::decode_formation(bytes).unwrap());
                     live.replica.receive_formation(from, message);
                 }
@@ -323,6 +323,7 @@ impl World {
                         .push_back((node, envelope.to.node.0, Packet::Envelope(bytes.into())));
                 }
                 Action::SendFormation { to, message } => {
+                    let message = Box::new(message);
                     self.net
                         .push_back((node, to.0, Packet::Formation { from: me, message }));
                 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use raft_core::{
-    AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, MemberId,
-    Membership, Message, NodeId, Payload, RequestId, Sender, Snapshot, Term,
+    AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, Member,
+    MemberId, Membership, MembershipParts, Message, NodeId, Payload, RequestId, Sender, Snapshot,
+    Term,
 };
 use raft_kv::api::*;
 use raft_kv::wire::{self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata};
@@ -97,15 +98,36 @@ fn member(node: u64, incarnation: u64) -> MemberId {
 }
 
 fn membership() -> Membership {
-    Membership::from_parts(
-        vec![
-            (member(1, 0x11), "a:1".into()),
-            (member(2, 0x22), "b:2".into()),
-            (member(3, 0x33), Bytes::new()),
+    Membership::from_parts(MembershipParts {
+        members: vec![
+            (NodeId(1), Member::new(Incarnation(0x11), "a:1".into())),
+            (NodeId(2), Member::new(Incarnation(0x22), "b:2".into())),
+            (NodeId(3), Member::new(Incarnation(0x33), Bytes::new())),
         ],
-        vec![NodeId(1), NodeId(2)],
-        vec![NodeId(1)],
-    )
+        voters: vec![NodeId(1), NodeId(2)],
+        outgoing: vec![NodeId(1)],
+        ..MembershipParts::default()
+    })
+    .expect("it is a membership")
+}
+
+/// With everything that a membership may have.
+fn full_membership() -> Membership {
+    let mut voter = Member::new(Incarnation(0x11), Bytes::new());
+    voter.priority = 7;
+    let mut learner = Member::new(Incarnation(0x33), Bytes::new());
+    learner.promote = true;
+    Membership::from_parts(MembershipParts {
+        members: vec![
+            (NodeId(1), voter),
+            (NodeId(2), Member::new(Incarnation(0x22), Bytes::new())),
+            (NodeId(3), learner),
+        ],
+        voters: vec![NodeId(1)],
+        outgoing: vec![NodeId(1), NodeId(2)],
+        demoted: vec![NodeId(2)],
+        replaced: vec![member(3, 0x99)],
+    })
     .expect("it is a membership")
 }
 
@@ -245,10 +267,21 @@ fn votes() -> Vec<Sample> {
         ),
         (
             "vote request",
-            envelope(Message::VoteRequest { id: ID, last }),
+            envelope(Message::VoteRequest {
+                id: ID,
+                last,
+                transfer: true,
+            }),
             "01 03 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
                 0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
-                0900000000000000 0500000000000000 0600000000000000",
+                0900000000000000 0500000000000000 0600000000000000 01",
+        ),
+        (
+            "timeout now",
+            envelope(Message::TimeoutNow { id: ID }),
+            "01 0a 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \
+                0300000000000000 0200000000000000 2200000000000000 0700000000000000 0300000000000000 \
+                0900000000000000",
         ),
         (
             "vote response",
@@ -337,6 +370,11 @@ fn appends() -> Vec<Sample> {
                 3a3203000000000000003300000000000000000002010000000000000002000000000000000101000000 \
                 00000000",
         ),
+    ]
+}
+
+fn heartbeats() -> Vec<Sample> {
+    vec![
         (
             "heartbeat request",
             envelope(Message::HeartbeatRequest {
@@ -663,6 +701,14 @@ fn stored() -> Vec<Sample> {
                 0100000000000000 0200000000000000 01 0100000000000000",
         ),
         (
+            "membership with all there is",
+            Value::Membership(Payload::Membership(full_membership())),
+            "01 83 0100000000000000 1100000000000000 0000 0200000000000000 2200000000000000 0000 \
+                0300000000000000 3300000000000000 0000 01 0100000000000000 \
+                02 0100000000000000 0200000000000000 02 0100000000000000 07 00 0300000000000000 00 01 \
+                01 0200000000000000 01 0300000000000000 9900000000000000",
+        ),
+        (
             "metadata",
             metadata(Some(member(2, 0x22))),
             "01 01 0000 636c75737465722d6964656e74697479 0700000000000000 0400000000000000 \
@@ -687,6 +733,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     [
         votes(),
         appends(),
+        heartbeats(),
         commands(),
         requests(),
         command_replies(),

@@ -37,6 +37,9 @@ fn core_event(event: &Event) {
             debug!(paused_ms, "this process stood still");
         }
         Event::MembershipCommitted { at } => info!(%at, "membership committed"),
+        Event::Removed { at } => warn!(%at, "this node was removed from the cluster"),
+        Event::TransferStarted { to } => info!(%to, "handing over the lead"),
+        Event::TransferAborted { to, why } => warn!(%to, ?why, "the lead was not handed over"),
         other => info!(?other, "event"),
     }
 }

@@ -31,6 +31,7 @@ const APPEND_RESPONSE: u8 = 6;
 const HEARTBEAT_REQUEST: u8 = 7;
 const HEARTBEAT_RESPONSE: u8 = 8;
 const SNAPSHOT_REQUEST: u8 = 9;
+const TIMEOUT_NOW: u8 = 10;
 
 const MATCHED: u8 = 0;
 const CONFLICT: u8 = 1;
@@ -49,9 +50,13 @@ pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
     out.put_u64_le(id.boot.0);
     out.put_u64_le(id.number);
     match &envelope.message {
-        Message::PreVoteRequest { last, .. } | Message::VoteRequest { last, .. } => {
+        Message::PreVoteRequest { last, .. } => put_log_id(&mut out, *last),
+        Message::VoteRequest { last, transfer, .. } => {
             put_log_id(&mut out, *last);
+            out.put_u8(u8::from(*transfer));
         }
+        // All that it says is its id.
+        Message::TimeoutNow { .. } => {}
         Message::PreVoteResponse { granted, .. } | Message::VoteResponse { granted, .. } => {
             out.put_u8(u8::from(*granted));
         }
@@ -103,6 +108,7 @@ fn kind_and_id(message: &Message) -> (u8, RequestId) {
         Message::SnapshotRequest { id, .. } => (SNAPSHOT_REQUEST, *id),
         Message::HeartbeatRequest { id, .. } => (HEARTBEAT_REQUEST, *id),
         Message::HeartbeatResponse { id, .. } => (HEARTBEAT_RESPONSE, *id),
+        Message::TimeoutNow { id } => (TIMEOUT_NOW, *id),
         _ => unreachable!("{UNKNOWN_MESSAGE}"),
     }
 }
@@ -200,7 +206,9 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
         VOTE_REQUEST => Message::VoteRequest {
             id,
             last: read_log_id(reader)?,
+            transfer: reader.bool()?,
         },
+        TIMEOUT_NOW => Message::TimeoutNow { id },
         VOTE_RESPONSE => Message::VoteResponse {
             id,
             granted: reader.bool()?,
