@@ -315,32 +315,25 @@ impl Encoder<'_> {
         let at = self.buf.len();
         // Whoever calls has checked that the batch fits into a segment, whose offsets are 32 bits wide.
         let seed = record_seed(self.salt, self.start.offset + at as u32);
+        let flags = if last { FLAG_END } else { 0 };
+        let what = u32::from_le_bytes([content.record_type as u8, content.kind, flags, 0]);
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        // Whole words: the CRC reads them so, and a processor waits for a word that was written in parts.
+        let words = [
+            pair(content.payload.len() as u32, self.chain),
+            pair(what, self.watermark.offset),
+            self.watermark.segment,
+            content.index,
+            content.term,
+        ];
         let mut header = [0u8; RECORD_HEADER_BYTES];
-        let mut put = |place: usize, bytes: &[u8]| {
-            if let Some(target) = header.get_mut(place..place + bytes.len()) {
-                target.copy_from_slice(bytes);
-            }
-        };
-        put(8, &(content.payload.len() as u32).to_le_bytes());
-        put(12, &self.chain.to_le_bytes());
-        put(
-            16,
-            &[
-                content.record_type as u8,
-                content.kind,
-                if last { FLAG_END } else { 0 },
-                0,
-            ],
-        );
-        put(20, &self.watermark.offset.to_le_bytes());
-        put(24, &self.watermark.segment.to_le_bytes());
-        put(32, &content.index.to_le_bytes());
-        put(40, &content.term.to_le_bytes());
         let (crcs, covered) = header.split_at_mut(COVERED.start);
+        for (place, word) in covered.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
         self.chain = crc32c::crc32c_append(seed, covered);
         let body_crc = crc32c::crc32c_append(self.chain, content.payload);
-        let both = u64::from(self.chain) | u64::from(body_crc) << 32;
-        crcs.copy_from_slice(&both.to_le_bytes());
+        crcs.copy_from_slice(&pair(self.chain, body_crc).to_le_bytes());
         self.buf.extend_from_slice(&header);
         self.buf.extend_from_slice(content.payload);
         let end = aligned(self.buf.len() as u64) as usize;
