@@ -261,11 +261,22 @@ impl Raft {
             index: self.log.last().index.next(),
             term: self.term,
         };
+        let new_voters: Vec<MemberId> = membership
+            .voter_ids()
+            .filter(|&voter| !self.membership().is_voter(voter))
+            .collect();
         self.append(Entry {
             id,
             payload: Payload::Membership(membership),
         });
         self.adopt_membership();
+        // Those who begin to count have an election timeout to be heard, before CheckQuorum asks after them.
+        let now = self.now;
+        for voter in new_voters {
+            if let Some(peer) = self.leadership().and_then(|l| l.peers.get_mut(&voter.node)) {
+                peer.heard_at = now;
+            }
+        }
         // A smaller quorum may have been reached by what is under way already.
         self.advance_commit();
         id
@@ -281,7 +292,6 @@ impl Raft {
         for (id, _) in membership.members().filter(|&(id, _)| id != me) {
             let known = leadership.peers.get(&id.node);
             if known.is_none_or(|peer| peer.member != id) {
-                // It counts as heard just now, so that taking it in deposes nobody.
                 let progress = Progress::new(id, last, now);
                 leadership.peers.insert(id.node, progress);
             }

@@ -7,8 +7,8 @@
 //!
 //! # Driving it
 //!
-//! A [`Raft`] is one node. It is made in one of two ways, so that none is mistaken for the other:
-//! [`Raft::bootstrap`] founds a cluster on an empty disk, [`Raft::recover`] goes on from what a disk holds.
+//! A [`Raft`] is one node. It is made in one of three ways, so that none is mistaken for another: [`Raft::bootstrap`] founds a cluster
+//! on an empty disk, [`Raft::join`] waits on an empty disk to be taken into one, [`Raft::recover`] goes on from what a disk holds.
 //!
 //! *Inputs* tell it what happened: [`tick`](Raft::tick), [`receive`](Raft::receive), [`propose`](Raft::propose),
 //! [`read`](Raft::read). *Effects* tell the driver what to do: take them with [`next_effect`](Raft::next_effect) until there are
@@ -38,6 +38,14 @@
 //! driver's. A snapshot that arrives is a file and an envelope: a driver keeps the envelope until the file is whole and durable, then
 //! hands it to [`receive`](Raft::receive) like any other. What follows is a [`PersistJob`] that marks it, and when that is durable
 //! [`Effect::InstallSnapshot`]. A crash at any point leaves the node with the old state, or with the new one.
+//!
+//! # Changing the membership
+//!
+//! [`Raft::change_membership`] takes any [`Change`]: nodes in, out, up, down, to another address, one replaced by another, all in one.
+//! A change of who votes goes through a joint configuration (paper §6), which whoever leads then leaves by itself. A new node starts
+//! with [`Raft::join`], and is added as [`Seat::Promotable`]: a learner, until it has caught up. A removed leader leads until its removal is
+//! committed, and hands over; a removed node learns it from a committed membership ([`Event::Removed`]), and is quiet from then on.
+//! [`Raft::transfer_leadership`] hands over the lead (thesis §3.10); [`Member::priority`] says who is preferred.
 //!
 //! # What the driver promises
 //!
@@ -110,10 +118,6 @@
 //!
 //! `examples/three_nodes.rs` drives three nodes on threads of their own, over channels, with logs that survive a crash.
 //!
-//! # Not in this version
-//!
-//! Changes of the membership, learners and leadership transfer: the types have room for them, the protocol does not do them yet.
-//! So a cluster keeps the members that it was founded with.
 
 #![no_std]
 #![forbid(unsafe_code)]
