@@ -43,7 +43,7 @@ struct Faults {
 /// How many nodes there may be, members or not.
 const NODES_MAX: u64 = 7;
 
-fn run(seed: u64) -> [u64; 4] {
+fn run(seed: u64) -> [u64; 6] {
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut config = Config::new(seed);
     config.election_timeout_ticks = 10;
@@ -90,9 +90,11 @@ fn run(seed: u64) -> [u64; 4] {
         commits,
         taken,
         installed,
+        changes,
+        handed_over,
         ..
     } = cluster.checker;
-    [elections, commits, taken, installed]
+    [elections, commits, taken, installed, changes, handed_over]
 }
 
 fn one_step(
@@ -331,7 +333,7 @@ fn safety_at_every_step_and_progress_in_calm() {
         None => 0..env("RAFT_SEEDS").unwrap_or(300),
     };
     let count = seeds.end - seeds.start;
-    let mut sums = [0; 4];
+    let mut sums = [0; 6];
     for seed in seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         match result {
@@ -345,14 +347,19 @@ fn safety_at_every_step_and_progress_in_calm() {
             }
         }
     }
-    let [elections, commits, taken, installed] = sums;
+    let [elections, commits, taken, installed, changes, handed_over] = sums;
     println!(
-        "{count} seeds, {elections} elections, {commits} entries committed, {taken} snapshots taken, {installed} installed"
+        "{count} seeds, {elections} elections, {commits} entries committed, {taken} snapshots taken, {installed} installed, \
+         {changes} memberships committed, {handed_over} campaigns for a transfer"
     );
     if count > 1 {
         assert!(
             elections > 2 * count && commits > 20 * count,
             "the runs reach too little: {elections} elections, {commits} commits"
+        );
+        assert!(
+            changes > 3 * count && handed_over > count / 4,
+            "the runs reach too little: {changes} memberships, {handed_over} transfers"
         );
         assert!(
             taken > 10 * count && installed > count / 2,

@@ -33,6 +33,9 @@ pub struct Checker {
     /// How many snapshots were taken, and installed.
     pub taken: u64,
     pub installed: u64,
+    /// How many memberships were committed, and how many campaigns were begun for a transfer.
+    pub changes: u64,
+    pub handed_over: u64,
 }
 
 impl Checker {
@@ -71,6 +74,9 @@ impl Checker {
                 "n{} votes twice in term {}",
                 node.id, envelope.term
             );
+        }
+        if let Message::VoteRequest { transfer: true, .. } = envelope.message {
+            self.handed_over += 1;
         }
         let matched = match envelope.message {
             Message::AppendResponse {
@@ -242,6 +248,7 @@ impl Checker {
         for index in known + 1..=commit.0 {
             self.commits += 1;
             let entry = entry_at(node, index);
+            self.changes += u64::from(matches!(entry.payload, Payload::Membership(_)));
             if let Payload::Membership(next) = &entry.payload
                 && let Some(before) = self.configuration.replace(next.clone())
             {
