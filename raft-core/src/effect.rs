@@ -157,6 +157,11 @@ pub enum Event {
         /// The term that it led.
         term: Term,
     },
+    /// A leader whose disk is full stepped down, so that a voter that has room can lead.
+    StorageFull {
+        /// The term that it led.
+        term: Term,
+    },
     /// The oldest write has been under way for too long; a leader steps down, so that one with a working disk can lead.
     DiskStalled {
         /// The oldest job that is not durable.

@@ -24,8 +24,10 @@ impl Raft {
         let timeout = self.config.election_timeout_ticks;
         // Whoever is outranked lets the others try first, but not for ever: it may be the only one that has the log.
         let outranked_by = self.membership().outranked_by(self.me()).min(PATIENCE_MAX);
+        // So does whoever has no room for what it would have to write.
+        let full = u32::from(self.full);
         self.election_at = self.now
-            + u64::from(timeout) * u64::from(1 + outranked_by)
+            + u64::from(timeout) * u64::from(1 + outranked_by + full)
             + u64::from(self.rng.below(timeout));
     }
 

@@ -80,6 +80,8 @@ pub enum ProposeError {
     },
     /// Too many bytes wait to be committed; try again soon.
     Busy,
+    /// This node's disk is full; another may lead soon that has room.
+    Full,
     /// The batch is empty, or has an entry over the limit for one.
     BadBatch,
     /// This leader is handing over; try again soon, of whoever leads then.
@@ -246,6 +248,7 @@ impl fmt::Display for ProposeError {
             Self::NotLeader { leader } => not_leader(f, *leader),
             Self::Busy => f.write_str("too many bytes wait to be committed; try again soon"),
             Self::Transferring => f.write_str(HANDING_OVER),
+            Self::Full => f.write_str("this node's disk is full"),
             Self::BadBatch => f.write_str("the batch is empty, or one of its entries is too large"),
         }
     }

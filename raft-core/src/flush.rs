@@ -15,6 +15,7 @@ impl Raft {
         self.flush_apply();
         self.memberships.forget_before(self.apply.handed);
         self.flush_take_snapshot();
+        self.flush_forwarded_reads();
         // What is still to be applied is kept for longer, but not without end: it can be read back from the log.
         let (durable, tail_bytes_max) = (self.durable_index(), self.config.tail_bytes_max);
         self.log

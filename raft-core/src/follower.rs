@@ -42,19 +42,21 @@ impl Raft {
             return self.committed_conflict(from, base.index);
         }
         let verified = entries.last().map_or(prev.index, |last| last.id.index);
-        let mut news = entries
+        let mut news: Vec<Entry> = entries
             .into_iter()
-            .skip_while(|entry| entry.id.index <= base.index || self.log.contains(entry.id));
-        if let Some(first) = news.next() {
-            if first.id.index <= self.commit {
-                return self.committed_conflict(from, first.id.index);
+            .skip_while(|entry| entry.id.index <= base.index || self.log.contains(entry.id))
+            .collect();
+        let first = news.first().map(|first| first.id.index);
+        if let Some(first) = first.filter(|&first| first <= self.commit) {
+            return self.committed_conflict(from, first);
+        }
+        let turned_away = self.turn_away(&mut news);
+        let verified = turned_away.map_or(verified, Index::previous);
+        if let Some(first) = news.first().map(|first| first.id.index) {
+            if first <= self.log.last().index {
+                self.truncate(first);
             }
-            let rest: Vec<Entry> = news.collect();
-            if first.id.index <= self.log.last().index {
-                self.truncate(first.id.index);
-            }
-            self.append(first);
-            rest.into_iter().for_each(|entry| self.append(entry));
+            news.into_iter().for_each(|entry| self.append(entry));
         }
         self.verified = self.verified.max(verified);
         self.commit_to(commit.min(self.verified));
@@ -63,7 +65,11 @@ impl Raft {
             from,
             Message::AppendResponse {
                 id,
-                result: AppendResult::Matched(matched),
+                result: if self.full {
+                    AppendResult::Full(matched)
+                } else {
+                    AppendResult::Matched(matched)
+                },
             },
             Some(matched),
         );
@@ -76,7 +82,11 @@ impl Raft {
         let matched = self.verified.min(self.durable_index());
         self.send(
             from,
-            Message::HeartbeatResponse { id, matched },
+            Message::HeartbeatResponse {
+                id,
+                matched,
+                full: self.full,
+            },
             Some(matched),
         );
     }

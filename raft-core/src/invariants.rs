@@ -214,7 +214,7 @@ pub(crate) fn check_sent(raft: &Raft, envelope: &Envelope) {
             );
         }
         Message::AppendResponse {
-            result: AppendResult::Matched(index),
+            result: AppendResult::Matched(index) | AppendResult::Full(index),
             ..
         }
         | Message::HeartbeatResponse { matched: index, .. } => {

@@ -11,7 +11,7 @@
 //! on an empty disk, [`Raft::join`] waits on an empty disk to be taken into one, [`Raft::recover`] goes on from what a disk holds.
 //!
 //! *Inputs* tell it what happened: [`tick`](Raft::tick), [`receive`](Raft::receive), [`propose`](Raft::propose),
-//! [`read`](Raft::read). *Effects* tell the driver what to do: take them with [`next_effect`](Raft::next_effect) until there are
+//! [`read`](Raft::read), [`storage_full`](Raft::storage_full). *Effects* tell the driver what to do: take them with [`next_effect`](Raft::next_effect) until there are
 //! none. An effect that needs an answer carries a number, and the *answer* names it:
 //!
 //! | effect | what the driver does | answer |
@@ -136,6 +136,8 @@ mod entry;
 mod error;
 mod flush;
 mod follower;
+mod follower_read;
+mod full;
 mod invariants;
 mod journal;
 mod log_view;

@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Payload};
 use crate::types::{Index, LogId, Term};
 
 /// The log as the core sees it.
@@ -214,6 +214,15 @@ impl LogView {
         (!entries.is_empty()).then_some(entries)
     }
 
+    /// Whether a command may stand at `index`: one does, or the entry is no longer in memory.
+    pub(crate) fn may_be_command(&self, index: Index) -> bool {
+        let entry = self.tail.front().and_then(|first| {
+            let at = index.0.checked_sub(first.id.index.0)?;
+            self.tail.get(usize::try_from(at).ok()?)
+        });
+        entry.is_none_or(|entry| matches!(entry.payload, Payload::Command(_)))
+    }
+
     /// Lets go of the oldest entries in memory, none above `up_to`, until the rest fits in `bytes_max`.
     pub(crate) fn trim(&mut self, up_to: Index, bytes_max: usize) {
         while self.tail_bytes > bytes_max
@@ -230,7 +239,6 @@ impl LogView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Payload;
     use alloc::vec;
     use bytes::Bytes;
     use proptest::prelude::*;

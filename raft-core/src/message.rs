@@ -114,6 +114,19 @@ pub enum Message {
         /// What came of it.
         result: AppendResult,
     },
+    /// From which index on may this node answer the reads that it has? For the leader of the envelope's term (thesis §6.4).
+    ReadRequest {
+        /// This attempt; each has its own.
+        id: RequestId,
+    },
+    /// The answer to a [`Message::ReadRequest`].
+    ReadResponse {
+        /// The attempt it answers.
+        id: RequestId,
+        /// What was committed when the request came in, a quorum having said since that the answerer leads; none when it does not
+        /// lead, or cannot take more reads.
+        index: Option<Index>,
+    },
     /// I lead still; and, for reads, do you think so too? (paper §5.2, thesis §6.4)
     HeartbeatRequest {
         /// The round: every heartbeat of one round has the same id.
@@ -127,6 +140,8 @@ pub enum Message {
         id: RequestId,
         /// Up to where the follower's log is durable and known to be the leader's.
         matched: Index,
+        /// Whether the follower's disk has no room for commands.
+        full: bool,
     },
     /// Campaign now: you have everything, and are to lead (thesis §3.10). It has no answer.
     TimeoutNow {
@@ -140,6 +155,8 @@ pub enum Message {
 pub enum AppendResult {
     /// The follower's log is the leader's up to here, durably.
     Matched(Index),
+    /// The same, and the follower's disk has no room for commands: what was sent behind this was turned away.
+    Full(Index),
     /// The follower does not have `prev`.
     Conflict {
         /// The index of the `prev` that was refused.

@@ -54,6 +54,8 @@ pub(crate) struct Progress {
     pub(crate) heard: bool,
     /// The newest heartbeat round that it has answered.
     pub(crate) round: u64,
+    /// Whether it said last that its disk has no room for commands.
+    pub(crate) full: bool,
     /// Whether a fetch from the log is under way for it, or when the next may be tried.
     pub(crate) fetching: bool,
     pub(crate) fetch_not_before: u64,
@@ -72,6 +74,7 @@ impl Progress {
             heard_at: now,
             heard: false,
             round: 0,
+            full: false,
             fetching: false,
             fetch_not_before: 0,
         }
@@ -141,6 +144,17 @@ impl Progress {
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched.next());
         news
+    }
+
+    /// Whether its disk is full, as the answer to the append `number` says. What it turned away is not under way any more: it is sent
+    /// again when there is room.
+    pub(crate) fn note_full(&mut self, full: bool, number: u64) {
+        self.full = full;
+        let turned_away = self.in_flight.iter().any(|append| append.number == number);
+        if full && turned_away {
+            self.become_probing(self.matched.next());
+            self.become_streaming();
+        }
     }
 
     /// The logs agree: entries may follow each other from now on.

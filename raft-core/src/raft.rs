@@ -9,12 +9,14 @@ use crate::config::Config;
 use crate::effect::{Effect, Event, FetchId, ProposalId, ProposalIds, ReadId};
 use crate::entry::{Entry, Payload};
 use crate::error::{AnswerError, ProposeError, ReadError, Rejected};
+use crate::follower_read::ForwardedReads;
 use crate::invariants;
 use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::{Membership, MembershipLog};
 use crate::message::{Envelope, Message, RequestId, Sender};
 use crate::outbox::Outbox;
+use crate::read_index::Asker;
 use crate::rng::Rng;
 use crate::role::{Leadership, OpenProposal, Role, RoleName};
 use crate::snapshot::Snapshots;
@@ -54,6 +56,10 @@ pub struct Raft {
     pub(crate) election_at: u64,
     pub(crate) apply: ApplyState,
     pub(crate) snapshots: Snapshots,
+    /// Whether the disk has no room for commands.
+    pub(crate) full: bool,
+    /// Reads that came in while another node led.
+    pub(crate) forwarded: ForwardedReads,
     pub(crate) outbox: Outbox,
     pub(crate) rng: Rng,
     /// The last number given to a request, a proposal, a read or a fetch in this boot; never given twice.
@@ -120,6 +126,9 @@ impl Raft {
             if leadership.transfer.is_some() {
                 return Err(ProposeError::Transferring);
             }
+            if raft.full {
+                return Err(ProposeError::Full);
+            }
             if batch.is_empty()
                 || batch
                     .iter()
@@ -170,24 +179,38 @@ impl Raft {
 
     /// Asks for a linearizable read (ReadIndex, thesis §6.4). [`Effect::ReadReady`] or [`Effect::ReadFailed`] follows.
     ///
+    /// A node that does not lead asks the leader for the index that it must have applied first, and answers from its own state
+    /// machine: within two election timeouts, or it says that it failed.
+    ///
     /// # Errors
-    /// When this node does not lead, or too many reads wait.
+    /// When this node does not lead and knows of no leader, or too many reads wait.
     pub fn read(&mut self) -> Result<ReadId, ReadError> {
         self.step(|raft| {
             let leader = raft.leader_node();
-            let Role::Leader(leadership) = &mut raft.role else {
-                return Err(ReadError::NotLeader { leader });
-            };
-            if leadership.reads.count() >= raft.config.reads_max {
-                return Err(ReadError::Busy);
+            let number = raft.last_number + 1;
+            let max = raft.config.reads_max;
+            match &mut raft.role {
+                Role::Leader(leadership) if leadership.reads.count() < max => {
+                    leadership.reads.push(Asker::Here(number));
+                }
+                Role::Leader(_) => return Err(ReadError::Busy),
+                _ if leader.is_none() => return Err(ReadError::NotLeader { leader }),
+                _ if raft.forwarded.count() >= max => return Err(ReadError::Busy),
+                _ => raft.forwarded.push(number),
             }
-            raft.last_number += 1;
-            leadership.reads.push(raft.last_number);
+            raft.last_number = number;
             Ok(ReadId {
                 boot: raft.identity.boot,
                 number: raft.last_number,
             })
         })
+    }
+
+    /// The disk of the log has no room for more commands, or has some again. Until then a leader refuses proposals
+    /// ([`ProposeError::Full`]) and hands over to a voter that has room; a follower turns commands away. Term, vote, no-ops, memberships
+    /// and snapshots are still asked for: the driver keeps a reserve for them. What was asked for before stays under way.
+    pub fn storage_full(&mut self, full: bool) {
+        self.step(|raft| raft.on_storage_full(full));
     }
 
     // ---- answers ----
@@ -386,6 +409,7 @@ impl Raft {
         let now = (self.term, self.role_name(), self.leader_node());
         if now != self.reported {
             self.reported = now;
+            self.fail_unconfirmed_reads();
             let (term, role, leader) = now;
             self.outbox
                 .push(Effect::Event(Event::RoleChanged { term, role, leader }));

@@ -7,13 +7,23 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::types::Index;
+use crate::message::RequestId;
+use crate::types::{Index, MemberId};
+
+/// Who wants to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// This node's driver, under this number.
+    Here(u64),
+    /// A member, which answers its readers itself.
+    Peer(MemberId, RequestId),
+}
 
 /// The reads of one leadership.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Reads {
     /// Came in since the last round began.
-    waiting: Vec<u64>,
+    waiting: Vec<Asker>,
     /// The round under way.
     round: Option<Round>,
     /// Confirmed, and waiting until the index is applied; ascending.
@@ -25,7 +35,7 @@ pub(crate) struct Reads {
 struct Round {
     number: u64,
     index: Index,
-    reads: Vec<u64>,
+    reads: Vec<Asker>,
 }
 
 impl Reads {
@@ -35,7 +45,7 @@ impl Reads {
     }
 
     /// Takes a read in.
-    pub(crate) fn push(&mut self, read: u64) {
+    pub(crate) fn push(&mut self, read: Asker) {
         self.waiting.push(read);
         self.count += 1;
     }
@@ -56,11 +66,19 @@ impl Reads {
         });
     }
 
-    /// A quorum has answered the round `number`.
-    pub(crate) fn confirm(&mut self, number: u64) {
-        if let Some(round) = self.round.take_if(|round| round.number <= number) {
-            self.confirmed.push_back((round.index, round.reads));
+    /// A quorum has answered the round `number`. Members that asked need no more than its index.
+    pub(crate) fn confirm(&mut self, number: u64) -> Option<(Index, Vec<(MemberId, RequestId)>)> {
+        let round = self.round.take_if(|round| round.number <= number)?;
+        let (mut here, mut peers) = (Vec::new(), Vec::new());
+        for asker in round.reads {
+            match asker {
+                Asker::Here(number) => here.push(number),
+                Asker::Peer(member, id) => peers.push((member, id)),
+            }
         }
+        self.count -= peers.len();
+        self.confirmed.push_back((round.index, here));
+        Some((round.index, peers))
     }
 
     /// The next reads that may be answered, with everything up to `applied` applied.
@@ -72,12 +90,14 @@ impl Reads {
         Some(reads)
     }
 
-    /// Every read that was not answered.
+    /// Every read of this node that was not answered. Members find out by themselves that this one leads no more.
     pub(crate) fn into_unanswered(self) -> Vec<u64> {
         let confirmed = self.confirmed.into_iter().flat_map(|(_, reads)| reads);
-        confirmed
-            .chain(self.round.into_iter().flat_map(|round| round.reads))
-            .chain(self.waiting)
-            .collect()
+        let round = self.round.into_iter().flat_map(|round| round.reads);
+        let here = round.chain(self.waiting).filter_map(|asker| match asker {
+            Asker::Here(number) => Some(number),
+            Asker::Peer(..) => None,
+        });
+        confirmed.chain(here).collect()
     }
 }

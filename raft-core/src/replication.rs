@@ -24,6 +24,9 @@ impl Raft {
             self.become_follower(self.term, None);
             return;
         }
+        if self.hand_over_if_full() {
+            return;
+        }
         let now = self.now;
         let Role::Leader(leadership) = &self.role else {
             return;
@@ -78,6 +81,7 @@ impl Raft {
         from: MemberId,
         id: RequestId,
         matched: Index,
+        full: bool,
     ) -> Result<(), Rejected> {
         self.check_acknowledged(from, matched)?;
         let (now, base) = (self.now, self.log.base().index);
@@ -89,6 +93,7 @@ impl Raft {
         };
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
+        peer.full = full;
         let news = peer.note_matched(matched);
         if matches!(peer.mode, Mode::Snapshot { .. }) {
             peer.note_agreement(matched, base);
@@ -107,7 +112,7 @@ impl Raft {
         id: RequestId,
         result: AppendResult,
     ) -> Result<(), Rejected> {
-        if let AppendResult::Matched(index) = result {
+        if let AppendResult::Matched(index) | AppendResult::Full(index) = result {
             self.check_acknowledged(from, index)?;
         }
         let (now, base) = (self.now, self.log.base().index);
@@ -119,10 +124,11 @@ impl Raft {
         };
         peer.note_heard(now);
         match result {
-            AppendResult::Matched(index) => {
+            AppendResult::Matched(index) | AppendResult::Full(index) => {
                 // What matches in this term goes on to match: any copy of the probe may have been answered.
                 peer.note_agreement(index, base);
                 let news = peer.note_matched(index);
+                peer.note_full(matches!(result, AppendResult::Full(_)), id.number);
                 if news {
                     self.advance_commit();
                 }
@@ -235,10 +241,16 @@ impl Raft {
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
-        leadership.reads.confirm(confirmed);
+        let for_peers = leadership.reads.confirm(confirmed);
         while let Some(reads) = leadership.reads.take_ready(applied) {
             for number in reads {
                 self.outbox.push(Effect::ReadReady(ReadId { boot, number }));
+            }
+        }
+        if let Some((index, peers)) = for_peers {
+            for (peer, id) in peers {
+                let index = Some(index);
+                self.send(peer, Message::ReadResponse { id, index }, None);
             }
         }
     }
@@ -265,6 +277,13 @@ impl Raft {
             return false;
         }
         let next = peer.next;
+        // One without room takes no commands. Where the logs agree is found out without.
+        if peer.full && next <= last && self.log.may_be_command(next) {
+            if probing {
+                self.send_append(node, next, Vec::new());
+            }
+            return false;
+        }
         let entries = match self.log.slice(next, last, self.config.batch_bytes_max) {
             Some(entries) => entries,
             // A probe asks where the logs agree; it does not need the entries for that.

@@ -8,6 +8,7 @@ use crate::apply::ApplyState;
 use crate::config::Config;
 use crate::entry::{Entry, Payload};
 use crate::error::{RecoverError, StartError};
+use crate::follower_read::ForwardedReads;
 use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::{Membership, MembershipLog};
@@ -185,6 +186,8 @@ impl Raft {
             stored_commit: hard_state.commit,
             memberships: MembershipLog::new(memberships),
             snapshots: Snapshots::default(),
+            full: false,
+            forwarded: ForwardedReads::default(),
             role: Role::Follower,
             leader: None,
             verified: commit,

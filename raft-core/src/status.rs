@@ -47,6 +47,8 @@ pub struct Status {
     pub transfer_to: Option<NodeId>,
     /// How many bytes of entries are kept in memory.
     pub tail_bytes: usize,
+    /// Whether its disk has no room for commands, as its driver said.
+    pub full: bool,
     /// How many jobs were handed to the disk and not answered.
     pub jobs: usize,
     /// How many envelopes wait for the disk.
@@ -55,7 +57,7 @@ pub struct Status {
     pub open_proposals: usize,
     /// How many bytes these weigh, of [`Config::uncommitted_bytes_max`](crate::Config::uncommitted_bytes_max).
     pub open_bytes: usize,
-    /// How many reads it has taken that are not answered.
+    /// How many reads it has taken that are not answered; on a leader, those that other members wait for too.
     pub open_reads: usize,
     /// On a leader, what it knows of every other member, and of former members that are still to learn that they are none; empty
     /// elsewhere.
@@ -100,6 +102,8 @@ pub struct PeerStatus {
     pub inflight_appends: usize,
     /// How many bytes of entries these hold, of [`Config::inflight_bytes_max`](crate::Config::inflight_bytes_max).
     pub inflight_bytes: usize,
+    /// Whether it said last that its disk has no room for commands.
+    pub full: bool,
     /// Ticks since it last answered in this term; none when it never has.
     pub silent_ticks: Option<u64>,
 }
@@ -138,11 +142,13 @@ impl Raft {
                 .and_then(|leadership| leadership.transfer)
                 .map(|transfer| transfer.to.node),
             tail_bytes: self.log.tail_bytes(),
+            full: self.full,
             jobs: self.journal.under_way(),
             withheld: self.outbox.held_count(),
             open_proposals: leadership.map_or(0, |leadership| leadership.open.len()),
             open_bytes: leadership.map_or(0, |leadership| leadership.open_bytes),
-            open_reads: leadership.map_or(0, |leadership| leadership.reads.count()),
+            open_reads: self.forwarded.count()
+                + leadership.map_or(0, |leadership| leadership.reads.count()),
             peers: leadership.map_or_else(Vec::new, |leadership| {
                 let peers = leadership.peers.values();
                 peers.map(|peer| peer_status(peer, self.now)).collect()
@@ -164,6 +170,7 @@ fn peer_status(peer: &Progress, now: u64) -> PeerStatus {
         },
         inflight_appends,
         inflight_bytes,
+        full: peer.full,
         silent_ticks: peer.heard.then(|| now.saturating_sub(peer.heard_at)),
     }
 }

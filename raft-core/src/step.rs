@@ -13,6 +13,7 @@ const NUMBER_MAX: u64 = 1 << 62;
 
 impl Raft {
     pub(crate) fn on_tick(&mut self) {
+        self.on_forwarded_reads_tick();
         match &self.role {
             Role::Leader(_) => self.on_leader_tick(),
             _ if self.now >= self.election_at => self.on_election_timeout(),
@@ -37,6 +38,7 @@ impl Raft {
                 self.on_vote_request(from, term, id, last, transfer);
             }
             Message::TimeoutNow { id } => self.on_timeout_now(from, term, id),
+            Message::ReadRequest { id } => self.on_read_request(from, term, id),
             Message::AppendRequest {
                 id,
                 prev,
@@ -73,6 +75,7 @@ impl Raft {
                         Message::HeartbeatResponse {
                             id,
                             matched: Index::ZERO,
+                            full: self.full,
                         },
                         None,
                     );
@@ -98,6 +101,7 @@ impl Raft {
             Message::PreVoteResponse { id, .. }
             | Message::VoteResponse { id, .. }
             | Message::AppendResponse { id, .. }
+            | Message::ReadResponse { id, .. }
             | Message::HeartbeatResponse { id, .. } => *id,
             _ => return Err(Rejected::Malformed),
         };
@@ -123,11 +127,12 @@ impl Raft {
             }
             _ if term < self.term => {}
             Message::VoteResponse { id, granted } => self.on_vote_response(from, id, granted),
+            Message::ReadResponse { id, index } => self.on_read_response(from, id, index),
             Message::AppendResponse { id, result } => {
                 return self.on_append_response(from, id, result);
             }
-            Message::HeartbeatResponse { id, matched } => {
-                return self.on_heartbeat_response(from, id, matched);
+            Message::HeartbeatResponse { id, matched, full } => {
+                return self.on_heartbeat_response(from, id, matched, full);
             }
             _ => {}
         }
@@ -250,8 +255,10 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
             }
             Message::HeartbeatRequest { commit, .. } => sane_index(*commit),
             Message::HeartbeatResponse { matched, .. } => sane_index(*matched),
+            Message::ReadResponse { index, .. } => index.is_none_or(sane_index),
+            Message::ReadRequest { .. } => true,
             Message::AppendResponse {
-                result: AppendResult::Matched(index),
+                result: AppendResult::Matched(index) | AppendResult::Full(index),
                 ..
             } => sane_index(*index),
             Message::AppendResponse {

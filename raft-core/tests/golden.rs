@@ -17,6 +17,7 @@
 //! | `join N`, `wipe N INCARNATION` | a new node starts empty; a node loses its disk and returns empty, as another member |
 //! | `change N STEP… [at=ID]` | changes the membership: `voter=4`, `learner=4`, `promotable=4`, `remove=4`, `vote=4`, `demote=4`, `promote=4`, `context=4:text`, `priority=4:2`; a member as `node` or `node/incarnation` |
 //! | `transfer N [TO]` | |
+//! | `full N`, `room N` | the disk of nN has no room for commands, and has some again |
 //! | `isolate N`, `cut FROM TO`, `heal` | |
 //! | `inject from=N to=M term=T KIND …` | a message made up by hand |
 //! | `messages`, `status`, `log N` | shows |
@@ -55,7 +56,9 @@ impl goldenscript::Runner for Script {
             "deliver" | "settle" | "drop" | "keep" | "replay" | "inject" => {
                 self.network(command)?
             }
-            "hold" | "save" | "crash" | "restart" | "slow" | "chore" => self.disk(command)?,
+            "hold" | "save" | "crash" | "restart" | "slow" | "chore" | "full" | "room" => {
+                self.disk(command)?
+            }
             "join" | "wipe" => self.arrive(command)?,
             "change" | "transfer" => self.rule(command)?,
             "isolate" | "cut" | "heal" => self.links(command)?,
@@ -118,6 +121,7 @@ impl Script {
         config.tail_bytes_max = args.take_key("tail").map_or(Ok(1 << 20), parse)?;
         config.batch_bytes_max = args.take_key("batch").map_or(Ok(1 << 20), parse)?;
         config.inflight_appends_max = args.take_key("inflight").map_or(Ok(64), parse)?;
+        config.inflight_bytes_max = args.take_key("window").map_or(Ok(1 << 20), parse)?;
         config.uncommitted_bytes_max = args.take_key("uncommitted").map_or(Ok(1 << 20), parse)?;
         config.disk_stall_ticks = args.take_key("stall").map_or(Ok(20), parse)?;
         config.snapshots = args
@@ -377,6 +381,10 @@ impl Script {
             }
             "crash" => cluster.crash(id, kept),
             "slow" => cluster.node(id).slow = true,
+            "full" | "room" => {
+                cluster.raft(id).storage_full(command.name == "full");
+                cluster.drain(id);
+            }
             "chore" => cluster.chore(id, !fails),
             _ => cluster.start(id),
         }
@@ -559,6 +567,12 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         key if key.starts_with("match") => peer("match")?.matched.to_string(),
         key if key.starts_with("next") => peer("next")?.next.to_string(),
         key if key.starts_with("state") => peer("state")?.state.as_str().into(),
+        "full" => status.full.to_string(),
+        key if key.starts_with("inflight") => {
+            let peer = peer("inflight")?;
+            format!("{}/{}", peer.inflight_appends, peer.inflight_bytes)
+        }
+        key if key.starts_with("full") => peer("full")?.full.to_string(),
         "first" => status.first.to_string(),
         "snapshot" => status.snapshot.to_string(),
         key => return Err(format!("unknown field {key}").into()),

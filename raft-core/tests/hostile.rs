@@ -24,6 +24,7 @@ enum Input {
     Change(Step, u64),
     Transfer(Option<u64>),
     Persist,
+    Full(bool),
     WrongAnswer(u64),
     Drain,
 }
@@ -131,6 +132,7 @@ fn message() -> impl Strategy<Value = Message> {
         .boxed();
     let result = prop_oneof![
         number().prop_map(|index| AppendResult::Matched(Index(index))),
+        number().prop_map(|index| AppendResult::Full(Index(index))),
         (number(), log_id()).prop_map(|(prev, hint)| AppendResult::Conflict {
             prev: Index(prev),
             hint
@@ -145,13 +147,20 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::VoteResponse { id, granted }),
         4 => (id.clone(), entries(), number())
             .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries, commit: Index(commit) }),
+        1 => id.clone().prop_map(|id| Message::ReadRequest { id }),
+        1 => (id.clone(), prop::option::of(number()))
+            .prop_map(|(id, index)| Message::ReadResponse { id, index: index.map(Index) }),
         2 => (id.clone(), log_id(), log_id(), 0u64..4).prop_map(|(id, last, membership_at, voters)| Message::SnapshotRequest {
             id,
             snapshot: Snapshot { last, membership: members(voters), membership_at },
         }),
         2 => (id.clone(), result).prop_map(|(id, result)| Message::AppendResponse { id, result }),
         1 => (id.clone(), number()).prop_map(|(id, commit)| Message::HeartbeatRequest { id, commit: Index(commit) }),
-        1 => (id, number()).prop_map(|(id, matched)| Message::HeartbeatResponse { id, matched: Index(matched) }),
+        1 => (id, number(), any::<bool>()).prop_map(|(id, matched, full)| Message::HeartbeatResponse {
+            id,
+            matched: Index(matched),
+            full,
+        }),
     ]
 }
 
@@ -181,6 +190,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         2 => (step(), 0u64..20).prop_map(|(step, at)| Input::Change(step, at)),
         1 => prop::option::of(0u64..6).prop_map(Input::Transfer),
         4 => Just(Input::Persist),
+        1 => any::<bool>().prop_map(Input::Full),
         1 => number().prop_map(Input::WrongAnswer),
         4 => Just(Input::Drain),
     ];
@@ -194,6 +204,24 @@ fn change(raft: &mut Raft, step: Step, at: u64) {
         false => raft.status().membership_at,
     };
     let _ = raft.change_membership(Change::of(step), expect);
+}
+
+/// Answers that no driver of sound mind gives: refused, or without effect.
+fn answer_wrongly(raft: &mut Raft, number: u64) {
+    assert!(
+        raft.persisted(JobId(number.max(1000))).is_err(),
+        "a job that never was"
+    );
+    assert!(
+        raft.applied(Index(number.max(1000))).is_err(),
+        "an index that was not handed out"
+    );
+    let nowhere = LogId::new(number.max(1000), 1);
+    assert!(raft.snapshot_taken(nowhere, true).is_err(), "not asked for");
+    assert!(raft.snapshot_installed(nowhere).is_err(), "not asked for");
+    let boot = Boot(1);
+    raft.snapshot_sent(RequestId { boot, number }, number.is_multiple_of(2));
+    raft.fetched(FetchId(number), Vec::new());
 }
 
 /// One node against the inputs; everything it asked for, and whether it led at any time.
@@ -233,28 +261,14 @@ fn run(inputs: &[Input]) -> (Vec<Effect>, bool) {
             Input::Transfer(to) => {
                 let _ = raft.transfer_leadership(to.map(NodeId));
             }
+            Input::Full(full) => raft.storage_full(full),
             Input::Persist => {
                 if let Some(job) = jobs.pop() {
                     jobs.clear();
                     raft.persisted(job).expect("handed out");
                 }
             }
-            Input::WrongAnswer(number) => {
-                assert!(
-                    raft.persisted(JobId(number.max(1000))).is_err(),
-                    "a job that never was"
-                );
-                assert!(
-                    raft.applied(Index(number.max(1000))).is_err(),
-                    "an index that was not handed out"
-                );
-                let nowhere = LogId::new(number.max(1000), 1);
-                assert!(raft.snapshot_taken(nowhere, true).is_err(), "not asked for");
-                assert!(raft.snapshot_installed(nowhere).is_err(), "not asked for");
-                let boot = Boot(1);
-                raft.snapshot_sent(RequestId { boot, number }, number % 2 == 0);
-                raft.fetched(FetchId(number), Vec::new());
-            }
+            Input::WrongAnswer(number) => answer_wrongly(&mut raft, number),
             Input::Drain => {
                 while let Some(effect) = raft.next_effect() {
                     match &effect {

@@ -38,6 +38,7 @@ struct Faults {
     slow: u64,
     change: u64,
     transfer: u64,
+    full: u64,
 }
 
 /// How many nodes there may be, members or not.
@@ -71,6 +72,7 @@ fn run(seed: u64) -> [u64; 6] {
         slow: pick(60),
         change: pick(8),
         transfer: pick(4),
+        full: pick(50),
     };
 
     let mut cluster = Cluster::founded(config, nodes);
@@ -124,6 +126,10 @@ fn one_step(
     }
     if cluster.is_up(id) {
         cluster.node(id).hold = rng.chance(faults.hold);
+        if rng.chance(3) {
+            let full = rng.chance(faults.full);
+            cluster.raft(id).storage_full(full);
+        }
         if rng.chance(10) {
             cluster.node(id).slow = rng.chance(faults.slow);
         }
@@ -240,6 +246,16 @@ fn picture(cluster: &Cluster) -> String {
     cluster.nodes.values().map(line).collect()
 }
 
+/// The leader answers reads, and so does every member that follows it.
+fn read_everywhere(cluster: &mut Cluster, leader: u64) -> Vec<(u64, u64)> {
+    let members = cluster.raft(leader).status().membership;
+    let is_member = |id: &u64| members.contains(cluster.nodes[id].member());
+    let ids: Vec<u64> = cluster.ids().into_iter().filter(is_member).collect();
+    ids.into_iter()
+        .map(|id| (id, cluster.read(id).unwrap()))
+        .collect()
+}
+
 /// All is well from here on: the cluster must find a leader, commit, answer a read, and end with equal logs.
 fn heal(cluster: &mut Cluster) {
     cluster.cut.clear();
@@ -249,6 +265,7 @@ fn heal(cluster: &mut Cluster) {
         }
         cluster.node(id).hold = false;
         cluster.node(id).slow = false;
+        cluster.raft(id).storage_full(false);
         while !cluster.nodes[&id].chores.is_empty() {
             cluster.chore(id, true);
         }
@@ -284,17 +301,16 @@ fn heal(cluster: &mut Cluster) {
             break leader;
         }
     };
-    let read = cluster.read(leader).unwrap();
+    let reads = read_everywhere(cluster, leader);
     for _ in 0..60 {
         round(cluster);
     }
     let leader_now = cluster.leader().unwrap();
     assert_eq!(leader_now, leader, "the lead changed hands in calm");
-    assert_eq!(
-        cluster.nodes[&leader].reads.get(&read),
-        Some(&true),
-        "a read in calm was not answered"
-    );
+    for (id, read) in reads {
+        let answered = cluster.nodes[&id].reads.get(&read);
+        assert_eq!(answered, Some(&true), "n{id}: a read in calm");
+    }
     let applied = cluster.nodes[&leader].applied.clone();
     let leading = cluster.nodes[&leader].raft.as_ref().unwrap().status();
     for node in cluster.nodes.values() {

@@ -133,8 +133,21 @@ fn message() -> impl Strategy<Value = Message> {
                     result: conflict
                 }),
                 Just(Message::SnapshotRequest { id, snapshot }),
+                Just(Message::ReadRequest { id }),
+                Just(Message::ReadResponse {
+                    id,
+                    index: granted.then_some(index)
+                }),
                 Just(Message::HeartbeatRequest { id, commit: index }),
-                Just(Message::HeartbeatResponse { id, matched: index }),
+                Just(Message::HeartbeatResponse {
+                    id,
+                    matched: index,
+                    full: granted
+                }),
+                Just(Message::AppendResponse {
+                    id,
+                    result: AppendResult::Full(index)
+                }),
             ]
         },
     )

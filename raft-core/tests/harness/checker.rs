@@ -80,7 +80,7 @@ impl Checker {
         }
         let matched = match envelope.message {
             Message::AppendResponse {
-                result: AppendResult::Matched(index),
+                result: AppendResult::Matched(index) | AppendResult::Full(index),
                 ..
             } => Some(index),
             Message::HeartbeatResponse { matched, .. } => Some(matched),

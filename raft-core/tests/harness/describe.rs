@@ -86,6 +86,12 @@ pub fn describe_envelope(envelope: &Envelope) -> String {
             format!("AppendResponse matched={index}")
         }
         Message::AppendResponse {
+            result: raft_core::AppendResult::Full(index),
+            ..
+        } => {
+            format!("AppendResponse matched={index} full")
+        }
+        Message::AppendResponse {
             result: raft_core::AppendResult::Conflict { prev, hint },
             ..
         } => {
@@ -95,8 +101,14 @@ pub fn describe_envelope(envelope: &Envelope) -> String {
             format!("SnapshotRequest {}", members(snapshot))
         }
         Message::HeartbeatRequest { commit, .. } => format!("HeartbeatRequest commit={commit}"),
-        Message::HeartbeatResponse { matched, .. } => {
-            format!("HeartbeatResponse matched={matched}")
+        Message::ReadRequest { .. } => "ReadRequest".into(),
+        Message::ReadResponse { index, .. } => {
+            let index = index.map_or("none".into(), |index| index.to_string());
+            format!("ReadResponse index={index}")
+        }
+        Message::HeartbeatResponse { matched, full, .. } => {
+            let full = if *full { " full" } else { "" };
+            format!("HeartbeatResponse matched={matched}{full}")
         }
         other => format!("{other:?}"),
     };

@@ -50,6 +50,11 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
             transfer: false,
         },
         "timeout-now" => Message::TimeoutNow { id },
+        "read" => Message::ReadRequest { id },
+        "read-response" => Message::ReadResponse {
+            id,
+            index: Some(commit),
+        },
         "prevote" => Message::PreVoteRequest { id, last },
         "vote-response" => Message::VoteResponse { id, granted: true },
         "prevote-response" => Message::PreVoteResponse { id, granted: true },
@@ -64,7 +69,11 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
                 hint,
             },
         },
-        "heartbeat-response" => Message::HeartbeatResponse { id, matched },
+        "heartbeat-response" => Message::HeartbeatResponse {
+            id,
+            matched,
+            full: false,
+        },
         _ => return None,
     })
 }

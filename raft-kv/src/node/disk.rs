@@ -10,7 +10,7 @@ use std::sync::mpsc;
 
 use raft_core::{Boot, FetchJob, Incarnation, JobId, MemberId, NodeId};
 use raft_log::writer::{Completion, Writer};
-use raft_log::{Log, OpenError, Options, ReadError, Reader, peek_identity};
+use raft_log::{Log, OpenError, Options, ReadError, Reader, Space, peek_identity};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
@@ -159,15 +159,23 @@ pub(crate) fn disk_bytes(dir: &Path) -> u64 {
 
 /// Starts the thread that writes the log. It says through `answers` what is durable, and if it failed.
 pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result<Writer> {
+    let mut was_full = false;
     Writer::spawn(log, move |completion| {
-        let event = match completion {
-            Completion::Durable(commit) => Own::Durable(JobId(commit.job)),
-            Completion::Failed(error) => Own::LogFailed(error.to_string()),
-            Completion::Full { .. } => Own::NoSpace,
-            _ => return,
+        let (event, space) = match completion {
+            Completion::Durable(commit) => {
+                (Some(Own::Durable(JobId(commit.job))), Some(commit.space))
+            }
+            Completion::Failed(error) => (Some(Own::LogFailed(error.to_string())), None),
+            Completion::Full { .. } => (None, Some(Space::Full)),
+            Completion::Space(space) => (None, Some(space)),
+            _ => (None, None),
         };
-        // The loop is gone only when the node has stopped.
-        let _ = answers.send(event);
+        let full = space.map(|space| space == Space::Full);
+        let changed = full.filter(|&full| std::mem::replace(&mut was_full, full) != full);
+        for event in event.into_iter().chain(changed.map(Own::Full)) {
+            // The loop is gone only when the node has stopped.
+            let _ = answers.send(event);
+        }
     })
 }
 

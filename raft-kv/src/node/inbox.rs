@@ -76,8 +76,8 @@ pub(crate) enum FromPeer {
 #[derive(Debug)]
 pub(crate) enum Own {
     Durable(JobId),
-    /// The disk has no room for the log: nothing becomes durable until there is.
-    NoSpace,
+    /// Whether the disk has no room for what comes next in the log.
+    Full(bool),
     LogFailed(String),
     Fetched {
         id: FetchId,

@@ -20,20 +20,12 @@ struct Waiting {
 }
 
 impl Condition {
-    /// The disk has no room for the log.
-    pub(super) fn no_space(&mut self) {
-        if !self.no_space {
-            self.no_space = true;
-            warn!(
-                "the disk is full: nothing more is written, and nothing acknowledged, until there is room"
-            );
-        }
-    }
-
-    /// Something has become durable.
-    pub(super) fn durable(&mut self) {
-        if std::mem::take(&mut self.no_space) {
-            info!("the disk has room again");
+    /// Whether the disk has no room for the log.
+    pub(super) fn full(&mut self, full: bool) {
+        match (std::mem::replace(&mut self.no_space, full), full) {
+            (false, true) => warn!("the disk is full: no commands are taken until there is room"),
+            (true, false) => info!("the disk has room again"),
+            _ => {}
         }
     }
 
@@ -73,16 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_shows_until_something_is_durable_again() {
+    fn a_full_disk_shows_until_there_is_room_again() {
         let mut condition = Condition::default();
-        condition.durable();
+        condition.full(false);
         assert_eq!(condition.troubles().count(), 0);
-        condition.no_space();
+        condition.full(true);
         assert_eq!(
             condition.troubles().collect::<Vec<_>>(),
             ["the disk is full"]
         );
-        condition.durable();
+        condition.full(false);
         assert_eq!(condition.troubles().count(), 0);
     }
 

@@ -194,13 +194,15 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         for event in std::mem::take(&mut self.round.own) {
             match event {
                 Own::Durable(job) => {
-                    self.condition.durable();
                     self.on_durable(job);
                     if let Err(exit) = self.submit() {
                         return Some(exit);
                     }
                 }
-                Own::NoSpace => self.condition.no_space(),
+                Own::Full(full) => {
+                    self.condition.full(full);
+                    self.parts.replica.storage_full(full);
+                }
                 Own::LogFailed(why) => return Some(Exit::Log(why)),
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
                 Own::Stop => {

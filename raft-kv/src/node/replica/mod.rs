@@ -260,6 +260,11 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if self.reads.len() + linearizable.len() > self.config.reads_max {
             return self.fail_reads(linearizable, &NotDone::Busy);
         }
+        // The state machine of a node that does not lead could answer too; its clients are sent to the leader, which is one hop less.
+        if self.standing.role != RoleName::Leader {
+            let leader = self.leader();
+            return self.fail_reads(linearizable, &NotDone::NotLeader { leader });
+        }
         let Some(core) = self.core() else { return };
         // One read of the core stands for all of the batch: each had arrived before it was asked.
         match core.read() {
@@ -284,6 +289,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             let cluster = self.identity.cluster;
             self.actions
                 .push_back(Action::Notice(Notice::Formed { cluster }));
+        }
+    }
+
+    /// Whether the log's disk has no room for commands: a leader then takes none and hands over if it can, a follower turns them away.
+    pub fn storage_full(&mut self, full: bool) {
+        if let Some(core) = self.core() {
+            core.storage_full(full);
         }
     }
 

@@ -32,9 +32,13 @@ const HEARTBEAT_REQUEST: u8 = 7;
 const HEARTBEAT_RESPONSE: u8 = 8;
 const SNAPSHOT_REQUEST: u8 = 9;
 const TIMEOUT_NOW: u8 = 10;
+const READ_REQUEST: u8 = 11;
+const READ_RESPONSE: u8 = 12;
+const HEARTBEAT_RESPONSE_FULL: u8 = 13;
 
 const MATCHED: u8 = 0;
 const CONFLICT: u8 = 1;
+const FULL: u8 = 2;
 
 pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
     let (kind, id) = kind_and_id(&envelope.message);
@@ -75,12 +79,21 @@ pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
                 out.put_u8(MATCHED);
                 out.put_u64_le(index.0);
             }
+            AppendResult::Full(index) => {
+                out.put_u8(FULL);
+                out.put_u64_le(index.0);
+            }
             AppendResult::Conflict { prev, hint } => {
                 out.put_u8(CONFLICT);
                 out.put_u64_le(prev.0);
                 put_log_id(&mut out, *hint);
             }
         },
+        Message::ReadRequest { .. } => {}
+        Message::ReadResponse { index, .. } => {
+            out.put_u8(u8::from(index.is_some()));
+            out.put_u64_le(index.unwrap_or_default().0);
+        }
         Message::SnapshotRequest { snapshot, .. } => {
             put_log_id(&mut out, snapshot.last);
             put_log_id(&mut out, snapshot.membership_at);
@@ -105,9 +118,14 @@ fn kind_and_id(message: &Message) -> (u8, RequestId) {
         Message::VoteResponse { id, .. } => (VOTE_RESPONSE, *id),
         Message::AppendRequest { id, .. } => (APPEND_REQUEST, *id),
         Message::AppendResponse { id, .. } => (APPEND_RESPONSE, *id),
+        Message::ReadRequest { id } => (READ_REQUEST, *id),
+        Message::ReadResponse { id, .. } => (READ_RESPONSE, *id),
         Message::SnapshotRequest { id, .. } => (SNAPSHOT_REQUEST, *id),
         Message::HeartbeatRequest { id, .. } => (HEARTBEAT_REQUEST, *id),
-        Message::HeartbeatResponse { id, .. } => (HEARTBEAT_RESPONSE, *id),
+        Message::HeartbeatResponse { id, full, .. } => match full {
+            false => (HEARTBEAT_RESPONSE, *id),
+            true => (HEARTBEAT_RESPONSE_FULL, *id),
+        },
         Message::TimeoutNow { id } => (TIMEOUT_NOW, *id),
         _ => unreachable!("{UNKNOWN_MESSAGE}"),
     }
@@ -223,6 +241,7 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
             id,
             result: match reader.u8()? {
                 MATCHED => AppendResult::Matched(Index(reader.u64()?)),
+                FULL => AppendResult::Full(Index(reader.u64()?)),
                 CONFLICT => AppendResult::Conflict {
                     prev: Index(reader.u64()?),
                     hint: read_log_id(reader)?,
@@ -233,6 +252,15 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
                         kind,
                     });
                 }
+            },
+        },
+        READ_REQUEST => Message::ReadRequest { id },
+        READ_RESPONSE => Message::ReadResponse {
+            id,
+            index: match (reader.bool()?, reader.u64()?) {
+                (true, index) => Some(Index(index)),
+                (false, 0) => None,
+                (false, _) => return Err(reader.malformed("it names an index that it refuses")),
             },
         },
         SNAPSHOT_REQUEST => Message::SnapshotRequest {
@@ -250,9 +278,10 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
             id,
             commit: Index(reader.u64()?),
         },
-        HEARTBEAT_RESPONSE => Message::HeartbeatResponse {
+        HEARTBEAT_RESPONSE | HEARTBEAT_RESPONSE_FULL => Message::HeartbeatResponse {
             id,
             matched: Index(reader.u64()?),
+            full: kind == HEARTBEAT_RESPONSE_FULL,
         },
         kind => return Err(DecodeError::UnknownKind { what: WHAT, kind }),
     })
