@@ -164,7 +164,13 @@ fn an_opening_keeps_whole_files() {
     let (mut log, _) = open(&disk);
     // Repair, directory, boot number and boot record, and four operations for the file made ready.
     assert!(disk.operations() - before <= 10);
-    assert_eq!(bytes_of(&disk, 8)[44], 1);
+    let ready = bytes_of(&disk, 8);
+    assert_eq!(ready[44], 1);
+    assert_eq!(
+        ready[24..32],
+        2u64.to_le_bytes(),
+        "a new life has the new boot as epoch"
+    );
     log.purge(log.last_index()).unwrap();
     log.close().unwrap();
     let left = numbers(&disk);
