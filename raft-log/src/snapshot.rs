@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use crate::files::{Files, OsFiles};
+use crate::format::NUMBER_MAX;
 use format::{Layout, MARK_BYTES, encode_mark};
 pub(crate) use recover::{examine, remove, verify, verify_file};
 pub(crate) use registry::Registry;
@@ -31,7 +32,7 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Which snapshot: equal ids are the same file, byte for byte, whichever node has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotId {
-    /// The last index it stands for; at least 1.
+    /// The last index it stands for; at least 1 and below 2⁶³ - 1.
     pub index: u64,
     /// The term of that record; at least 1.
     pub term: u64,
@@ -44,7 +45,7 @@ pub struct SnapshotId {
 impl SnapshotId {
     /// Whether a snapshot can be like this.
     pub(crate) fn is_possible(&self) -> bool {
-        self.index > 0 && self.term > 0 && Layout::of_file(self.bytes).is_some()
+        is_place(self.index, self.term) && Layout::of_file(self.bytes).is_some()
     }
 }
 
@@ -156,6 +157,11 @@ impl PartialEq for FinishedSnapshot {
 }
 
 impl Eq for FinishedSnapshot {}
+
+/// Whether a snapshot can stand for this record; the log must be able to go on behind it.
+fn is_place(index: u64, term: u64) -> bool {
+    (1..NUMBER_MAX).contains(&index) && term > 0
+}
 
 fn snapshot_name(index: u64, term: u64) -> String {
     format!("{index:020}-{term:020}{SUFFIX}")

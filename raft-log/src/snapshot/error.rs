@@ -13,8 +13,10 @@ use crate::error::Failure;
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum SnapshotWriteError {
-    /// Index and term of a snapshot begin at 1.
-    #[error("no snapshot can stand for index {index} and term {term}: both begin at 1")]
+    /// Index and term of a snapshot begin at 1, and the index is below 2⁶³ - 1: the log must be able to go on behind it.
+    #[error(
+        "no snapshot can stand for index {index} and term {term}: both begin at 1, and the index ends below 2^63 - 1"
+    )]
     Invalid {
         /// The index given.
         index: u64,

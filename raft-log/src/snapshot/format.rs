@@ -3,7 +3,7 @@
 //!
 //! Decoding trusts nothing, and no length is stated that the length of the file does not give already.
 
-use super::SnapshotId;
+use super::{SnapshotId, is_place};
 use crate::format::{BadBlock, Fields, checked_block, seal_block};
 
 /// The newest version of snapshot files that this build writes and reads.
@@ -47,7 +47,7 @@ impl Header {
                 return None;
             }
             let (index, term) = (fields.u64(16)?, fields.u64(24)?);
-            (index > 0 && term > 0).then_some(Header { index, term })
+            is_place(index, term).then_some(Header { index, term })
         };
         decode().ok_or(BadBlock::Damaged)
     }

@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::error::{SnapshotDamage, SnapshotReadError, SnapshotReceiveError, SnapshotWriteError};
 use super::format::{BLOCK_PAYLOAD_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header};
 use super::verify::Verifier;
-use super::{FinishedSnapshot, SnapshotId, Snapshots};
+use super::{FinishedSnapshot, SnapshotId, Snapshots, is_place};
 use crate::files::{Files, OsFiles};
 
 /// Takes the payload of a new snapshot, as [`io::Write`], and streams it to a temporary file.
@@ -42,7 +42,7 @@ impl<F: Files> Snapshots<F> {
     /// # Errors
     /// See [`SnapshotWriteError`].
     pub fn create(&self, index: u64, term: u64) -> Result<SnapshotWriter<F>, SnapshotWriteError> {
-        if index == 0 || term == 0 {
+        if !is_place(index, term) {
             return Err(SnapshotWriteError::Invalid { index, term });
         }
         let header = Header { index, term };
@@ -67,7 +67,7 @@ impl<F: Files> Snapshots<F> {
         let SnapshotId {
             index, term, bytes, ..
         } = id;
-        if index == 0 || term == 0 {
+        if !is_place(index, term) {
             return Err(SnapshotWriteError::Invalid { index, term });
         }
         let verifier = Verifier::new(&self.path_of(&id), bytes, id)
