@@ -272,7 +272,9 @@ fn a_mark_sees_the_records_of_its_own_batch() {
             (log.term(5), log.term(6), log.term(7)),
             (Some(3), Some(3), Some(4))
         );
-        assert_eq!(log.reader().read(6, 1000).unwrap().len(), 2);
+        let read = log.reader().read(6, 1000).unwrap();
+        let ids: Vec<_> = read.iter().map(|read| (read.index, read.term)).collect();
+        assert_eq!(ids, [(6, 3), (7, 4)]);
         assert_eq!(log.snapshot(), Some(drops.id()));
     };
     check(&log);
@@ -395,7 +397,16 @@ fn only_what_is_there_can_be_marked() {
     };
     foreign(&mut log, &stale);
     let (other, _) = open(&SimDisk::new());
-    foreign(&mut log, &make(&other.snapshots(), 3, 1, b"three").unwrap());
+    let elsewhere = make(&other.snapshots(), 3, 1, b"three").unwrap();
+    foreign(&mut log, &elsewhere);
+    // The same file stands here, and nobody knows whether its name is durable: create, write, sync, rename, sync of the directory.
+    disk.fail(disk.operations() + 5, Fault::Io);
+    let failed = make(&log.snapshots(), 3, 1, b"three").unwrap_err();
+    assert!(
+        failed.to_string().contains("sync the directory"),
+        "{failed}"
+    );
+    foreign(&mut log, &elsewhere);
 
     // Other bytes under its name.
     let snapshots = log.snapshots();
