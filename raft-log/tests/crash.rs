@@ -6,9 +6,9 @@ mod harness;
 use std::collections::HashSet;
 
 use harness::sweep::{REPLAY, Sweep, Tally, sweep};
-use harness::{History, Op, Step, dir, options, random_steps, read_model, run};
-use raft_log::Log;
+use harness::{Active, History, Op, Step, dir, options, random_steps, read_model, run, two_pages};
 use raft_log::sim_disk::{Fault, SimDisk};
+use raft_log::{Log, Options};
 
 /// Scales the sweep: how many random workloads each of four tests takes, and of how many steps.
 const WORKLOADS: u64 = 4;
@@ -51,11 +51,39 @@ fn scripted() -> Vec<Step> {
 /// A vote, then appends until its segment is recycled: the vote must live on in the checkpoints.
 fn vote_recycled() -> Vec<Step> {
     let mut steps = vec![Step::Commit(vec![Op::Metadata(7)])];
-    for _ in 0..4 {
-        steps.push(Step::Commit(vec![append(1300)]));
-        steps.push(Step::Commit(vec![append(1300)]));
+    for _ in 0..5 {
+        // The first one leaves the second page as it is.
+        steps.push(Step::Commit(vec![append(2500)]));
+        steps.push(Step::Commit(vec![append(3000)]));
+        steps.push(Step::Commit(vec![append(700)]));
         steps.push(Step::Purge(8));
     }
+    steps
+}
+
+/// Random steps, among them what fills segments, and snapshots up to which they are purged.
+fn recycling(seed: u64) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (nth, step) in (0..).zip(random_steps(seed, STEPS / 2)) {
+        steps.push(step);
+        steps.push(Step::Commit(vec![append(1700 + nth * 90)]));
+        if nth % 2 == 1 {
+            steps.extend([Step::Snapshot(0), Step::Purge(8)]);
+        }
+    }
+    steps
+}
+
+/// Files go round, one of them through a snapshot that replaces the log.
+fn resets_recycled() -> Vec<Step> {
+    let fill = || Step::Commit(vec![append(3000), append(2500)]);
+    let mut steps = Vec::new();
+    for ahead in [0, 3, 0] {
+        steps.extend([fill(), fill(), fill()]);
+        steps.push(Step::Reset(ahead, vec![Op::Metadata(7), append(30)]));
+        steps.push(Step::Commit(vec![append(200), append(100)]));
+    }
+    steps.extend([fill(), Step::Drop, Step::Commit(vec![append(50)])]);
     steps
 }
 
@@ -112,18 +140,32 @@ fn resets() -> Vec<Step> {
 }
 
 fn workload(name: &str) -> Vec<Step> {
+    if let Some(seed) = name.strip_prefix("recycling-") {
+        return recycling(seed.parse().unwrap());
+    }
     match name.strip_prefix("random-") {
         Some(seed) => random_steps(seed.parse().unwrap(), STEPS),
         None if name == "scripted" => scripted(),
         None if name == "vote-recycled" => vote_recycled(),
         None if name == "snapshots" => snapshots(),
         None if name == "resets" => resets(),
+        None if name == "resets-recycled" => resets_recycled(),
         None => panic!("no workload is called {name:?}"),
     }
 }
 
+/// Where files are to be recycled, segments are large enough to keep old bytes.
+fn options_of(name: &str) -> Options {
+    if name.contains("recycl") {
+        two_pages()
+    } else {
+        options()
+    }
+}
+
 fn swept(name: &str) -> Tally {
-    let tally = sweep(|disk| disk, name, &workload(name)).unwrap_or_else(|error| panic!("{error}"));
+    let tally = sweep(|disk| disk, name, &options_of(name), &workload(name))
+        .unwrap_or_else(|error| panic!("{error}"));
     tally.print(name);
     tally
 }
@@ -150,16 +192,50 @@ fn scripted_workload() {
     }
 }
 
-/// F-L13: a vote, then appends until its segment is recycled.
+/// F-L13: a vote, then appends until its segment is recycled: the very file that held it is in use again, and has its old bytes.
 #[test]
 fn a_vote_outlives_its_segment() {
     let tally = swept("vote-recycled");
-    assert!(tally.cases > 2000);
+    assert!(tally.cases > 2000 && tally.recyclings > 1);
+    assert!(tally.stale > 200 && tally.stale_cuts > 20);
     let steps = vote_recycled();
-    let disk = SimDisk::new();
-    assert_eq!(run(&disk, &dir(), &options(), &steps, false).error, None);
+    let active_after = |steps: &[Step]| {
+        let disk = SimDisk::new();
+        let history = run(&disk, &dir(), &two_pages(), steps, false);
+        assert_eq!(history.error, None);
+        let vote = history.acknowledged.metadata;
+        assert_eq!(vote, Some(vec![7; 8]), "the vote");
+        Active::of(&disk).unwrap()
+    };
     let first = dir().join("00000000000000000001.seg");
-    assert!(disk.content(&first).is_none(), "its segment is still there");
+    let full = active_after(&steps[..3]);
+    assert_eq!(full.file, first);
+    let held = |active: &Active| {
+        let old = &full.bytes[5000..5500];
+        active.is_recycled() && active.file != first && active.bytes[5000..5500] == *old
+    };
+    assert!(full.bytes[5000..5500].iter().all(|&byte| byte != 0));
+    let lives = (4..=steps.len()).filter(|&upto| held(&active_after(&steps[..upto])));
+    assert!(lives.count() > 0, "the vote's file was never used again");
+}
+
+/// F-L7, F-L9, F-L13, F-S1: files that were purged by a snapshot that replaced the log are recycled too.
+#[test]
+fn files_of_a_replaced_log_are_recycled() {
+    let tally = swept("resets-recycled");
+    assert!(tally.cases > 2000 && tally.recyclings > 3);
+    assert!(tally.stale > 200 && tally.stale_cuts > 20);
+}
+
+/// F-L7, F-L9: whatever happens between, a recycled file never brings back what it held.
+#[test]
+fn recycling_workloads() {
+    let mut all = Tally::default();
+    for seed in 0..WORKLOADS / 2 {
+        all.add(&swept(&format!("recycling-{seed}")));
+    }
+    assert!(all.cases > 15_000 && all.recyclings > 10);
+    assert!(all.stale > 1000 && all.stale_cuts > 100);
 }
 
 const SNAPSHOT_OPERATIONS: [&str; 7] = [
@@ -257,6 +333,7 @@ fn a_torn_record_rewritten_byte_for_byte() {
             assert_eq!(acknowledged, calm.acknowledged, "{operation}, {keep:?}");
             let tally = Sweep {
                 name: "byte-for-byte",
+                options: &options(),
                 base: &left,
                 start: &History {
                     acknowledged,
@@ -291,6 +368,7 @@ fn replay() {
         .collect();
     let tally = Sweep {
         name,
+        options: &options_of(name),
         base: &SimDisk::new(),
         start: &History::default(),
         steps: &workload(name),

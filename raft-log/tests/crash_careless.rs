@@ -171,7 +171,7 @@ fn steps() -> Vec<Step> {
 
 fn outcome(how: &Careless) -> Result<(), String> {
     let wrap = |disk| CarelessFiles::new(disk, how.clone());
-    sweep(wrap, "careless", &steps())?;
+    sweep(wrap, "careless", &options(), &steps())?;
     failures(&wrap)
 }
 

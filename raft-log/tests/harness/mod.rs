@@ -6,7 +6,7 @@ pub(crate) mod sweep;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use raft_log::sim_disk::{Keep, Tear};
+use raft_log::sim_disk::{Keep, SimDisk, Tear};
 use raft_log::{
     Batch, Cut, Files, FinishedSnapshot, Log, OpenError, Options, Record, Recovery, WriteError,
 };
@@ -216,6 +216,41 @@ pub(crate) fn options() -> Options {
         background: false,
         identity: b"sim".to_vec(),
         ..Options::default()
+    }
+}
+
+/// Segments of two pages: the header of a recycled one clears only the first, and leaves old bytes in the second.
+pub(crate) fn two_pages() -> Options {
+    Options {
+        segment_bytes: 8192,
+        ..options()
+    }
+}
+
+/// The segment in use, as the superblock says.
+pub(crate) struct Active {
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Active {
+    /// `None` if no segment was ever in use, or it is gone.
+    pub(crate) fn of(disk: &SimDisk) -> Option<Active> {
+        let superblock = disk.content(&dir().join("superblock"))?;
+        // As in `docs/log-format.md`: the higher sequence counts. (No power loss tears a copy: it is one sector.)
+        let number = |at: usize| {
+            let bytes = superblock.get(at..at + 8)?;
+            Some(u64::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let newer = usize::from(number(4096 + 16) > number(16)) * 4096;
+        let file = dir().join(format!("{:020}.seg", number(newer + 40)?));
+        let bytes = disk.content(&file)?;
+        Some(Active { file, bytes })
+    }
+
+    /// Whether the header says so.
+    pub(crate) fn is_recycled(&self) -> bool {
+        self.bytes.get(44) == Some(&1)
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
-use raft_log::{Files, Log};
+use raft_log::{Cut, Files, Log, Options};
 
-use super::{History, Step, check_recovery, dir, options, run_from};
+use super::{Active, History, Step, check_recovery, dir, run_from};
 
 /// Names one case to replay it alone: `workload/operation/variant`, or `workload/operation/variant/operation/variant` of
 /// the recovery. Operations are counted from 1, variants from 0.
@@ -15,6 +16,17 @@ pub(crate) const REPLAY: &str = "RAFT_LOG_CRASH";
 
 /// How many subsets by coin are tried at each operation.
 const SUBSETS: u64 = 32;
+
+/// The cases of all sweeps that this process has printed.
+static ALL_CASES: AtomicU64 = AtomicU64::new(0);
+
+/// The operations that make a segment of a spare file, in this order.
+const RECYCLING: [&str; 4] = [
+    "Rename segment",
+    "Write segment",
+    "SyncAll segment",
+    "SyncDir directory",
+];
 
 /// What a sweep has met.
 #[derive(Debug, Default)]
@@ -29,6 +41,12 @@ pub(crate) struct Tally {
     pub(crate) cuts: u64,
     /// Operations at which the power went, by kind and file.
     pub(crate) operations: BTreeMap<String, u64>,
+    /// Recyclings of a file at each step of which the power went.
+    pub(crate) recyclings: u64,
+    /// Cases with a recycled segment in use, and bytes of the file's former life behind the log's end.
+    pub(crate) stale: u64,
+    /// Those of them with a cut that was reported.
+    pub(crate) stale_cuts: u64,
 }
 
 impl Tally {
@@ -37,6 +55,9 @@ impl Tally {
         self.in_recovery += other.in_recovery;
         self.tried += other.tried;
         self.cuts += other.cuts;
+        self.recyclings += other.recyclings;
+        self.stale += other.stale;
+        self.stale_cuts += other.stale_cuts;
         for (operation, count) in &other.operations {
             *self.operations.entry(operation.clone()).or_default() += count;
         }
@@ -44,9 +65,18 @@ impl Tally {
 
     /// Prints itself past the capture of the test runner: the count shall be seen in a run that passes too.
     pub(crate) fn print(&self, what: &str) {
+        let all = ALL_CASES.fetch_add(self.cases, Ordering::Relaxed) + self.cases;
         let line = format!(
-            "crash sweep, {what}: {} cases ({} of them in a recovery), {} power losses tried, {} cuts; power lost at {:?}\n",
-            self.cases, self.in_recovery, self.tried, self.cuts, self.operations
+            "crash sweep, {what}: {} cases ({} of them in a recovery), {} power losses tried, {} cuts; {} recyclings, {} cases with \
+             old bytes behind the end, {} of them cut; power lost at {:?}; {all} cases up to here\n",
+            self.cases,
+            self.in_recovery,
+            self.tried,
+            self.cuts,
+            self.recyclings,
+            self.stale,
+            self.stale_cuts,
+            self.operations
         );
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
@@ -56,8 +86,30 @@ impl Tally {
         self.operations.contains_key(operation)
     }
 
-    fn at(&mut self, disk: &SimDisk) {
-        *self.operations.entry(name_last(disk)).or_default() += 1;
+    /// The power was lost at this operation, and before at `former` ones.
+    fn at(&mut self, operation: String, former: &[String]) {
+        let before = &former[former.len().saturating_sub(RECYCLING.len() - 1)..];
+        if before.iter().chain([&operation]).eq(RECYCLING.iter()) {
+            self.recyclings += 1;
+        }
+        *self.operations.entry(operation).or_default() += 1;
+    }
+
+    /// What is to be seen of recycling in a disk, and in the recovery of it.
+    fn mark(&mut self, left: &SimDisk, cut: Option<&Cut>, options: &Options) {
+        let Some(before) = Active::of(left).filter(Active::is_recycled) else {
+            return;
+        };
+        let repaired = left.fork();
+        drop(Log::open_with(repaired.clone(), &dir(), options.clone()));
+        let after = repaired.content(&before.file).unwrap_or_default();
+        // Behind what was cut the opening clears nothing but old bytes.
+        let from = cut.map_or(0, |cut| (cut.offset + cut.bytes) as usize);
+        let cleared = |(old, new): (&u8, &u8)| *old != 0 && *new == 0;
+        if before.bytes.iter().zip(&after).skip(from).any(cleared) {
+            self.stale += 1;
+            self.stale_cuts += u64::from(cut.is_some());
+        }
     }
 }
 
@@ -79,6 +131,7 @@ fn name_last(disk: &SimDisk) -> String {
 /// A workload on a disk that already has a history.
 pub(crate) struct Sweep<'a, F: Files> {
     pub(crate) name: &'a str,
+    pub(crate) options: &'a Options,
     pub(crate) base: &'a SimDisk,
     pub(crate) start: &'a History,
     pub(crate) steps: &'a [Step],
@@ -101,10 +154,12 @@ struct Crash {
 pub(crate) fn sweep<F: Files>(
     wrap: impl Fn(SimDisk) -> F,
     name: &str,
+    options: &Options,
     steps: &[Step],
 ) -> Result<Tally, String> {
     Sweep {
         name,
+        options,
         base: &SimDisk::new(),
         start: &History::default(),
         steps,
@@ -118,8 +173,10 @@ impl<F: Files> Sweep<'_, F> {
     pub(crate) fn run(&self) -> Result<Tally, String> {
         let mut tally = Tally::default();
         let mut operation = 1;
+        let mut former = Vec::new();
         while let Some(mut crash) = self.crash(operation)? {
-            tally.at(&crash.disk);
+            tally.at(name_last(&crash.disk), &former);
+            former.push(name_last(&crash.disk));
             for variant in 0..crash.losses.len() {
                 self.variant(&mut crash, variant, &mut tally)?;
             }
@@ -162,7 +219,7 @@ impl<F: Files> Sweep<'_, F> {
         let history = run_from(
             &files,
             &dir(),
-            &options(),
+            self.options,
             self.steps,
             true,
             self.start.clone(),
@@ -211,7 +268,7 @@ impl<F: Files> Sweep<'_, F> {
         let disk = left.fork();
         disk.record();
         // Whether it works is checked elsewhere.
-        let _ = Log::open_with((self.wrap)(disk.clone()), &dir(), options());
+        let _ = Log::open_with((self.wrap)(disk.clone()), &dir(), self.options.clone());
         disk.recorded()
     }
 
@@ -230,8 +287,11 @@ impl<F: Files> Sweep<'_, F> {
         tally.cases += 1;
         tally.in_recovery += u64::from(nested.is_some());
         let files = (self.wrap)(left.fork());
-        match check_recovery(&files, &dir(), &options(), &crash.history) {
-            Ok(cut) => tally.cuts += u64::from(cut.is_some()),
+        match check_recovery(&files, &dir(), self.options, &crash.history) {
+            Ok(cut) => {
+                tally.cuts += u64::from(cut.is_some());
+                tally.mark(left, cut.as_ref(), self.options);
+            }
             Err(error) => return Err(self.describe(crash, variant, nested, &error)),
         }
         Ok(true)
