@@ -226,6 +226,14 @@ pub enum InvalidBatch {
         /// Its index.
         found: u64,
     },
+    /// No log goes on as far as this: indexes end at 2⁶³ - 1.
+    #[error("index {index} is higher than the highest that a log can hold, {max}")]
+    IndexTooHigh {
+        /// The index given.
+        index: u64,
+        /// The highest index.
+        max: u64,
+    },
     /// A record's term is lower than that of the record before, or zero.
     #[error(
         "record {index} has term {found}, and the record before has term {last}; terms begin at 1 and never fall"

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::error::InvalidBatch;
-use crate::format::{Content, MARK_DROPS, MARK_KEEPS, RecordType};
+use crate::format::{Content, MARK_DROPS, MARK_KEEPS, NUMBER_MAX, RecordType};
 use crate::snapshot::SnapshotId;
 use crate::snapshot::format::decode_mark;
 
@@ -211,7 +211,15 @@ impl Staged {
             RecordType::Purge => self.stage_purge((content.index, content.term)),
             RecordType::Snapshot => self.mark(index, content, offset),
             RecordType::Metadata | RecordType::Checkpoint | RecordType::Boot => Ok(()),
+        }?;
+        // The next opening would take it for garbage, and cut it.
+        if content.index > NUMBER_MAX {
+            return Err(InvalidBatch::IndexTooHigh {
+                index: content.index,
+                max: NUMBER_MAX,
+            });
         }
+        Ok(())
     }
 
     /// The entries up to here that were in the log before the batch survive it.
