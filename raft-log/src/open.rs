@@ -151,7 +151,6 @@ impl<F: Files> Log<F> {
         recipe.epoch = boot;
         let size = options.segment_bytes as u32;
         let (spares, removed) = spare::choose(&recipe, &numbers, facts, size)?;
-        recipe.remove(removed)?;
         if let Some(recovered) = &recovered {
             repair_tail(recovered, superblock.facts.watermark)?;
         }
@@ -160,7 +159,10 @@ impl<F: Files> Log<F> {
             .sync_dir(dir)
             .map_err(|source| Failure::new("sync the directory", dir, source))?;
         let clean = is_clean(&superblock.facts, recovered.as_ref());
+        superblock.confirm()?;
         superblock.write(|facts| facts.boot = boot)?;
+        // Only now that it is durable which segments are in use.
+        recipe.remove(removed)?;
         let mut preparer = Preparer::new(recipe, size, spares);
         let recovered = match recovered {
             Some(recovered) => recovered,

@@ -174,6 +174,18 @@ impl<F: Files> Superblock<F> {
         let mut facts = self.facts.clone();
         change(&mut facts);
         facts.sequence += 1;
+        self.put(&facts)?;
+        self.facts = facts;
+        Ok(())
+    }
+
+    /// Writes the newer copy once more, durably. A former process may have failed to sync it: then it is read, and not durable,
+    /// and with the next write to the other one, a crash could leave neither.
+    pub(crate) fn confirm(&self) -> Result<(), Failure> {
+        self.put(&self.facts)
+    }
+
+    fn put(&self, facts: &Facts) -> Result<(), Failure> {
         // The sequence decides the place: odd ones first, even ones behind. So the newest copy is never overwritten.
         let offset = if facts.sequence % 2 == 1 {
             0
@@ -183,9 +195,7 @@ impl<F: Files> Superblock<F> {
         self.file
             .write_all_at(&facts.encode(), offset)
             .and_then(|()| self.file.sync_data())
-            .map_err(|source| Failure::new("write the superblock", &self.path, source))?;
-        self.facts = facts;
-        Ok(())
+            .map_err(|source| Failure::new("write the superblock", &self.path, source))
     }
 }
 

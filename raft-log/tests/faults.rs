@@ -70,6 +70,44 @@ fn a_failed_sync_is_never_tried_again() {
     assert_eq!(open(&disk).last_index(), 2, "so it must be durable by now");
 }
 
+/// F-L8, F-L16: a purge whose superblock could not be synced: a restart of the process sees it, and it is not durable. The power goes
+/// while that opening acts on it, after any of its operations: no segment is gone that the superblock still counts.
+#[test]
+fn a_purge_that_is_seen_and_not_durable() {
+    let mut cases = 0;
+    for operation in 1.. {
+        let disk = SimDisk::new();
+        let mut log = open(&disk);
+        for index in 1..=20 {
+            log.commit(Batch::new().append(record(index, &[1; 900])))
+                .unwrap();
+        }
+        disk.fail(disk.operations() + operation, Fault::Io);
+        if log.purge(15).is_ok() {
+            break;
+        }
+        drop(log);
+        disk.kill();
+        disk.record();
+        drop(open(&disk));
+        for (crashed, at) in disk.recorded().into_iter().zip(1..) {
+            for keep in crashed.power_losses(16, at) {
+                let left = crashed.fork();
+                left.restart(keep);
+                cases += 1;
+                let opened = Log::open_with(left, &dir(), options());
+                let (log, _) = opened.unwrap_or_else(|error| {
+                    panic!("failed at {operation}, power lost at {at}, {keep:?}: {error}")
+                });
+                assert_eq!(log.last_index(), 20);
+                assert_eq!(log.reader().read(16, 0).unwrap()[0].index, 16);
+            }
+        }
+    }
+    println!("{cases} cases");
+    assert!(cases > 500, "{cases}");
+}
+
 /// F-L8, F-L10, F-L11, S-L11: any operation of a workload fails, with EIO or ENOSPC. Then the process restarts, and sees all
 /// that was acknowledged; what it sees stays, even if the power goes right then.
 #[test]
@@ -99,6 +137,41 @@ fn every_operation_fails_once() {
         }
     }
     println!("{cases} cases");
+}
+
+/// F-L8, F-S1: any operation of a workload with snapshots fails; the process starts again and sees what is not durable; and the power
+/// goes while that opening acts on it, at any of its operations.
+#[test]
+fn every_failure_and_then_a_power_loss_in_the_opening() {
+    let mut cases = 0;
+    for seed in 30..34 {
+        for operation in 1.. {
+            let disk = SimDisk::new();
+            disk.fail(operation, Fault::Io);
+            let history = run(&disk, &dir(), &options(), &random_steps(seed, 20), true);
+            if disk.operations() < operation {
+                break;
+            }
+            disk.kill();
+            disk.record();
+            drop(Log::open_with(disk.clone(), &dir(), options()));
+            for (crashed, at) in disk.recorded().into_iter().zip(1..) {
+                let seeds = (0..4).map(|seed| Keep::Some(operation * 64 + at * 4 + seed));
+                for keep in seeds.chain([Keep::Nothing, Keep::All]) {
+                    let left = crashed.fork();
+                    left.restart(keep);
+                    cases += 1;
+                    check_recovery(&left, &dir(), &options(), &history).unwrap_or_else(|error| {
+                        panic!(
+                            "workload {seed}, EIO at {operation}, power lost at {at} of the opening, {keep:?}: {error}"
+                        )
+                    });
+                }
+            }
+        }
+    }
+    println!("{cases} cases");
+    assert!(cases > 10_000, "{cases}");
 }
 
 /// An unreadable sector is an error at opening, never a shorter log.
