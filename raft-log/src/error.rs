@@ -214,6 +214,25 @@ pub enum WriteError {
     Invalid(#[from] InvalidBatch),
 }
 
+impl WriteError {
+    /// For what is written while a log is opened.
+    pub(crate) fn into_open_error(self) -> OpenError {
+        let failure = match self {
+            WriteError::Failed(failure) | WriteError::Poisoned(failure) => {
+                let source = io::Error::new(failure.source.kind(), failure.source.to_string());
+                Failure::new(failure.operation, &failure.file, source)
+            }
+            WriteError::Full { dir } => Failure::new(
+                "make the next segment ready",
+                &dir,
+                io::ErrorKind::StorageFull.into(),
+            ),
+            WriteError::Invalid(error) => unreachable!("it was checked before: {error}"),
+        };
+        OpenError::Io(failure)
+    }
+}
+
 /// What is wrong with a batch: always a mistake of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -489,7 +489,7 @@ impl<F: Files> Log<F> {
 
     /// Gives up the segments that hold no live entry: their files become the next ones, or are removed. The superblock forgets
     /// them first, so that a crash in between leaves files too many and never one too few.
-    fn give_up_segments(&mut self) -> Result<(), WriteError> {
+    pub(crate) fn give_up_segments(&mut self) -> Result<(), WriteError> {
         let old = self.superblock.facts.segment_first;
         let new = {
             let view = self.shared.view();

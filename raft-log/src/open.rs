@@ -150,14 +150,12 @@ impl<F: Files> Log<F> {
         let boot = next_boot(facts, recovered.as_ref());
         recipe.epoch = boot;
         let size = options.segment_bytes as u32;
-        let (spares, removed) = spare::choose(&recipe, &numbers, facts, size)?;
+        let (spares, removed) = spare::choose(&recipe, &numbers, facts, size);
         if let Some(recovered) = &recovered {
             repair_tail(recovered, superblock.facts.watermark)?;
         }
         // A former process may have seen names, and acted on them, that its crash kept it from syncing.
-        files
-            .sync_dir(dir)
-            .map_err(|source| Failure::new("sync the directory", dir, source))?;
+        sync_names(&files, dir)?;
         let clean = is_clean(&superblock.facts, recovered.as_ref());
         superblock.confirm()?;
         superblock.write(|facts| facts.boot = boot)?;
@@ -177,41 +175,27 @@ impl<F: Files> Log<F> {
             recovered,
             (files.clone(), dir, Arc::new(lock)),
         );
-        log.begin_boot(boot, plan.adopt)?;
-        snapshot::remove(&files, dir, &plan.stale)?;
+        log.begin_boot(boot, plan.adopt)
+            .map_err(WriteError::into_open_error)?;
+        if !plan.stale.is_empty() {
+            // Durably: one that came back could be adopted by a later opening.
+            snapshot::remove(&files, dir, &plan.stale)?;
+            sync_names(&files, dir)?;
+        }
         Ok((log, recovery))
     }
 
     /// Writes the boot number into the chain, so that nothing behind a cut can ever continue it; and the mark of a snapshot that
     /// a crash kept from being marked.
-    fn begin_boot(&mut self, boot: u64, adopt: Option<SnapshotId>) -> Result<(), OpenError> {
+    fn begin_boot(&mut self, boot: u64, adopt: Option<SnapshotId>) -> Result<(), WriteError> {
+        // A crash may have come between a purge and the segments that it frees. First, for they may be the only room there is.
+        self.give_up_segments()?;
         let adopted = adopt.map(|id| self.registry.adopt(id));
         let mut batch = Batch::of(Content::plain(RecordType::Boot, boot, 0));
         if let Some(finished) = &adopted {
             batch.snapshot(finished);
         }
-        let begun = self.commit(&batch);
-        begun.map_err(|error| match error {
-            WriteError::Failed(failure) | WriteError::Poisoned(failure) => {
-                let Failure {
-                    operation,
-                    file,
-                    source,
-                } = &*failure;
-                let source = io::Error::new(source.kind(), source.to_string());
-                OpenError::Io(Failure {
-                    operation,
-                    file: file.clone(),
-                    source,
-                })
-            }
-            WriteError::Full { dir } => OpenError::Io(Failure::new(
-                "make the next segment ready",
-                &dir,
-                io::ErrorKind::StorageFull.into(),
-            )),
-            WriteError::Invalid(error) => unreachable!("it was checked before: {error}"),
-        })?;
+        self.commit(&batch)?;
         let next = self.active.header.number + 1;
         if self.options.background {
             self.preparer.start_thread();
@@ -219,6 +203,12 @@ impl<F: Files> Log<F> {
         self.preparer.order(next);
         Ok(())
     }
+}
+
+fn sync_names<F: Files>(files: &F, dir: &Path) -> Result<(), Failure> {
+    files
+        .sync_dir(dir)
+        .map_err(|source| Failure::new("sync the directory", dir, source))
 }
 
 /// Recovers what a directory holds, with every check and without a change; `None` if it has no segment yet. Opening and

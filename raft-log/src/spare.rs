@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 
-use crate::error::{Failure, OpenError};
 use crate::files::Files;
 use crate::segment::Recipe;
 use crate::superblock::Facts;
@@ -58,7 +57,7 @@ pub(crate) fn choose<F: Files>(
     numbers: &[u64],
     facts: &Facts,
     size: u32,
-) -> Result<(Spares, Vec<u64>), Failure> {
+) -> (Spares, Vec<u64>) {
     let in_use = facts.segment_first..=facts.segment_last;
     let next = facts.segment_last.saturating_add(1);
     let mut spares = Spares::default();
@@ -68,7 +67,7 @@ pub(crate) fn choose<F: Files>(
         if in_use.contains(&number) {
             continue;
         }
-        let fits = number <= next && is_whole(recipe, number, size)?;
+        let fits = number <= next && is_whole(recipe, number, size);
         // The one made ready does not count among the purged.
         if fits && number == next {
             spares.0.push_front(number);
@@ -79,15 +78,14 @@ pub(crate) fn choose<F: Files>(
         }
     }
     removed.reverse();
-    Ok((spares, removed))
+    (spares, removed)
 }
 
 /// Whether the file is a segment of this log, as long as it says and as new ones are, and from an earlier boot. Its name may
-/// say another number than its header: a crash came between the renaming and the new header.
-fn is_whole<F: Files>(recipe: &Recipe<F>, number: u64, size: u32) -> Result<bool, Failure> {
-    match recipe.open_any(number) {
-        Ok(segment) => Ok(segment.header.size == size && segment.header.epoch < recipe.epoch),
-        Err(OpenError::Io(failure)) => Err(failure),
-        Err(_) => Ok(false),
-    }
+/// say another number than its header: a crash came between the renaming and the new header. One that cannot be read is not,
+/// whatever the reason: nothing of the log is in it.
+fn is_whole<F: Files>(recipe: &Recipe<F>, number: u64, size: u32) -> bool {
+    recipe
+        .open_any(number)
+        .is_ok_and(|segment| segment.header.size == size && segment.header.epoch < recipe.epoch)
 }

@@ -16,13 +16,18 @@ impl Files for OsFiles {
     type Lock = File;
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         let parent = match dir.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        if dir.is_dir() {
+            // Whoever made it may have ended before its name was durable. Where the parent may not be opened, it was not this
+            // user who made it.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                result => result,
+            };
+        }
         self.create_dir(parent)?;
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
