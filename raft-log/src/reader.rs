@@ -1,6 +1,7 @@
 //! Reading durable records, while the log is written.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -68,6 +69,11 @@ struct Found {
 impl<F: Files> Reader<F> {
     pub(crate) fn new(shared: Arc<Shared<F>>) -> Self {
         Reader { shared }
+    }
+
+    /// The log's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.shared.dir
     }
 
     /// The first index there is; one more than [`Reader::last_index`] if the log is empty.

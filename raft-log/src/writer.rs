@@ -5,8 +5,10 @@
 
 mod queue;
 
+use std::any::Any;
 use std::io;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::batch::{Batch, OwnedRecord};
-use crate::error::WriteError;
+use crate::error::{Failure, WriteError};
 use crate::files::{Files, OsFiles};
 use crate::log::Log;
 use crate::prepare::Space;
@@ -85,7 +87,8 @@ pub enum Completion {
     /// them again, with no commit to say so.
     Space(Space),
     /// A write failed, or a unit could not stand in the log ([`WriteError::Invalid`]: a mistake of the caller). Which of the
-    /// open units are on the disk is unknown. The thread has ended, and nothing more is written.
+    /// open units are on the disk is unknown. The thread has ended, and nothing more is written. It is so too after a panic on
+    /// the thread, that of the callback included, which is then called this once more.
     Failed(WriteError),
 }
 
@@ -181,7 +184,8 @@ pub struct Writer<F: Files = OsFiles> {
 }
 
 impl<F: Files> Writer<F> {
-    /// Starts the thread, with default limits. The callback runs on it, so it should only hand on what it is told.
+    /// Starts the thread, with default limits. The callback runs on it, so it should only hand on what it is told. A panic
+    /// there ends the writer: see [`Completion::Failed`].
     ///
     /// # Errors
     /// If the operating system gives no thread; the log is dropped then.
@@ -268,15 +272,12 @@ impl<F: Files> Writer<F> {
     ///
     /// # Errors
     /// [`CloseError::Full`] if units were given up; the log is closed cleanly all the same.
-    /// [`CloseError::Failed`] with the first error of the log, if there was one.
-    ///
-    /// # Panics
-    /// If the callback has panicked: its panic goes on here.
+    /// [`CloseError::Failed`] with the first error of the log, if there was one, or the panic of the thread.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.queue.close();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            Some(Err(panic)) => Err(panicked(self.reader.dir(), panic.as_ref()).into()),
             None => Ok(()),
         }
     }
@@ -325,7 +326,7 @@ struct Work<F: Files, C> {
     space_told: Space,
 }
 
-/// Closes the queue when the thread ends, by a panic of the callback too: nobody may wait for a thread that is gone.
+/// Closes the queue when the thread ends, however it does: nobody may wait for a thread that is gone.
 struct CloseQueue(Arc<Queue>);
 
 impl Drop for CloseQueue {
@@ -334,10 +335,26 @@ impl Drop for CloseQueue {
     }
 }
 
+/// What a panic on the thread means for the log: the same as a write that failed.
+fn panicked(dir: &Path, panic: &(dyn Any + Send)) -> WriteError {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let source = io::Error::other(format!("the writer's thread panicked: {said}"));
+    let failure = Failure::new("write the log", dir, source);
+    tracing::error!(%failure, "the log is closed for good");
+    WriteError::Failed(Arc::new(failure))
+}
+
 impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     fn run(mut self) -> Result<(), CloseError> {
         let _close = CloseQueue(Arc::clone(&self.queue));
-        match self.serve() {
+        // After a panic nothing is written any more: what it left half done here is dropped as after a crash.
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()))
+            .unwrap_or_else(|panic| Err(panicked(&self.log.dir, panic.as_ref()).into()));
+        match served {
             Ok(()) => Ok(self.log.close()?),
             Err(Stop::NoRoom { job, dir }) => {
                 tracing::warn!(job, "no space for the last units of the log: given up");
@@ -346,7 +363,13 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             }
             Err(Stop::Failed(error)) => {
                 self.queue.close();
-                (self.on_durable)(Completion::Failed(error.clone()));
+                // It may be the callback that panicked, and it may do so again: then `close` alone says what happened.
+                let tell = AssertUnwindSafe(|| {
+                    (self.on_durable)(Completion::Failed(error.clone()));
+                });
+                if catch_unwind(tell).is_err() {
+                    tracing::error!(%error, "nobody could be told that the log failed");
+                }
                 Err(error.into())
             }
         }
@@ -413,8 +436,10 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Err(WriteError::Full { dir }) => dir,
                 result => return Ok(result?),
             };
+            self.queue.set_stuck(true);
+            // The wait may last for ever: what was acknowledged before it must not look torn after a crash.
+            self.log.settle()?;
             if !told {
-                self.queue.set_stuck(true);
                 self.space_told = Space::Full;
                 (self.on_durable)(Completion::Full { job: unit.job });
                 told = true;

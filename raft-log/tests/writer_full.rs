@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{dir, options};
-use raft_log::sim_disk::SimDisk;
+use raft_log::sim_disk::{Keep, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
-use raft_log::{Batch, Log, Options, OwnedRecord, Space};
+use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Space};
 
 fn entry(job: u64) -> OwnedBatch {
     let record = OwnedRecord {
@@ -100,6 +100,31 @@ fn left(disk: &SimDisk) -> (u64, bool, Option<Vec<u8>>) {
     let (log, recovery) = Log::open_with(disk.clone(), &dir(), options()).unwrap();
     let metadata = log.metadata().map(<[u8]>::to_vec);
     (recovery.last_index, recovery.clean, metadata)
+}
+
+/// The wait for room may last for ever, so what was acknowledged before it is settled first, and again what a purge writes
+/// meanwhile: after a crash, damage to it is no torn write.
+#[test]
+fn what_was_acknowledged_is_settled_while_one_waits_for_room() {
+    let (disk, writer, tell) = spawn(patient());
+    let waits = fill(&writer, &tell);
+    let before = disk.fork();
+    before.restart(Keep::Nothing);
+    let segment = before.files().into_iter().rfind(|file| {
+        let bytes = before.content(file).unwrap();
+        bytes.starts_with(b"RLOG-SEG") && bytes[512..].iter().any(|&byte| byte != 0)
+    });
+    let segment = segment.unwrap();
+    let bytes = before.content(&segment).unwrap();
+    let newest = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    assert_eq!(bytes[newest], waits as u8 - 1);
+    before.rot(&segment, |bytes| bytes[newest] ^= 1);
+    let opened = Log::open_with(before, &dir(), options());
+    assert!(
+        matches!(&opened, Err(OpenError::Corrupt { file, .. }) if *file == segment),
+        "{opened:?}"
+    );
+    drop(writer);
 }
 
 /// Closing does not wait for room: the log ends cleanly before the unit that waits, the caller is told which, and a log that
