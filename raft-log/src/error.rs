@@ -344,7 +344,7 @@ pub enum ReadError {
     Purged {
         /// The index asked for.
         index: u64,
-        /// The first index there is.
+        /// The first index there is; one that it is at least, if a later opening of the log purged it.
         first: u64,
     },
     /// The record was never written, is not durable yet, or was truncated.

@@ -23,7 +23,10 @@ const STRETCHES_MAX: usize = 1024;
 ///
 /// A read sees exactly the durable log as it was at one moment between its call and its return: a record is visible from
 /// the moment its batch is durable until it is truncated or purged, never before. A read waits for no write and no sync,
-/// and no write waits for a read. It works on after the log is closed or poisoned.
+/// and no write waits for a read.
+///
+/// It works on after the log is closed or poisoned, and sees the log as it was then. A later opening may purge records and
+/// use their files anew: then they are [`ReadError::Purged`] here too. Bytes of that later log are never handed out.
 pub struct Reader<F: Files = OsFiles> {
     shared: Arc<Shared<F>>,
 }
@@ -130,7 +133,7 @@ impl<F: Files> Reader<F> {
                 }
             }
             Places::Files(stretches) => {
-                read_stretches(&stretches, from, bytes_max, &mut found, &mut payloads)?;
+                self.read_files(&stretches, from, bytes_max, &mut found, &mut payloads)?;
             }
         }
         payloads.shrink_to_fit();
@@ -189,27 +192,53 @@ impl<F: Files> Reader<F> {
         let stretches = points.zip(ends).take(count).filter_map(stretch);
         Ok(Places::Files(stretches.collect()))
     }
-}
 
-/// Reads from one stretch after the other, through one window for all that stand in one segment.
-fn read_stretches<F: Files>(
-    stretches: &[Stretch<F>],
-    from: u64,
-    bytes_max: usize,
-    found: &mut Vec<Found>,
-    payloads: &mut Vec<u8>,
-) -> Result<(), ReadError> {
-    let mut next = from;
-    for same in stretches.chunk_by(|one, other| Arc::ptr_eq(&one.segment, &other.segment)) {
-        let Some(first) = same.first() else { continue };
-        let mut window = first.segment.window_of(bytes_max);
-        for stretch in same {
-            if stretch.read(&mut window, &mut next, bytes_max, found, payloads)? {
-                return Ok(());
+    /// Reads from one stretch after the other, through one window for all that stand in one segment.
+    fn read_files(
+        &self,
+        stretches: &[Stretch<F>],
+        from: u64,
+        bytes_max: usize,
+        found: &mut Vec<Found>,
+        payloads: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let mut next = from;
+        for same in stretches.chunk_by(|one, other| Arc::ptr_eq(&one.segment, &other.segment)) {
+            let Some(Stretch { segment, .. }) = same.first() else {
+                continue;
+            };
+            let mut window = segment.window_of(bytes_max);
+            for stretch in same {
+                match stretch.read(&mut window, &mut next, bytes_max, found, payloads) {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(()),
+                    Err(error) => return Err(self.explain(error, segment, from)),
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// What does not verify may be the content of another segment, in a file that was purged and is used anew.
+    fn explain(&self, error: ReadError, segment: &Segment<F>, from: u64) -> ReadError {
+        if !matches!(error, ReadError::Corrupt { .. }) {
+            return error;
+        }
+        match segment.is_another_by_now() {
+            Ok(false) => error,
+            Ok(true) => {
+                let view = self.shared.view();
+                let (points, number) = (&view.index.points, segment.header.number);
+                // Where the other log begins is not known here; it is not before the next segment.
+                let later = points.iter().find(|point| point.segment > number);
+                ReadError::Purged {
+                    index: from,
+                    first: later.map_or(view.index.last + 1, |point| point.index),
+                }
+            }
+            Err(source) => Failure::new("read the segment", &segment.path, source).into(),
+        }
+    }
 }
 
 impl Kept {

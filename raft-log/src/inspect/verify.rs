@@ -36,7 +36,8 @@ pub struct Verified<F: Files> {
     pub end: Position,
     /// All before this is known to have been durable.
     pub durable: Position,
-    /// Reads the records, as they were verified.
+    /// Reads the records, as they were verified; those that a log purges after the inspection is over may be
+    /// [`ReadError::Purged`](crate::ReadError::Purged).
     pub reader: Reader<ReadOnly<F>>,
 }
 
