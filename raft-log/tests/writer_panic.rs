@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{dir, options};
@@ -125,7 +126,7 @@ fn a_panic_of_the_disk_is_a_failure_of_the_log() {
 
     files.now.store(true, Ordering::Relaxed);
     writer.submit(unit(2)).unwrap();
-    match tell.recv().unwrap() {
+    match tell.recv_timeout(Duration::from_secs(60)).unwrap() {
         Completion::Failed(error) => assert!(says(&error, "no sync today"), "{error}"),
         other => panic!("{other:?}"),
     }
