@@ -429,7 +429,7 @@ fn assemble<F: Files>(
     Log {
         files,
         dir: dir.to_path_buf(),
-        shared: Arc::new(Shared::new(dir.to_path_buf(), view)),
+        shared: Arc::new(Shared::new(dir.to_path_buf(), superblock.facts.boot, view)),
         preparer,
         options,
         superblock,

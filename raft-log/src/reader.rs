@@ -224,7 +224,7 @@ impl<F: Files> Reader<F> {
         if !matches!(error, ReadError::Corrupt { .. }) {
             return error;
         }
-        match segment.is_another_by_now() {
+        match segment.is_another_since(self.shared.boot) {
             Ok(false) => error,
             Ok(true) => {
                 let view = self.shared.view();

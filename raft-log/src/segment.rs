@@ -233,13 +233,14 @@ impl<F: Files> Recipe<F> {
 }
 
 impl<F: Files> Segment<F> {
-    /// Whether the file is another segment by now. Only a later opening of the log can have made it one, when all that this
-    /// one holds was purged; and it did so before it wrote anything else into the file.
-    pub(crate) fn is_another_by_now(&self) -> io::Result<bool> {
+    /// Whether the file is another segment by now, made by an opening after `boot`. Only such a one can have made it one, when all
+    /// that this one holds was purged; and it did so before it wrote anything else into the file. Any other header that does not
+    /// belong here is damage: a write that went to the wrong place.
+    pub(crate) fn is_another_since(&self, boot: u64) -> io::Result<bool> {
         let mut block = vec![0; HEADER_BYTES as usize];
         let filled = read_full(&self.file, &mut block, 0)?;
         let header = SegmentHeader::decode(block.get(..filled).unwrap_or_default());
-        Ok(header.is_ok_and(|header| header != self.header))
+        Ok(header.is_ok_and(|header| header.epoch > boot))
     }
 
     pub(crate) fn window(&self) -> Window<'_, F> {

@@ -18,14 +18,17 @@ pub(crate) struct View<F: Files> {
 
 pub(crate) struct Shared<F: Files> {
     pub(crate) dir: PathBuf,
+    /// The number of the opening that this is of; of an inspection, that of the last one before it.
+    pub(crate) boot: u64,
     pub(crate) tally: Tally,
     view: RwLock<View<F>>,
 }
 
 impl<F: Files> Shared<F> {
-    pub(crate) fn new(dir: PathBuf, view: View<F>) -> Self {
+    pub(crate) fn new(dir: PathBuf, boot: u64, view: View<F>) -> Self {
         Shared {
             dir,
+            boot,
             tally: Tally::default(),
             view: RwLock::new(view),
         }

@@ -95,7 +95,7 @@ impl<F: Files> Inspection<F> {
             bytes,
             end: recovered.end,
             durable: recovered.durable,
-            reader: Reader::new(Arc::new(Shared::new(self.dir.clone(), view))),
+            reader: Reader::new(Arc::new(Shared::new(self.dir.clone(), boot - 1, view))),
         })
     }
 }
