@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::InvalidBatch;
-use crate::format::{Content, MARK_KEEPS, RecordType, record_bytes};
+use crate::format::{Content, MARK_DROPS, MARK_KEEPS, RecordType, record_bytes};
 use crate::options::METADATA_BYTES_MAX;
 use crate::snapshot::FinishedSnapshot;
 
@@ -56,6 +56,17 @@ pub struct Batch<'a> {
     use_reserve: bool,
 }
 
+/// What a batch may use of the end of a segment when there is no room for the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// Nothing: it has records.
+    None,
+    /// All but the last part.
+    Reserve,
+    /// All of it: it makes room, or an opening needs it before room can be made.
+    All,
+}
+
 impl<'a> Batch<'a> {
     /// An empty batch.
     #[must_use]
@@ -83,19 +94,29 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Marks a snapshot: from now on it stands in for all records up to its index, and the files of older ones go.
+    /// Marks a snapshot of what this log holds: from now on it stands in for all records up to its index, and the files of older
+    /// ones go. The records stay; [`Log::purge`] cuts them when they are no longer wanted.
     ///
-    /// If the log holds the record that the snapshot ends with, by index and term, all records stay; [`Log::purge`] cuts
-    /// them when they are no longer wanted. Else all of them are dropped, and the log goes on with the index behind
-    /// the snapshot's. It must not be older than the newest one marked, nor than what was purged.
+    /// The log must hold the record that the snapshot ends with, by index and term: one that it does not hold is refused
+    /// ([`InvalidBatch::SnapshotNotHeld`]), as is one older than the newest one marked, or than what was purged.
     ///
     /// [`Log::purge`]: crate::Log::purge
     pub fn snapshot(&mut self, finished: &'a FinishedSnapshot) -> &mut Self {
+        self.mark(finished, MARK_KEEPS)
+    }
+
+    /// Marks a snapshot that came from elsewhere. As [`Batch::snapshot`], if the log holds the record that it ends with; else
+    /// **all records are dropped**, and the log goes on with the index behind the snapshot's.
+    pub fn install_snapshot(&mut self, finished: &'a FinishedSnapshot) -> &mut Self {
+        self.mark(finished, MARK_DROPS)
+    }
+
+    fn mark(&mut self, finished: &'a FinishedSnapshot, kind: u8) -> &mut Self {
         let id = finished.id();
         self.snapshots.push(finished);
         self.push(Content {
             record_type: RecordType::Snapshot,
-            kind: MARK_KEEPS,
+            kind,
             index: id.index,
             term: id.term,
             payload: finished.mark(),
@@ -134,9 +155,20 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Whether it may use the reserve of a full disk.
-    pub(crate) fn may_use_reserve(&self) -> bool {
-        self.records == 0 || self.use_reserve
+    /// What it may use of the reserve of a full disk.
+    pub(crate) fn claim(&self) -> Claim {
+        let frees = |op: &Content<'_>| {
+            matches!(
+                op.record_type,
+                RecordType::Purge | RecordType::Snapshot | RecordType::Boot
+            )
+        };
+        match self.records {
+            _ if self.ops.iter().all(frees) => Claim::All,
+            0 => Claim::Reserve,
+            _ if self.use_reserve => Claim::Reserve,
+            _ => Claim::None,
+        }
     }
 
     /// Whether there is nothing in it.

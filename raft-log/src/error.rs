@@ -310,6 +310,21 @@ pub enum InvalidBatch {
         /// Index and term that are reached already.
         newest: (u64, u64),
     },
+    /// The log does not hold the record that a snapshot of its own content ends with.
+    #[error(
+        "the log, which ends with {}@{}, does not hold the record {index}@{term} that the snapshot ends with; one that came \
+         from another node is marked with `install_snapshot`, which drops the log",
+        last.0,
+        last.1
+    )]
+    SnapshotNotHeld {
+        /// The snapshot's index.
+        index: u64,
+        /// The snapshot's term.
+        term: u64,
+        /// Index and term of the log's last record.
+        last: (u64, u64),
+    },
     /// The snapshot marked for this index has other bytes.
     #[error("another snapshot is marked for index {index}: with another term, or other bytes")]
     SnapshotDiffers {

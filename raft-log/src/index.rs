@@ -250,8 +250,11 @@ impl Staged {
     /// A record as it goes to `offset` of the batch: a mark says what it does to the log.
     pub(crate) fn as_written<'a>(&self, content: &Content<'a>, offset: usize) -> Content<'a> {
         let mut content = *content;
-        if content.record_type == RecordType::Snapshot && self.drops_at(offset as u32) {
-            content.kind = MARK_DROPS;
+        if content.record_type == RecordType::Snapshot {
+            content.kind = match self.drops_at(offset as u32) {
+                true => MARK_DROPS,
+                false => MARK_KEEPS,
+            };
         }
         content
     }
@@ -355,8 +358,8 @@ impl Staged {
         Ok(())
     }
 
-    /// Takes in a mark. When it is written, the log decides whether it drops the records; in recovery the mark says so, for
-    /// the records that decided it may be gone by now.
+    /// Takes in a mark. When it is written, its kind says whether it may drop the records, and the log decides whether it does; in
+    /// recovery the mark says so, for the records that decided it may be gone by now.
     fn mark(
         &mut self,
         index: &Index,
@@ -394,8 +397,16 @@ impl Staged {
                 (MARK_DROPS, Some(false) | None) => true,
                 _ => return Err(InvalidBatch::SnapshotForeign { index: at }),
             }
+        } else if holds == Some(true) {
+            false
+        } else if content.kind == MARK_DROPS {
+            true
         } else {
-            holds != Some(true)
+            return Err(InvalidBatch::SnapshotNotHeld {
+                index: at,
+                term,
+                last: (self.last, self.last_term),
+            });
         };
         if drops {
             self.drop_all((at, term));

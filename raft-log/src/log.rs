@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Claim};
 use crate::error::{Failure, InvalidBatch, WriteError};
 use crate::files::{FileHandle, Files, OsFiles};
 use crate::format::{
@@ -296,9 +296,13 @@ impl<F: Files> Log<F> {
         self.shared.tally.counters()
     }
 
-    fn check_poison(&self) -> Result<(), WriteError> {
-        match &self.poison {
-            Some(failure) => Err(WriteError::Poisoned(Arc::clone(failure))),
+    fn check_poison(&mut self) -> Result<(), WriteError> {
+        if let Some(failure) = &self.poison {
+            return Err(WriteError::Poisoned(Arc::clone(failure)));
+        }
+        // The next segment is made ready beside the commits, and a write or sync that failed there is as final as any.
+        match self.preparer.failure() {
+            Some(failure) => self.latch(Err(failure)),
             None => Ok(()),
         }
     }
@@ -339,17 +343,28 @@ impl<F: Files> Log<F> {
     ///
     /// The last part of a segment is a reserve: on a full disk, batches without entries (votes, truncations, purges), and
     /// those that say so ([`Batch::use_reserve`]), may still use it, so that a node can take part in an election, and free
-    /// space. It is for who asks: a
+    /// space. The last quarter of it is for what frees space alone, and for openings. It is for who asks: a
     /// [`Writer`](crate::writer::Writer) keeps the order of its units, so that behind one with entries none gets here.
     /// A batch that begins a new segment may fill it to its end: a reserve is kept from what comes second.
     fn make_room(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
         let size = u64::from(self.active.header.size);
         let end = u64::from(self.end.offset) + batch.bytes();
-        if end <= size - reserve_bytes(size) {
+        let reserve = reserve_bytes(size);
+        if end <= size - reserve {
+            return Ok(());
+        }
+        let kept = match batch.claim() {
+            Claim::None => reserve,
+            Claim::Reserve => reserve / 4,
+            Claim::All => 0,
+        };
+        let fits = end <= size - kept;
+        // Known to be full: another try would fill what is left of the disk with zeros, for each vote.
+        if fits && self.preparer.space() == Space::Full {
             return Ok(());
         }
         match self.rotate(batch.bytes()) {
-            Err(WriteError::Full { .. }) if batch.may_use_reserve() && end <= size => Ok(()),
+            Err(WriteError::Full { .. }) if fits => Ok(()),
             result => result,
         }
     }

@@ -96,9 +96,13 @@ impl<F: Files> Preparer<F> {
         }
     }
 
-    /// Orders a segment, unless one is ordered or ready; after a lack of room too.
+    /// Orders a segment, unless one is ordered or ready; after a lack of room too, and after no other failure: what could not be
+    /// written or synced is not tried again.
     pub(crate) fn order(&mut self, number: u64) {
-        if matches!(self.state, State::Ordered | State::Made(Ok(_))) {
+        if let State::Ordered | State::Made(Ok(_)) = self.state {
+            return;
+        }
+        if matches!(&self.state, State::Made(made) if made.is_err() && !is_full(made)) {
             return;
         }
         let order = Order {
@@ -132,6 +136,24 @@ impl<F: Files> Preparer<F> {
 
     /// Whether there is room, as far as is known without waiting.
     pub(crate) fn space(&mut self) -> Space {
+        self.look();
+        if self.full { Space::Full } else { Space::Ready }
+    }
+
+    /// The failure of the last order, once, if it was not for a lack of room.
+    pub(crate) fn failure(&mut self) -> Option<Failure> {
+        self.look();
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Made(Err(failure)) if !failure.is_full() => Some(failure),
+            state => {
+                self.state = state;
+                None
+            }
+        }
+    }
+
+    /// Takes in the worker's answer, if it is there.
+    fn look(&mut self) {
         if let (State::Ordered, Some(worker)) = (&self.state, &self.worker)
             && let Ok(made) = worker.answers.try_recv()
         {
@@ -140,7 +162,6 @@ impl<F: Files> Preparer<F> {
         if let State::Made(made) = &self.state {
             self.full = is_full(made);
         }
-        if self.full { Space::Full } else { Space::Ready }
     }
 
     /// Whether an answer is on its way.
@@ -161,8 +182,7 @@ impl<F: Files> Preparer<F> {
         let made = match made {
             // A batch larger than a segment gets one of its own size.
             Ok(segment) if u64::from(segment.header.size) < bytes => {
-                drop(segment);
-                self.make_large(number, bytes.next_multiple_of(4096) as u32)
+                return self.make_large(segment, bytes.next_multiple_of(4096) as u32);
             }
             made => made,
         };
@@ -200,14 +220,27 @@ impl<F: Files> Preparer<F> {
         }
     }
 
-    /// Makes a segment that is larger than usual. The spare files are room for it, if there is no other.
-    fn make_large(&mut self, number: u64, size: u32) -> Made<F> {
-        let made = self.recipe.make(number, size, &self.stop);
-        if !is_full(&made) || self.spares.is_empty() {
-            return made;
+    /// Makes a segment that is larger than usual, in place of the one that is ready. The spare files are room for it, if there is no
+    /// other.
+    ///
+    /// The one that is ready steps aside, to the number behind, as a spare for it; and back, if there is no room for the large one:
+    /// smaller batches still fit into it.
+    fn make_large(&mut self, usual: Segment<F>, size: u32) -> Made<F> {
+        let number = usual.header.number;
+        let aside = number.saturating_add(1);
+        self.recipe.rename(number, aside)?;
+        let mut made = self.recipe.make(number, size, &self.stop);
+        if is_full(&made) && !self.spares.is_empty() {
+            self.recipe.remove(self.spares.take_all())?;
+            made = self.recipe.make(number, size, &self.stop);
         }
-        self.recipe.remove(self.spares.take_all())?;
-        self.recipe.make(number, size, &self.stop)
+        if is_full(&made) {
+            self.recipe.rename(aside, number)?;
+            self.state = State::Made(Ok(usual));
+        } else if made.is_ok() {
+            self.spares.keep_next(aside);
+        }
+        made
     }
 }
 

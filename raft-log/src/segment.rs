@@ -159,6 +159,14 @@ impl<F: Files> Recipe<F> {
         Ok(file)
     }
 
+    /// Gives a segment's file the name of another segment.
+    pub(crate) fn rename(&self, from: u64, to: u64) -> Result<(), Failure> {
+        let [from, to] = [from, to].map(|number| self.dir.join(segment_name(number)));
+        self.files
+            .rename(&from, &to)
+            .map_err(|source| Failure::new("rename the segment", &from, source))
+    }
+
     /// Removes segments by number; one that is gone already is no error.
     pub(crate) fn remove(&self, numbers: impl IntoIterator<Item = u64>) -> Result<(), Failure> {
         let mut any = false;

@@ -221,6 +221,13 @@ impl SimDisk {
         self.state().faults.insert(operation, planned);
     }
 
+    /// Makes the next operation of this kind on `file` fail, whichever number it will have; for a sync of a directory, the file is
+    /// the directory. Not for reads.
+    pub fn fail_next(&self, operation: Operation, file: &Path, fault: Fault) {
+        let next = (operation, file.to_path_buf(), fault);
+        self.state().faults_on.push(next);
+    }
+
     /// Makes the read with this number fail with an I/O error.
     pub fn fail_read(&self, read: u64) {
         self.state().read_faults.insert(read, ReadFault::Io);

@@ -27,6 +27,11 @@ impl Spares {
         room
     }
 
+    /// Keeps a file that has the name of the next segment already. It does not count among the purged.
+    pub(crate) fn keep_next(&mut self, number: u64) {
+        self.0.push_front(number);
+    }
+
     /// The file that becomes segment `number`. One that has this name already comes first: it would be in the way.
     pub(crate) fn take(&mut self, number: u64) -> Option<u64> {
         let nth = self.0.iter().position(|&spare| spare == number);
@@ -70,7 +75,7 @@ pub(crate) fn choose<F: Files>(
         let fits = number <= next && is_whole(recipe, number, size);
         // The one made ready does not count among the purged.
         if fits && number == next {
-            spares.0.push_front(number);
+            spares.keep_next(number);
         } else if !fits || spares.0.iter().filter(|&&spare| spare < next).count() >= SPARES_MAX {
             removed.push(number);
         } else {

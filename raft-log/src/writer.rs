@@ -32,14 +32,23 @@ pub struct OwnedBatch {
     pub job: u64,
     /// As [`Batch::metadata`].
     pub metadata: Option<Bytes>,
-    /// As [`Batch::snapshot`].
-    pub snapshot: Option<FinishedSnapshot>,
+    /// As [`Batch::snapshot`], or [`Batch::install_snapshot`].
+    pub snapshot: Option<Mark>,
     /// As [`Batch::truncate_from`].
     pub truncate_from: Option<u64>,
     /// As [`Batch::append`].
     pub records: Vec<OwnedRecord>,
     /// As [`Batch::use_reserve`]; only at the head of the queue, as with units without records.
     pub use_reserve: bool,
+}
+
+/// How a unit marks a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// One of what this log holds: as [`Batch::snapshot`].
+    Taken(FinishedSnapshot),
+    /// One that another node sent, and that may replace the log: as [`Batch::install_snapshot`].
+    Installed(FinishedSnapshot),
 }
 
 impl OwnedBatch {
@@ -58,9 +67,11 @@ impl OwnedBatch {
         if let Some(metadata) = &self.metadata {
             batch.metadata(metadata);
         }
-        if let Some(finished) = &self.snapshot {
-            batch.snapshot(finished);
-        }
+        match &self.snapshot {
+            Some(Mark::Taken(finished)) => batch.snapshot(finished),
+            Some(Mark::Installed(finished)) => batch.install_snapshot(finished),
+            None => batch,
+        };
         if let Some(index) = self.truncate_from {
             batch.truncate_from(index);
         }
@@ -86,10 +97,16 @@ pub enum Completion {
     /// last; [`Space::Ready`] is where it begins. So one who turns records away since [`Space::Full`] learns when to take
     /// them again, with no commit to say so.
     Space(Space),
-    /// A write failed, or a unit could not stand in the log ([`WriteError::Invalid`]: a mistake of the caller). Which of the
-    /// open units are on the disk is unknown. The thread has ended, and nothing more is written. It is so too after a panic on
-    /// the thread, that of the callback included, which is then called this once more.
-    Failed(WriteError),
+    /// The thread has ended, and nothing more is written: a write failed, or a unit could not stand in the log
+    /// ([`WriteError::Invalid`]: a mistake of the caller), or there was a panic on the thread, that of the callback included, which
+    /// is then called this once more.
+    Failed {
+        /// The first unit that is not known to be durable, if any was under way. After a failed write it may be on the disk, and
+        /// so may those that came after it; after [`WriteError::Invalid`] it is the one to blame, and not on the disk.
+        job: Option<u64>,
+        /// What happened.
+        error: WriteError,
+    },
 }
 
 /// One commit of the writer.
@@ -216,6 +233,7 @@ impl<F: Files> Writer<F> {
             options,
             on_durable,
             space_told: Space::Ready,
+            under_way: None,
         };
         let thread = std::thread::Builder::new()
             .name("raft-log-write".into())
@@ -324,6 +342,8 @@ struct Work<F: Files, C> {
     on_durable: C,
     /// What the owner knows of the room for the next segment.
     space_told: Space,
+    /// The first unit that was taken and is not durable yet.
+    under_way: Option<u64>,
 }
 
 /// Closes the queue when the thread ends, however it does: nobody may wait for a thread that is gone.
@@ -364,9 +384,11 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
             Err(Stop::Failed(error)) => {
                 self.queue.close();
                 // It may be the callback that panicked, and it may do so again: then `close` alone says what happened.
-                let tell = AssertUnwindSafe(|| {
-                    (self.on_durable)(Completion::Failed(error.clone()));
-                });
+                let failed = Completion::Failed {
+                    job: self.under_way,
+                    error: error.clone(),
+                };
+                let tell = AssertUnwindSafe(|| (self.on_durable)(failed));
                 if catch_unwind(tell).is_err() {
                     tracing::error!(%error, "nobody could be told that the log failed");
                 }
@@ -377,7 +399,13 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
 
     fn serve(&mut self) -> Result<(), Stop> {
         let mut units = Vec::new();
+        let mut tried = Instant::now();
         loop {
+            // Votes that use the reserve try nothing, however many come; so the time decides, and not the rest.
+            if self.log.space() == Space::Full && tried.elapsed() >= self.options.retry_full_after {
+                self.log.retry_space();
+                tried = Instant::now();
+            }
             // While there is something to do at rest, wake up for it; else sleep until there is work.
             let space = self.log.space();
             self.tell_space(space);
@@ -395,7 +423,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 Taken::Units => self.write(&units)?,
                 Taken::Purge(up_to) => self.purge(up_to)?,
                 Taken::TimedOut if settle => self.log.settle()?,
-                Taken::TimedOut => self.log.retry_space(),
+                Taken::TimedOut => {}
             }
             units.clear();
         }
@@ -404,10 +432,12 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     /// Commits what was taken: together if possible, else one by one, each when the full disk has room for it.
     ///
     /// Never in another order: a unit may stand on those before it (its indexes, or what its metadata says of records), and
-    /// "durable" means all up to it. So a vote behind a record that finds no room waits with it.
+    /// "durable" means all up to it. So a vote behind a record that finds no room waits with it; and what stands before a unit
+    /// that is a mistake is durable before that one is complained of.
     fn write(&mut self, units: &[OwnedBatch]) -> Result<(), Stop> {
         match self.commit(units) {
             Err(WriteError::Full { .. }) => {}
+            Err(WriteError::Invalid(_)) if units.len() > 1 => {}
             result => return Ok(result?),
         }
         for unit in units {
@@ -460,6 +490,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
     }
 
     fn commit(&mut self, units: &[OwnedBatch]) -> Result<(), WriteError> {
+        self.under_way = units.first().map(|unit| unit.job);
         let parts = units.iter().map(|unit| unit.records.len() + 2).sum();
         let mut batch = Batch::with_capacity(parts);
         for unit in units {
@@ -484,6 +515,8 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
         };
         self.space_told = commit.space;
         (self.on_durable)(Completion::Durable(commit));
+        // Only now: what its owner was not told of is not known to be durable.
+        self.under_way = None;
         Ok(())
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{check_recovery, dir, options, random_steps, read_model, run};
-use raft_log::sim_disk::{Fault, Keep, SimDisk};
+use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, Writer, WriterOptions};
-use raft_log::{Batch, Log, OpenError, OwnedRecord, Record, Space, WriteError};
+use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Record, Space, WriteError};
 
 fn record(index: u64, payload: &[u8]) -> Record<'_> {
     Record {
@@ -252,7 +252,7 @@ fn a_full_disk_is_a_state() {
         .unwrap();
 }
 
-/// F-L10: a batch with records that asks for it gets the reserve of a full disk, to its end and not beyond; no other one does.
+/// F-L10: a batch with records that asks for it gets its part of the reserve of a full disk, and not more; no other one does.
 #[test]
 fn a_batch_may_ask_for_the_reserve() {
     let disk = SimDisk::new();
@@ -276,14 +276,99 @@ fn a_batch_may_ask_for_the_reserve() {
             Err(error) => panic!("{error}"),
         }
     }
-    // 512 bytes, and what no usual batch of 152 bytes could use.
-    assert!((3..=4).contains(&asked), "{asked}");
+    // Three quarters of 512 bytes, and what no usual batch of 152 bytes could use.
+    assert!((2..=3).contains(&asked), "{asked}");
     drop(log);
     disk.set_capacity(None);
     assert_eq!(open(&disk).last_index(), index - 1);
 }
 
-/// A batch that needs a segment of its own finds no room, where a usual segment would: that is told too, and no failure.
+/// Votes on a full disk: none of them tries to make a segment, which would fill what is left of the disk with zeros each time;
+/// and they leave room for a purge, and for the openings until it comes.
+#[test]
+fn votes_leave_room_for_what_frees_space() {
+    let disk = SimDisk::new();
+    let mut log = open(&disk);
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let payload = [5; 100];
+    let mut index = 1;
+    while log
+        .commit(Batch::new().append(record(index, &payload)))
+        .is_ok()
+    {
+        index += 1;
+    }
+    let mut votes = 0;
+    loop {
+        let before = disk.operations();
+        match log.commit(Batch::new().metadata(b"vote")) {
+            Ok(()) => assert_eq!(disk.operations(), before + 2, "a write and a sync"),
+            Err(WriteError::Full { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+        votes += 1;
+    }
+    assert!(votes >= 3, "{votes}");
+    drop(log);
+    let mut log = open(&disk);
+    assert_eq!(log.metadata(), Some(&b"vote"[..]));
+    assert_eq!(log.space(), Space::Full);
+    log.purge(index - 1).unwrap();
+    log.commit(Batch::new().append(record(index, &payload)))
+        .unwrap();
+}
+
+/// F-L8: what fails while the next segment is made ready, but for a lack of room, is as final as any failure, and is not tried
+/// again: not with the same file, nor with a new one.
+#[test]
+fn a_failure_beside_the_commits_is_final() {
+    for background in [false, true] {
+        for operation in [
+            Operation::Create,
+            Operation::Write,
+            Operation::SyncData,
+            Operation::SyncAll,
+            Operation::SyncDir,
+        ] {
+            let disk = SimDisk::new();
+            let with = Options {
+                background,
+                segment_bytes: 16 << 20,
+                ..options()
+            };
+            let (mut log, _) = Log::open_with(disk.clone(), &dir(), with).unwrap();
+            let large = vec![1; 2 << 20];
+            let mut index = 0;
+            let third = dir().join("00000000000000000003.seg");
+            let file = if operation == Operation::SyncDir {
+                dir()
+            } else {
+                third.clone()
+            };
+            disk.fail_next(operation, &file, Fault::Io);
+            let error = loop {
+                index += 1;
+                assert!(index < 20, "{operation:?} has to fail");
+                if let Err(error) = log.commit(Batch::new().append(record(index, &large))) {
+                    break error;
+                }
+            };
+            assert!(
+                matches!(&error, WriteError::Failed(_))
+                    && error.to_string().contains("make the segment ready"),
+                "{operation:?}: {error}"
+            );
+            let before = disk.operations();
+            let again = log.commit(Batch::new().metadata(b"vote"));
+            assert!(matches!(again, Err(WriteError::Poisoned(_))), "{again:?}");
+            log.retry_space();
+            assert_eq!(disk.operations(), before, "nothing is tried again");
+        }
+    }
+}
+
+/// A batch that needs a segment of its own finds no room, where a usual segment would: that is told too, and no failure. The
+/// segment that was ready is still there.
 #[test]
 fn no_room_for_a_large_batch() {
     let disk = SimDisk::new();
@@ -292,11 +377,12 @@ fn no_room_for_a_large_batch() {
     let large = vec![7; 20_000];
     let refused = log.commit(Batch::new().append(record(1, &large)));
     assert!(matches!(refused, Err(WriteError::Full { .. })));
-    assert_eq!(log.space(), Space::Full);
+    assert_eq!(log.space(), Space::Ready, "for what is usual");
+    let before = disk.operations();
+    log.retry_space();
+    assert_eq!(disk.operations(), before, "it was not given up");
     log.commit(Batch::new().append(record(1, b"small")))
         .unwrap();
-    log.retry_space();
-    assert_eq!(log.space(), Space::Ready, "for what is usual");
     disk.set_capacity(None);
     log.commit(Batch::new().append(record(2, &large))).unwrap();
     drop(log);
@@ -377,7 +463,10 @@ fn the_writer_reports_a_failed_sync() {
         .unwrap();
     assert!(matches!(
         tell.recv().unwrap(),
-        Completion::Failed(WriteError::Failed(_))
+        Completion::Failed {
+            job: Some(1),
+            error: WriteError::Failed(_)
+        }
     ));
     assert!(tell.recv().is_err(), "nothing follows");
     assert!(matches!(

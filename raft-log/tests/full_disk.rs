@@ -199,7 +199,7 @@ fn wait_for(told: &Receiver<Completion>, durable: &mut u64, wanted: impl Fn(&Com
                 assert!(commit.job > *durable);
                 *durable = commit.job;
             }
-            Completion::Failed(error) => panic!("{error}"),
+            Completion::Failed { error, .. } => panic!("{error}"),
             _ => {}
         }
         if wanted(&completion) {

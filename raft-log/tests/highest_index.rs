@@ -41,7 +41,8 @@ fn the_highest_index_is_kept_and_the_next_refused() {
         let disk = SimDisk::new();
         let mut log = open(&disk);
         let snapshot = log.snapshots().create(index, 1).unwrap().finish().unwrap();
-        log.commit(Batch::new().snapshot(&snapshot)).unwrap();
+        log.commit(Batch::new().install_snapshot(&snapshot))
+            .unwrap();
         for next in index + 1..=HIGHEST {
             log.commit(Batch::new().append(record(next))).unwrap();
         }

@@ -71,7 +71,7 @@ fn write_through_the_writer(dir: &Path, records: u64) {
     let (tell, told) = sync_channel(1);
     let writer = Writer::spawn_with(open(dir), limits, move |done| match done {
         Completion::Durable(commit) if commit.job == records => tell.send(()).unwrap(),
-        Completion::Failed(error) => panic!("{error}"),
+        Completion::Failed { error, .. } => panic!("{error}"),
         _ => {}
     })
     .unwrap();

@@ -238,8 +238,19 @@ fn spare_files_make_room_for_a_large_batch() {
     log.purge(log.last_index()).unwrap();
     assert_eq!(numbers(&disk), [1, 2, 4, 5]);
     disk.set_capacity(Some(8192 + 4 * 4096));
+    let before = log.last_index();
+    assert!(matches!(
+        append(&mut log, 9000),
+        Err(WriteError::Full { .. })
+    ));
+    assert_eq!(numbers(&disk), [4, 5], "the spare files are not enough");
+    assert_eq!(log.space(), Space::Ready, "the one that was ready still is");
+    assert_eq!(log.last_index(), before);
+    disk.set_capacity(Some(8192 + 5 * 4096));
     append(&mut log, 9000).unwrap();
-    assert_eq!(numbers(&disk), [4, 5], "and none for the next");
+    assert_eq!(numbers(&disk), [4, 5, 6], "it is the one behind, now");
+    assert_eq!(log.space(), Space::Ready);
+    fill(&mut log, 1);
     assert_eq!(log.space(), Space::Full);
     let last = log.last_index();
     drop(log);

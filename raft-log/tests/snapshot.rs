@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 
 use harness::{dir, options};
 use raft_log::sim_disk::{Fault, SimDisk};
-use raft_log::writer::{Completion, OwnedBatch, Writer};
+use raft_log::writer::{Completion, Mark, OwnedBatch, Writer};
 use raft_log::{
     Batch, FinishedSnapshot, InvalidBatch, Log, OpenError, ReadError, Record, Recovery, SnapshotId,
     SnapshotReadError, SnapshotWriteError, Snapshots, WriteError,
@@ -178,7 +178,7 @@ fn a_mark_ahead_of_the_log_drops_it() {
         log.commit(
             Batch::new()
                 .metadata(b"term 9")
-                .snapshot(&snapshot)
+                .install_snapshot(&snapshot)
                 .append(next),
         )
         .unwrap();
@@ -212,6 +212,33 @@ fn a_mark_ahead_of_the_log_drops_it() {
     }
 }
 
+/// What is meant as a snapshot of the log's own records never drops any, whatever index or term it was given.
+#[test]
+fn only_an_installed_snapshot_drops_the_log() {
+    for (index, term) in [(20, 5), (4, 2), (6, 9), (7, 1)] {
+        let disk = SimDisk::new();
+        let (mut log, _) = open(&disk);
+        append(&mut log, 6, 1);
+        let snapshot = make(&log.snapshots(), index, term, b"state").unwrap();
+        let before = disk.operations();
+        let error = refused(log.commit(Batch::new().metadata(b"vote").snapshot(&snapshot)));
+        assert_eq!(
+            error,
+            InvalidBatch::SnapshotNotHeld {
+                index,
+                term,
+                last: (6, 1)
+            }
+        );
+        assert_eq!(disk.operations(), before, "nothing was written");
+        assert_eq!((log.first_index(), log.last_index()), (1, 6));
+        assert_eq!((log.snapshot(), log.metadata()), (None, None));
+        log.commit(Batch::new().install_snapshot(&snapshot))
+            .unwrap();
+        assert_eq!((log.first_index(), log.last_index()), (index + 1, index));
+    }
+}
+
 /// The log's only record is replaced by a snapshot for the same index and another term, in a new segment: at an opening, the segment's
 /// checkpoint still speaks of the old one.
 #[test]
@@ -227,7 +254,7 @@ fn a_mark_replaces_the_term_of_the_last_record() {
     .unwrap();
     let snapshot = make(&log.snapshots(), 1, 2, b"state").unwrap();
     let metadata = [7; 2000];
-    log.commit(Batch::new().snapshot(&snapshot).metadata(&metadata))
+    log.commit(Batch::new().install_snapshot(&snapshot).metadata(&metadata))
         .unwrap();
     log.commit(Batch::new().snapshot(&snapshot)).unwrap();
     append(&mut log, 1, 2);
@@ -260,7 +287,10 @@ fn a_mark_sees_the_records_of_its_own_batch() {
         .append(record(5, 2))
         .append(record(6, 2));
     // The record 5 of this batch has term 2.
-    batch.snapshot(&drops).append(record(6, 3)).snapshot(&drops);
+    batch
+        .install_snapshot(&drops)
+        .append(record(6, 3))
+        .snapshot(&drops);
     batch
         .append(record(7, 3))
         .truncate_from(7)
@@ -413,7 +443,7 @@ fn only_what_is_there_can_be_marked() {
     let first = make(&snapshots, 3, 1, b"one").unwrap();
     let second = make(&snapshots, 3, 1, b"two").unwrap();
     foreign(&mut log, &first);
-    log.commit(Batch::new().snapshot(&second)).unwrap();
+    log.commit(Batch::new().install_snapshot(&second)).unwrap();
     assert_eq!(read(&snapshots, &second.id()), b"two");
 
     // A refused batch leaves no trace: the name is free for other bytes.
@@ -424,9 +454,10 @@ fn only_what_is_there_can_be_marked() {
         kind: 0,
         payload: b"",
     };
-    refused(log.commit(Batch::new().snapshot(&next).append(gap)));
+    let error = refused(log.commit(Batch::new().install_snapshot(&next).append(gap)));
+    assert!(matches!(error, InvalidBatch::Gap { .. }), "{error}");
     let other = make(&snapshots, 9, 1, b"two").unwrap();
-    log.commit(Batch::new().snapshot(&other)).unwrap();
+    log.commit(Batch::new().install_snapshot(&other)).unwrap();
     assert_eq!(log.snapshot(), Some(other.id()));
 
     for (index, term) in [(0, 1), (1, 0), ((1 << 63) - 1, 1)] {
@@ -493,7 +524,9 @@ fn a_mark_that_is_seen_and_not_durable() {
     log.commit(Batch::new().snapshot(&first)).unwrap();
     let second = make(&log.snapshots(), 30, 3, b"second").unwrap();
     disk.fail(disk.operations() + 2, Fault::Io);
-    let failed = log.commit(Batch::new().snapshot(&second)).unwrap_err();
+    let failed = log
+        .commit(Batch::new().install_snapshot(&second))
+        .unwrap_err();
     assert!(matches!(failed, WriteError::Failed(_)), "{failed}");
     drop(log);
     disk.kill();
@@ -679,7 +712,7 @@ fn through_the_writer() {
     let ahead = make(&writer.snapshots(), 40, 2, b"ahead").unwrap();
     let unit = OwnedBatch {
         job: 1,
-        snapshot: Some(ahead.clone()),
+        snapshot: Some(Mark::Installed(ahead.clone())),
         records: vec![raft_log::OwnedRecord {
             index: 41,
             term: 2,

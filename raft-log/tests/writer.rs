@@ -1,11 +1,13 @@
 //! The writing thread: group commit, order, limits, failure.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
+use raft_log::sim_disk::{Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
-use raft_log::{Log, Options, OwnedRecord, WriteError};
+use raft_log::{InvalidBatch, Log, Options, OwnedRecord, WriteError};
 
 fn options() -> Options {
     Options {
@@ -135,9 +137,63 @@ fn a_wrong_unit_ends_the_writer() {
     // The queue is full now and then: whoever waits for it is let go.
     let refused = (8..).find_map(|job| writer.submit(unit(job, 1)).err());
     assert!(matches!(refused, Some(SubmitError::Closed(unit)) if unit.job > 7));
-    assert!(matches!(told.recv().unwrap(), Completion::Failed(_)));
+    assert!(matches!(
+        told.recv().unwrap(),
+        Completion::Failed {
+            job: Some(7),
+            error: WriteError::Invalid(_)
+        }
+    ));
     assert!(matches!(
         writer.close(),
         Err(CloseError::Failed(WriteError::Invalid(_)))
     ));
+}
+
+/// A wrong unit in the middle of a group: what came before it is durable and told, it is named, and nothing after it is written.
+#[test]
+fn a_wrong_unit_takes_no_good_one_with_it() {
+    let disk = SimDisk::new();
+    let (log, _) = Log::open_with(disk.clone(), Path::new("/log"), options()).unwrap();
+    // The first unit's sync stands still, until the others wait together.
+    let hold = disk.hold(Operation::SyncData, None);
+    let (sender, told) = channel();
+    let writer = Writer::spawn(log, move |done| {
+        let _ = sender.send(done);
+    })
+    .unwrap();
+    writer.submit(unit(1, 10)).unwrap();
+    hold.wait();
+    (2..=4).for_each(|job| writer.submit(unit(job, 10)).unwrap());
+    let mut wrong = unit(5, 10);
+    wrong.records[0].index = 7;
+    writer.submit(wrong).unwrap();
+    writer.submit(unit(6, 10)).unwrap();
+    hold.release();
+    let told: Vec<Completion> = told.iter().collect();
+    let (failed, durable) = told.split_last().unwrap();
+    let durable: Vec<u64> = durable
+        .iter()
+        .filter_map(|done| match done {
+            Completion::Durable(commit) => Some(commit.job),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(durable.last(), Some(&4), "{durable:?}");
+    assert!(
+        matches!(
+            failed,
+            Completion::Failed {
+                job: Some(5),
+                error: WriteError::Invalid(InvalidBatch::Gap { last: 4, found: 7 })
+            }
+        ),
+        "{failed:?}"
+    );
+    assert!(matches!(
+        writer.close(),
+        Err(CloseError::Failed(WriteError::Invalid(_)))
+    ));
+    let (log, _) = Log::open_with(disk, Path::new("/log"), options()).unwrap();
+    assert_eq!(log.last_index(), 4);
 }

@@ -86,7 +86,7 @@ fn fill(writer: &Writer<SimDisk>, tell: &Receiver<Completion>) -> u64 {
                     assert_eq!(waits, job);
                     return job;
                 }
-                Completion::Failed(error) => panic!("{error}"),
+                Completion::Failed { error, .. } => panic!("{error}"),
                 _ => {}
             }
         }

@@ -127,7 +127,7 @@ fn a_panic_of_the_disk_is_a_failure_of_the_log() {
     files.now.store(true, Ordering::Relaxed);
     writer.submit(unit(2)).unwrap();
     match tell.recv_timeout(Duration::from_secs(60)).unwrap() {
-        Completion::Failed(error) => assert!(says(&error, "no sync today"), "{error}"),
+        Completion::Failed { error, .. } => assert!(says(&error, "no sync today"), "{error}"),
         other => panic!("{other:?}"),
     }
     assert!(matches!(
@@ -170,7 +170,7 @@ fn a_panic_of_the_callback_is_a_failure_of_the_log() {
         writer.submit(unit(1)).unwrap();
         assert!(matches!(tell.recv().unwrap(), Completion::Durable(_)));
         match tell.recv().unwrap() {
-            Completion::Failed(error) => assert!(says(&error, "no news today"), "{error}"),
+            Completion::Failed { error, .. } => assert!(says(&error, "no news today"), "{error}"),
             other => panic!("{other:?}"),
         }
         match writer.close() {

@@ -165,7 +165,7 @@ pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result
             Completion::Durable(commit) => {
                 (Some(Own::Durable(JobId(commit.job))), Some(commit.space))
             }
-            Completion::Failed(error) => (Some(Own::LogFailed(error.to_string())), None),
+            Completion::Failed { error, .. } => (Some(Own::LogFailed(error.to_string())), None),
             Completion::Full { .. } => (None, Some(Space::Full)),
             Completion::Space(space) => (None, Some(space)),
             _ => (None, None),

@@ -70,6 +70,7 @@ impl SimDisk {
             }
         }
         state.take_time(operation);
+        state.meet_fault(operation, path);
         if operation != Operation::Read {
             state.last_operation = Some((operation, path.into()));
         }

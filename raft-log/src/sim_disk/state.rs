@@ -86,6 +86,8 @@ pub(super) struct State {
     pub(super) last_operation: Option<(Operation, Arc<Path>)>,
     pub(super) reads: u64,
     pub(super) faults: BTreeMap<u64, Planned>,
+    /// Faults of the next operation of a kind on a file.
+    pub(super) faults_on: Vec<(Operation, PathBuf, Fault)>,
     pub(super) read_faults: BTreeMap<u64, ReadFault>,
     pub(super) capacity: Option<u64>,
     /// Syncs from this operation on do nothing.
@@ -145,6 +147,17 @@ impl State {
             Err(io::Error::other(
                 "the handle belongs to a former life of the machine",
             ))
+        }
+    }
+
+    /// Plans the fault that waits for an operation of this kind on this file, if one does: for the operation that comes now.
+    pub(super) fn meet_fault(&mut self, operation: Operation, path: &Path) {
+        let meant =
+            |(kind, file, _): &(Operation, PathBuf, Fault)| *kind == operation && file == path;
+        if let Some(nth) = self.faults_on.iter().position(meant) {
+            let (.., fault) = self.faults_on.remove(nth);
+            let number = self.operations + 1;
+            self.faults.insert(number, Planned::Fault(fault));
         }
     }
 
@@ -440,6 +453,7 @@ impl State {
     pub(super) fn kill(&mut self) {
         self.locks.clear();
         self.faults.clear();
+        self.faults_on.clear();
         self.read_faults.clear();
         self.life += 1;
         self.down = false;

@@ -179,6 +179,7 @@ enum Planned {
     Truncate(u64),
     Append(u64, Entry),
     Snapshot(FinishedSnapshot),
+    Install(FinishedSnapshot),
 }
 
 fn batch(plan: &[Planned]) -> Batch<'_> {
@@ -188,6 +189,7 @@ fn batch(plan: &[Planned]) -> Batch<'_> {
             Planned::Metadata(metadata) => batch.metadata(metadata),
             Planned::Truncate(index) => batch.truncate_from(*index),
             Planned::Snapshot(finished) => batch.snapshot(finished),
+            Planned::Install(finished) => batch.install_snapshot(finished),
             Planned::Append(
                 index,
                 Entry {
@@ -341,7 +343,7 @@ fn run_steps<F: Files>(
                 next.reset(index, term);
                 next.snapshot = Some(Snapshot::at(index, term));
                 let mut plan = next.commit(ops, salt * 7);
-                plan.insert(0, Planned::Snapshot(make_snapshot(&log, next, history)?));
+                plan.insert(0, Planned::Install(make_snapshot(&log, next, history)?));
                 log.commit(&batch(&plan))
             }
             Step::Settle => log.settle(),
