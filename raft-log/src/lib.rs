@@ -33,6 +33,7 @@ mod format;
 mod index;
 mod log;
 mod open;
+mod open_files;
 mod options;
 mod position;
 mod prepare;

@@ -12,6 +12,7 @@ use crate::format::{
     record_bytes, terminator_end,
 };
 use crate::index::Staged;
+use crate::open_files::Known;
 use crate::options::{Options, SEGMENT_BYTES_MAX};
 use crate::position::Position;
 use crate::prepare::{Preparer, Space};
@@ -414,10 +415,11 @@ impl<F: Files> Log<F> {
         self.latch(written)?;
         self.shared.tally.syncs.fetch_add(2, Ordering::Relaxed);
         self.shared.tally.rotations.fetch_add(1, Ordering::Relaxed);
+        self.shared.files.keep(Arc::clone(&segment));
         self.shared
             .view_mut()
             .segments
-            .insert(number, Arc::clone(&segment));
+            .insert(number, Known::of(&segment));
         self.active = segment;
         self.end = end;
         self.chain = chain;
@@ -525,11 +527,13 @@ impl<F: Files> Log<F> {
             let kept = view.segments.split_off(&new);
             std::mem::replace(&mut view.segments, kept)
         };
+        self.shared.files.close_below(new);
         // A file that a reader still reads must keep its bytes: it is removed, which leaves it to that reader. Nobody new
-        // finds the others, since the view has them no more. (Closing a file may take long: outside the lock.)
-        let purged = purged
-            .into_iter()
-            .map(|(number, segment)| (number, Arc::into_inner(segment)));
+        // finds the others, since the view has them no more.
+        let purged = purged.into_iter().map(|(number, known)| {
+            let unread = Arc::into_inner(known);
+            (number, unread.map(|known| known.header.size))
+        });
         let given = self.preparer.give(purged);
         self.latch(given)
     }

@@ -12,6 +12,7 @@ use crate::files::{Files, OsFiles};
 use crate::format::{Checkpoint, Content, RecordType};
 use crate::index::Index;
 use crate::log::{Log, write_checkpoint};
+use crate::open_files::{Known, OpenFiles};
 use crate::options::Options;
 use crate::position::Position;
 use crate::prepare::Preparer;
@@ -369,7 +370,8 @@ fn first_segment<F: Files>(
         index: Index::default(),
         metadata: None,
         boot: 0,
-        segments: BTreeMap::from([(1, Arc::new(segment))]),
+        segments: BTreeMap::from([(1, Known::of(&segment))]),
+        active: Some(Arc::new(segment)),
         end,
         chain,
         durable: end,
@@ -406,13 +408,15 @@ fn assemble<F: Files>(
     mut recovered: Recovered<F>,
     (files, dir, lock): (F, &Path, Arc<F::Lock>),
 ) -> Log<F> {
-    let Some(active) = recovered
-        .segments
-        .get(&recovered.end.segment)
-        .map(Arc::clone)
-    else {
-        unreachable!("recovery ends in one of the segments it read")
+    let Some(active) = recovered.active else {
+        unreachable!("recovery ends in the last segment that it read")
     };
+    assert_eq!(
+        active.header.number, recovered.end.segment,
+        "the log ends in its last segment"
+    );
+    let open_files = OpenFiles::new(preparer.recipe().clone());
+    open_files.keep(Arc::clone(&active));
     recovered.index.marked = Vec::new();
     let registry = Arc::new(Registry::new(recovered.index.snapshot));
     let snapshots = Snapshots::new(
@@ -429,7 +433,7 @@ fn assemble<F: Files>(
     Log {
         files,
         dir: dir.to_path_buf(),
-        shared: Arc::new(Shared::new(dir.to_path_buf(), superblock.facts.boot, view)),
+        shared: Arc::new(Shared::new(open_files, dir.to_path_buf(), view)),
         preparer,
         options,
         superblock,

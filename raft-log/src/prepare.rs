@@ -96,6 +96,11 @@ impl<F: Files> Preparer<F> {
         }
     }
 
+    /// What all segments of the log have in common.
+    pub(crate) fn recipe(&self) -> &Recipe<F> {
+        &self.recipe
+    }
+
     /// Orders a segment, unless one is ordered or ready; after a lack of room too, and after no other failure: what could not be
     /// written or synced is not tried again.
     pub(crate) fn order(&mut self, number: u64) {
@@ -119,15 +124,15 @@ impl<F: Files> Preparer<F> {
         };
     }
 
-    /// Takes over a purged segment that nobody can read any more. What is not kept is removed, durably when this returns.
+    /// Takes over purged segments, with the sizes of those that nobody can read any more. What is not kept is removed, durably when
+    /// this returns.
     pub(crate) fn give(
         &mut self,
-        purged: impl IntoIterator<Item = (u64, Option<Segment<F>>)>,
+        purged: impl IntoIterator<Item = (u64, Option<u32>)>,
     ) -> Result<(), Failure> {
         let mut removed = Vec::new();
-        for (number, segment) in purged {
-            let fits = segment.is_some_and(|segment| segment.header.size == self.size);
-            if !fits || !self.spares.keep(number) {
+        for (number, size) in purged {
+            if size != Some(self.size) || !self.spares.keep(number) {
                 removed.push(number);
             }
         }

@@ -1,5 +1,6 @@
 //! Reading durable records, while the log is written.
 
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch::OwnedRecord;
-use crate::error::{Failure, ReadError};
+use crate::error::{Damage, Failure, OpenError, ReadError};
 use crate::files::{Files, OsFiles};
 use crate::format::RecordType;
 use crate::index::{POINT_BYTES, Point};
-use crate::segment::{Segment, Window};
+use crate::open_files::Known;
+use crate::segment::Window;
 use crate::shared::{Counters, Shared};
 use crate::snapshot::SnapshotId;
 use crate::tail::Kept;
@@ -48,14 +50,14 @@ impl<F: Files> std::fmt::Debug for Reader<F> {
 }
 
 /// Where a read finds its entries.
-enum Places<F: Files> {
+enum Places {
     Tail(Vec<Kept>),
-    Files(Vec<Stretch<F>>),
+    Files(Vec<Stretch>),
 }
 
 /// Entries that stand one behind another in one segment.
-struct Stretch<F: Files> {
-    segment: Arc<Segment<F>>,
+struct Stretch {
+    segment: Arc<Known>,
     offset: u32,
     /// The index of the first entry at `offset`, and one past the last that belongs here.
     entries: Range<u64>,
@@ -156,7 +158,7 @@ impl<F: Files> Reader<F> {
     }
 
     /// Where the records from `from` on stand: taken in one look, so that a truncation meanwhile cannot mix two logs.
-    fn places(&self, from: u64, bytes_max: usize) -> Result<Places<F>, ReadError> {
+    fn places(&self, from: u64, bytes_max: usize) -> Result<Places, ReadError> {
         let view = self.shared.view();
         let (first, last) = (view.index.first(), view.index.last);
         if from < first {
@@ -196,7 +198,7 @@ impl<F: Files> Reader<F> {
     /// Reads from one stretch after the other, through one window for all that stand in one segment.
     fn read_files(
         &self,
-        stretches: &[Stretch<F>],
+        stretches: &[Stretch],
         from: u64,
         bytes_max: usize,
         found: &mut Vec<Found>,
@@ -207,37 +209,65 @@ impl<F: Files> Reader<F> {
             let Some(Stretch { segment, .. }) = same.first() else {
                 continue;
             };
-            let mut window = segment.window_of(bytes_max);
-            for stretch in same {
-                match stretch.read(&mut window, &mut next, bytes_max, found, payloads) {
-                    Ok(false) => {}
-                    Ok(true) => return Ok(()),
-                    Err(error) => return Err(self.explain(error, segment, from)),
-                }
+            let read = self
+                .shared
+                .files
+                .get(segment)
+                .map_err(|error| unreadable(error, from));
+            let read = read.and_then(|open| {
+                let mut window = open.window_of(bytes_max);
+                same.iter().try_fold(false, |done, stretch| {
+                    Ok(done || stretch.read(&mut window, &mut next, bytes_max, found, payloads)?)
+                })
+            });
+            match read.map_err(|error| self.explain(error, segment, from)) {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                // It was purged after those before it were read: they are what there was.
+                Err(ReadError::Purged { .. }) if !found.is_empty() => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// What does not verify may be the content of another segment, in a file that was purged and is used anew.
-    fn explain(&self, error: ReadError, segment: &Segment<F>, from: u64) -> ReadError {
-        if !matches!(error, ReadError::Corrupt { .. }) {
+    /// What does not verify, or is not there, may be a segment that a later opening of the log has purged.
+    fn explain(&self, error: ReadError, segment: &Known, from: u64) -> ReadError {
+        // Without a superblock to tell, it is what it seems.
+        if !self.shared.files.is_purged(segment).unwrap_or(false) {
             return error;
         }
-        match segment.is_another_since(self.shared.boot) {
-            Ok(false) => error,
-            Ok(true) => {
-                let view = self.shared.view();
-                let (points, number) = (&view.index.points, segment.header.number);
-                // Where the other log begins is not known here; it is not before the next segment.
-                let later = points.iter().find(|point| point.segment > number);
-                ReadError::Purged {
-                    index: from,
-                    first: later.map_or(view.index.last + 1, |point| point.index),
-                }
-            }
-            Err(source) => Failure::new("read the segment", &segment.path, source).into(),
+        let view = self.shared.view();
+        let (points, number) = (&view.index.points, segment.header.number);
+        // Where the other log begins is not known here; it is not before the next segment.
+        let later = points.iter().find(|point| point.segment > number);
+        ReadError::Purged {
+            index: from,
+            first: later.map_or(view.index.last + 1, |point| point.index),
         }
+    }
+}
+
+/// What it means for a read that a segment does not open.
+fn unreadable(error: OpenError, index: u64) -> ReadError {
+    match error {
+        OpenError::Io(failure) => failure.into(),
+        OpenError::Corrupt {
+            file,
+            what: Damage::SegmentMissing,
+            ..
+        } => Failure::new("read the segment", &file, io::ErrorKind::NotFound.into()).into(),
+        OpenError::Corrupt { file, offset, .. } => ReadError::Corrupt {
+            file,
+            offset,
+            index,
+        },
+        OpenError::UnknownVersion { file, .. } => ReadError::Corrupt {
+            file,
+            offset: 0,
+            index,
+        },
+        other => unreachable!("a segment that is opened does not say: {other}"),
     }
 }
 
@@ -270,9 +300,9 @@ impl Kept {
     }
 }
 
-impl<F: Files> Stretch<F> {
+impl Stretch {
     /// Reads on from `next`; whether the budget is used up.
-    fn read(
+    fn read<F: Files>(
         &self,
         window: &mut Window<'_, F>,
         next: &mut u64,

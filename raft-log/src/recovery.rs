@@ -15,6 +15,7 @@ use crate::format::{
     SegmentHeader, terminator_end,
 };
 use crate::index::{Index, Staged};
+use crate::open_files::Known;
 use crate::position::Position;
 use crate::segment::{Recipe, Segment, Window};
 use crate::superblock::Facts;
@@ -42,7 +43,9 @@ pub(crate) struct Recovered<F: Files> {
     pub(crate) metadata: Option<Vec<u8>>,
     /// The newest boot number in the log itself.
     pub(crate) boot: u64,
-    pub(crate) segments: BTreeMap<u64, Arc<Segment<F>>>,
+    pub(crate) segments: BTreeMap<u64, Arc<Known>>,
+    /// The last of them, in which the log ends.
+    pub(crate) active: Option<Arc<Segment<F>>>,
     /// The end of the last complete batch.
     pub(crate) end: Position,
     /// The CRC of the last record before it.
@@ -65,6 +68,7 @@ impl<F: Files> Recovered<F> {
             metadata: None,
             boot: 0,
             segments: BTreeMap::new(),
+            active: None,
             end: Position::default(),
             chain: 0,
             durable: Position::default(),
@@ -124,7 +128,8 @@ pub(crate) fn recover<F: Files>(
             let tail = inspect_tail(&mut window, end, stopped, &segment.header).map_err(failed)?;
             scan.judge_tail(&segment, stopped, &tail)?;
         }
-        scan.state.segments.insert(number, segment);
+        scan.state.segments.insert(number, Known::of(&segment));
+        scan.state.active = Some(segment);
     }
     let mut state = scan.state;
     check_base(recipe, facts, state.index.base, scan.base)?;

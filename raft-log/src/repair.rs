@@ -22,7 +22,7 @@ pub(crate) fn repair_tail<F: Files>(
     recovered: &Recovered<F>,
     watermark: Position,
 ) -> Result<(), Failure> {
-    let Some(segment) = recovered.segments.get(&recovered.end.segment) else {
+    let Some(segment) = &recovered.active else {
         return Ok(());
     };
     let end = u64::from(recovered.end.offset);

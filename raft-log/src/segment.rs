@@ -198,6 +198,16 @@ impl<F: Files> Recipe<F> {
         Ok(segment)
     }
 
+    /// Opens a segment that is known already: one with another header is damaged.
+    pub(crate) fn open_as(&self, header: &SegmentHeader) -> Result<Segment<F>, OpenError> {
+        let segment = self.open(header.number)?;
+        if segment.header != *header {
+            let damage = Damage::SegmentForeign;
+            return Err(OpenError::corrupt(&segment.path, 0, None, damage));
+        }
+        Ok(segment)
+    }
+
     /// Opens a file that has the name of segment `number`, and is one of this log and whole, whatever number it has itself.
     pub(crate) fn open_any(&self, number: u64) -> Result<Segment<F>, OpenError> {
         let path = self.dir.join(segment_name(number));
@@ -241,16 +251,6 @@ impl<F: Files> Recipe<F> {
 }
 
 impl<F: Files> Segment<F> {
-    /// Whether the file is another segment by now, made by an opening after `boot`. Only such a one can have made it one, when all
-    /// that this one holds was purged; and it did so before it wrote anything else into the file. Any other header that does not
-    /// belong here is damage: a write that went to the wrong place.
-    pub(crate) fn is_another_since(&self, boot: u64) -> io::Result<bool> {
-        let mut block = vec![0; HEADER_BYTES as usize];
-        let filled = read_full(&self.file, &mut block, 0)?;
-        let header = SegmentHeader::decode(block.get(..filled).unwrap_or_default());
-        Ok(header.is_ok_and(|header| header.epoch > boot))
-    }
-
     pub(crate) fn window(&self) -> Window<'_, F> {
         self.window_of(WINDOW_BYTES)
     }

@@ -1,4 +1,4 @@
-//! What the log and its readers share: the index of what is durable, and open files. The lock is never held across IO.
+//! What the log and its readers share: the index of what is durable, the segments in use, and open files. The lock is never held across IO.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,39 +7,38 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::files::Files;
 use crate::index::Index;
-use crate::segment::Segment;
+use crate::open_files::{Known, OpenFiles};
 use crate::tail::Tail;
 
-pub(crate) struct View<F: Files> {
+pub(crate) struct View {
     pub(crate) index: Index,
-    pub(crate) segments: BTreeMap<u64, Arc<Segment<F>>>,
+    pub(crate) segments: BTreeMap<u64, Arc<Known>>,
     pub(crate) tail: Tail,
 }
 
 pub(crate) struct Shared<F: Files> {
     pub(crate) dir: PathBuf,
-    /// The number of the opening that this is of; of an inspection, that of the last one before it.
-    pub(crate) boot: u64,
+    pub(crate) files: OpenFiles<F>,
     pub(crate) tally: Tally,
-    view: RwLock<View<F>>,
+    view: RwLock<View>,
 }
 
 impl<F: Files> Shared<F> {
-    pub(crate) fn new(dir: PathBuf, boot: u64, view: View<F>) -> Self {
+    pub(crate) fn new(files: OpenFiles<F>, dir: PathBuf, view: View) -> Self {
         Shared {
             dir,
-            boot,
+            files,
             tally: Tally::default(),
             view: RwLock::new(view),
         }
     }
 
     /// A panic under the lock is possible only in our own assertions about the index, between whole updates.
-    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View<F>> {
+    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View<F>> {
+    pub(crate) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

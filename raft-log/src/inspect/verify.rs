@@ -7,6 +7,7 @@ use super::{Inspection, ReadOnly};
 use crate::error::{Damage, OpenError};
 use crate::files::Files;
 use crate::open::{Names, Recovery, Survey, describe, examine, is_clean, next_boot, survey};
+use crate::open_files::OpenFiles;
 use crate::options::Options;
 use crate::position::Position;
 use crate::reader::Reader;
@@ -82,6 +83,7 @@ impl<F: Files> Inspection<F> {
         recovery.snapshot = plan.adopt.or(recovery.snapshot);
         let sizes = recovered.segments.values();
         let bytes = sizes.map(|segment| u64::from(segment.header.size)).sum();
+        let open_files = OpenFiles::new(recipe);
         let view = View {
             index: recovered.index,
             segments: recovered.segments,
@@ -95,7 +97,7 @@ impl<F: Files> Inspection<F> {
             bytes,
             end: recovered.end,
             durable: recovered.durable,
-            reader: Reader::new(Arc::new(Shared::new(self.dir.clone(), boot - 1, view))),
+            reader: Reader::new(Arc::new(Shared::new(open_files, self.dir.clone(), view))),
         })
     }
 }
