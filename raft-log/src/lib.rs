@@ -6,7 +6,8 @@
 //! - [`Batch`] is what becomes durable together: metadata, truncation and [`Record`]s, in the order of the calls.
 //! - [`Recovery`] is what an opening found. [`peek_identity`] tells whose log a directory is before it is opened.
 //! - [`Reader`] reads durable records from any thread.
-//! - [`Snapshots`] makes, receives and reads files that stand in for the records up to an index; [`Batch::snapshot`] marks one.
+//! - [`Snapshots`] makes, receives and reads files that stand in for the records up to an index; [`Batch::snapshot`] marks one,
+//!   [`Batch::install_snapshot`] one that may replace the log.
 //! - [`writer`] has a thread that commits in groups what others submit.
 //! - [`inspect`] verifies and lists a log that nobody has open, and changes nothing.
 //! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
