@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::error::InvalidBatch;
+use crate::error::{InvalidBatch, Oversized};
 use crate::format::{Content, MARK_DROPS, MARK_KEEPS, RecordType, record_bytes};
 use crate::options::METADATA_BYTES_MAX;
 use crate::snapshot::FinishedSnapshot;
@@ -216,21 +216,21 @@ impl<'a> Batch<'a> {
         record_bytes_max: u32,
         batch_bytes_max: u64,
     ) -> Result<(), InvalidBatch> {
-        let check = |bytes: u64, max: u64| {
+        let check = |what, bytes: u64, max: u64| {
             if bytes > max {
-                Err(InvalidBatch::TooLarge { bytes, max })
+                Err(InvalidBatch::TooLarge { what, bytes, max })
             } else {
                 Ok(())
             }
         };
         for op in &self.ops {
-            let max = match op.record_type {
-                RecordType::Metadata => METADATA_BYTES_MAX as u64,
-                RecordType::Entry => u64::from(record_bytes_max),
+            let (what, max) = match op.record_type {
+                RecordType::Metadata => (Oversized::Metadata, METADATA_BYTES_MAX as u64),
+                RecordType::Entry => (Oversized::Record(op.index), u64::from(record_bytes_max)),
                 _ => continue,
             };
-            check(op.payload.len() as u64, max)?;
+            check(what, op.payload.len() as u64, max)?;
         }
-        check(self.bytes, batch_bytes_max)
+        check(Oversized::Batch, self.bytes, batch_bytes_max)
     }
 }

@@ -15,18 +15,19 @@ use crate::snapshot::{SnapshotDamage, SnapshotReadError};
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process, or another [`Log`](crate::Log) in this one, holds the directory.
-    #[error("{} is in use by another process; stop it, or choose another directory", dir.display())]
+    #[error("{} is in use by another process, or by another log of this one; stop it, or choose another directory",
+            dir.display())]
     Locked {
         /// The directory.
         dir: PathBuf,
     },
     /// Acknowledged content is damaged or gone.
-    #[error("{}: damaged at byte {offset}{at}: {what}; do not use this log: restore the directory, or give this node a \
-             new directory and identity", file.display(), at = AtIndex(*index))]
+    #[error("{}: {place}{at}: {what}; do not use this log: restore the directory, or give this node a new directory and \
+             identity", file.display(), place = Place(what, *offset), at = AtIndex(*index))]
     Corrupt {
         /// The damaged (or missing) file.
         file: PathBuf,
-        /// Where in the file the damage begins.
+        /// Where in the file the damage begins; 0 if it [is the file as a whole](Damage::is_of_whole_file).
         offset: u64,
         /// The first index that cannot be trusted any more, if that is known.
         index: Option<u64>,
@@ -102,8 +103,8 @@ impl From<SnapshotReadError> for OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// Segments exist, the superblock does not.
-    #[error("the superblock is missing, though segments are there")]
+    /// Segments or snapshots exist, the superblock does not.
+    #[error("there is no superblock, though there are segments or snapshots")]
     SuperblockMissing,
     /// Neither copy of the superblock verifies.
     #[error("no copy of the superblock verifies")]
@@ -112,7 +113,7 @@ pub enum Damage {
     #[error("the superblock is older than the segments beside it")]
     SuperblockOld,
     /// A segment that was in use is gone.
-    #[error("the segment is missing")]
+    #[error("there is no such file, though the superblock counts this segment among those in use")]
     SegmentMissing,
     /// A segment's header does not verify.
     #[error("the header of the segment does not verify")]
@@ -140,7 +141,7 @@ pub enum Damage {
         durable: Position,
     },
     /// A record verifies but cannot stand where it stands.
-    #[error("a record verifies but is out of order")]
+    #[error("a record verifies, and cannot follow those before it")]
     Order,
     /// Entries that were never purged are gone.
     #[error("entries {from} to {to} are missing")]
@@ -151,16 +152,45 @@ pub enum Damage {
         to: u64,
     },
     /// The newest snapshot that was marked is gone.
-    #[error("the snapshot that the log goes on from is missing")]
+    #[error("there is no such file, though the log goes on from this snapshot")]
     SnapshotMissing,
     /// The newest snapshot that was marked does not verify.
     #[error("the snapshot that the log goes on from is damaged: {0}")]
     Snapshot(SnapshotDamage),
 }
 
+impl Damage {
+    /// Whether there is no byte of the file at which the damage begins: the file is gone, or is another than it should be.
+    #[must_use]
+    pub fn is_of_whole_file(&self) -> bool {
+        match self {
+            Damage::SuperblockMissing
+            | Damage::SuperblockUnreadable
+            | Damage::SuperblockOld
+            | Damage::SegmentMissing
+            | Damage::SegmentForeign
+            | Damage::EntriesMissing { .. }
+            | Damage::SnapshotMissing => true,
+            Damage::SegmentHeader
+            | Damage::SegmentLength { .. }
+            | Damage::Checkpoint
+            | Damage::Record { .. }
+            | Damage::Order
+            | Damage::Snapshot(_) => false,
+        }
+    }
+
+    fn is_of_missing_file(&self) -> bool {
+        matches!(
+            self,
+            Damage::SuperblockMissing | Damage::SegmentMissing | Damage::SnapshotMissing
+        )
+    }
+}
+
 /// An operation on a file that failed.
 #[derive(Debug, Error)]
-#[error("{}: cannot {operation}: {source}", file.display())]
+#[error("{}: cannot {operation}: {source}{}", file.display(), self.advice())]
 pub struct Failure {
     /// What was tried, as a verb phrase ("sync the segment").
     pub operation: &'static str,
@@ -176,6 +206,21 @@ impl Failure {
             operation,
             file: file.to_path_buf(),
             source,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "; free space, then try again"
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "; give this process the permission, or choose another directory"
+            }
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; check the path",
+            // Not of the operating system: it says itself what it is.
+            io::ErrorKind::Other => "",
+            _ => "; check the disk: the log of the operating system may say more",
         }
     }
 
@@ -204,10 +249,13 @@ pub enum WriteError {
     )]
     Poisoned(Arc<Failure>),
     /// No room for the next segment. Nothing was written; the log stays usable: make room and try again.
-    #[error("no space for the next segment in {}; nothing was written: free space, then try again", dir.display())]
+    #[error("no space for the next segment in {}, which takes {bytes} bytes; nothing was written: free space, then try \
+             again", dir.display())]
     Full {
         /// The log's directory.
         dir: PathBuf,
+        /// How many bytes the segment takes.
+        bytes: u64,
     },
     /// The batch cannot stand in this log. Nothing was written; the log stays usable.
     #[error("the batch was refused and nothing was written: {0}")]
@@ -222,7 +270,7 @@ impl WriteError {
                 let source = io::Error::new(failure.source.kind(), failure.source.to_string());
                 Failure::new(failure.operation, &failure.file, source)
             }
-            WriteError::Full { dir } => Failure::new(
+            WriteError::Full { dir, .. } => Failure::new(
                 "make the next segment ready",
                 &dir,
                 io::ErrorKind::StorageFull.into(),
@@ -238,7 +286,7 @@ impl WriteError {
 #[non_exhaustive]
 pub enum InvalidBatch {
     /// A record does not continue the log.
-    #[error("record {found} does not follow record {last}")]
+    #[error("record {found} does not follow record {last}; the next one has index {}", last.saturating_add(1))]
     Gap {
         /// The last index before it.
         last: u64,
@@ -266,7 +314,7 @@ pub enum InvalidBatch {
         found: u64,
     },
     /// A truncation or purge outside the log.
-    #[error("index {index} is outside what can be cut: {first} to {last}")]
+    #[error("index {index} is outside what can be cut: {}", Bounds(*first, *last))]
     Range {
         /// The index given.
         index: u64,
@@ -277,7 +325,7 @@ pub enum InvalidBatch {
     },
     /// A purge of records that no snapshot stands in for, in a log that has snapshots.
     #[error(
-        "records up to {index} cannot be purged: the newest snapshot stands for those up to {snapshot}"
+        "records up to {index} cannot be purged: the newest snapshot stands for those up to {snapshot}; mark a newer one first"
     )]
     PurgeBeyondSnapshot {
         /// The index given.
@@ -287,7 +335,7 @@ pub enum InvalidBatch {
     },
     /// A snapshot is older than the newest one marked, or than what was purged.
     #[error(
-        "the snapshot for index {index} is older than what stands for the records up to {newest} already"
+        "the snapshot for index {index} is older than what stands for the records up to {newest} already; there is no need of it"
     )]
     SnapshotOld {
         /// The snapshot's index.
@@ -298,7 +346,7 @@ pub enum InvalidBatch {
     /// A snapshot's term contradicts the newest one marked, or what was purged.
     #[error(
         "the snapshot for index {index} has term {term}, and what stands for the records up to {} has term {}: it is of \
-         another history",
+         another history, and must not be used",
         newest.0,
         newest.1
     )]
@@ -326,7 +374,9 @@ pub enum InvalidBatch {
         last: (u64, u64),
     },
     /// The snapshot marked for this index has other bytes.
-    #[error("another snapshot is marked for index {index}: with another term, or other bytes")]
+    #[error(
+        "another snapshot is marked for index {index}, with another term or other bytes; keep that one"
+    )]
     SnapshotDiffers {
         /// The snapshot's index.
         index: u64,
@@ -341,8 +391,10 @@ pub enum InvalidBatch {
         index: u64,
     },
     /// A payload, metadata blob or whole batch is too large.
-    #[error("{bytes} bytes are more than the limit of {max}")]
+    #[error("{what} has {bytes} bytes, {} more than the limit of {max}", bytes.saturating_sub(*max))]
     TooLarge {
+        /// What is too large.
+        what: Oversized,
         /// Its size.
         bytes: u64,
         /// The limit.
@@ -350,12 +402,36 @@ pub enum InvalidBatch {
     },
 }
 
+/// What is too large in a batch, and so, which limit it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Oversized {
+    /// The payload of the record with this index: [`Options::record_bytes_max`](crate::Options::record_bytes_max).
+    Record(u64),
+    /// The metadata: [`METADATA_BYTES_MAX`](crate::METADATA_BYTES_MAX).
+    Metadata,
+    /// All of it, with the headers of its records: half of [`SEGMENT_BYTES_MAX`](crate::SEGMENT_BYTES_MAX).
+    Batch,
+}
+
+impl std::fmt::Display for Oversized {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Oversized::Record(index) => write!(f, "the payload of record {index}"),
+            Oversized::Metadata => f.write_str("the metadata"),
+            Oversized::Batch => f.write_str("the whole batch"),
+        }
+    }
+}
+
 /// Why records could not be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The record was purged: a snapshot must stand in for it.
-    #[error("record {index} was purged; the log begins at {first}")]
+    #[error(
+        "record {index} was purged; the log begins at {first}, and a snapshot must stand in for what is before"
+    )]
     Purged {
         /// The index asked for.
         index: u64,
@@ -363,7 +439,9 @@ pub enum ReadError {
         first: u64,
     },
     /// The record was never written, is not durable yet, or was truncated.
-    #[error("record {index} is beyond the end of the log at {last}")]
+    #[error(
+        "record {index} is beyond the end of the log: the last durable record is {last}; read it once it is written"
+    )]
     BeyondEnd {
         /// The index asked for.
         index: u64,
@@ -390,8 +468,36 @@ struct Hex<'a>(&'a [u8]);
 
 impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("empty");
+        }
         f.write_str("0x")?;
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a damage is of: a file that is there, in whole or from a byte on, or none.
+struct Place<'a>(&'a Damage, u64);
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place(what, _) if what.is_of_missing_file() => f.write_str("missing"),
+            Place(what, _) if what.is_of_whole_file() => f.write_str("damaged"),
+            Place(_, offset) => write!(f, "damaged at byte {offset}"),
+        }
+    }
+}
+
+/// The lowest and the highest index that may be given.
+struct Bounds(u64, u64);
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bounds(first, last) if first > last => f.write_str("there is nothing to cut"),
+            Bounds(first, last) => write!(f, "{first} to {last}"),
+        }
     }
 }
 
@@ -405,3 +511,6 @@ impl std::fmt::Display for AtIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

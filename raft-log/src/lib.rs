@@ -49,7 +49,7 @@ mod superblock;
 mod tail;
 
 pub use batch::{Batch, OwnedRecord, Record};
-pub use error::{Damage, Failure, InvalidBatch, OpenError, ReadError, WriteError};
+pub use error::{Damage, Failure, InvalidBatch, OpenError, Oversized, ReadError, WriteError};
 pub use files::{FileHandle, Files, OsFiles};
 pub use log::Log;
 pub use open::{Recovery, peek_identity, peek_identity_with};

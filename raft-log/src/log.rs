@@ -376,14 +376,13 @@ impl<F: Files> Log<F> {
         let number = self.active.header.number + 1;
         let metadata_bytes = self.metadata.as_ref().map_or(0, Vec::len);
         let checkpoint_bytes = record_bytes(CHECKPOINT_FIXED_BYTES + metadata_bytes);
-        let segment = match self.preparer.take(
-            number,
-            u64::from(HEADER_BYTES) + checkpoint_bytes + batch_bytes,
-        ) {
+        let needed = u64::from(HEADER_BYTES) + checkpoint_bytes + batch_bytes;
+        let segment = match self.preparer.take(number, needed) {
             Ok(segment) => Arc::new(segment),
             Err(failure) if failure.is_full() => {
                 return Err(WriteError::Full {
                     dir: self.dir.clone(),
+                    bytes: needed.max(self.options.segment_bytes),
                 });
             }
             Err(failure) => return self.latch(Err(failure)),

@@ -98,6 +98,6 @@ pub enum OptionsError {
     #[error("record_bytes_max is {0}; choose a value between 1 and {half}", half = SEGMENT_BYTES_MAX / 2)]
     RecordBytesMax(u32),
     /// The identity is too long.
-    #[error("the identity has {0} bytes; at most {IDENTITY_BYTES_MAX} are stored")]
+    #[error("the identity has {0} bytes; choose one of at most {IDENTITY_BYTES_MAX}")]
     IdentityBytes(usize),
 }

@@ -187,7 +187,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 /// Whether this is the name of a snapshot that was being written.
-fn is_temporary(name: &str) -> bool {
+pub(crate) fn is_temporary(name: &str) -> bool {
     let parts = name
         .strip_suffix(TEMPORARY_SUFFIX)
         .and_then(|rest| rest.rsplit_once('.'));

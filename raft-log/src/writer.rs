@@ -463,7 +463,7 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
         let mut told = false;
         loop {
             let dir = match self.commit(std::slice::from_ref(unit)) {
-                Err(WriteError::Full { dir }) => dir,
+                Err(WriteError::Full { dir, .. }) => dir,
                 result => return Ok(result?),
             };
             self.queue.set_stuck(true);

@@ -118,6 +118,10 @@ impl<F: Files, B, E: FnMut(Item<'_>) -> ControlFlow<B>> Dump<'_, F, E> {
         let content = match snapshot::verify_file(self.files, &path) {
             Ok(id) => Ok(id),
             Err(SnapshotReadError::Io(failure)) => return Err(failure.into()),
+            // Nothing is wrong with it, and nobody needs to fetch it.
+            Err(_) if snapshot::is_temporary(name) => {
+                Err("never finished; the next opening removes it".into())
+            }
             Err(error) => Err(error.to_string()),
         };
         self.give(Item::Snapshot(SnapshotItem {

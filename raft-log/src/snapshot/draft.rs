@@ -45,7 +45,7 @@ impl<F: Files> Draft<F> {
         let file = snapshots
             .files
             .create(&path)
-            .map_err(|source| SnapshotWriteError::new("create the snapshot", &path, source))?;
+            .map_err(|source| SnapshotWriteError::new("create the snapshot", &path, 0, source))?;
         Ok(Draft {
             snapshots: snapshots.clone(),
             file,
@@ -113,15 +113,14 @@ impl<F: Files> Draft<F> {
         snapshots.registry.place(id, rename)?;
         self.placed = true;
         let dir = &self.snapshots.dir;
-        self.snapshots
-            .files
-            .sync_dir(dir)
-            .map_err(|source| SnapshotWriteError::new("sync the directory", dir, source))?;
+        self.snapshots.files.sync_dir(dir).map_err(|source| {
+            SnapshotWriteError::new("sync the directory", dir, self.written, source)
+        })?;
         Ok(FinishedSnapshot::new(id, &self.snapshots.registry))
     }
 
     fn failed(&self, operation: &'static str, source: std::io::Error) -> SnapshotWriteError {
-        SnapshotWriteError::new(operation, &self.path, source)
+        SnapshotWriteError::new(operation, &self.path, self.written, source)
     }
 }
 

@@ -30,16 +30,21 @@ pub enum SnapshotWriteError {
         bytes: u64,
     },
     /// There is no room for it. Free space, then make it anew.
-    #[error("{}: no space for the snapshot, and what there was of it is removed: free space, then try again", file.display())]
+    #[error("{}: no space for more than {written} bytes of the snapshot, and they are removed: free space, then try again",
+            file.display())]
     Full {
         /// The temporary file.
         file: PathBuf,
+        /// How many bytes of it there was room for, at least.
+        written: u64,
     },
     /// The operating system refused an operation. The log is not poisoned by it; a new snapshot may be tried.
     #[error("{0}; what there was of the snapshot is removed, the log is unharmed")]
     Failed(Arc<Failure>),
     /// The log has marked this snapshot with other bytes, or a newer one.
-    #[error("the snapshot for index {index} comes too late: the log has marked the {newest}")]
+    #[error(
+        "the snapshot for index {index} comes too late: the log has marked the {newest}; there is no need of it"
+    )]
     Superseded {
         /// Its index.
         index: u64,
@@ -58,10 +63,19 @@ pub enum SnapshotWriteError {
 }
 
 impl SnapshotWriteError {
-    pub(crate) fn new(operation: &'static str, file: &Path, source: io::Error) -> Self {
+    /// `written` bytes of the file were written before.
+    pub(crate) fn new(
+        operation: &'static str,
+        file: &Path,
+        written: u64,
+        source: io::Error,
+    ) -> Self {
         let failure = Failure::new(operation, file, source);
         if failure.is_full() {
-            SnapshotWriteError::Full { file: failure.file }
+            SnapshotWriteError::Full {
+                file: failure.file,
+                written,
+            }
         } else {
             SnapshotWriteError::Failed(Arc::new(failure))
         }
