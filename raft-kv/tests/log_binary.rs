@@ -56,16 +56,11 @@ impl Stopped {
         self.path().display().to_string()
     }
 
-    /// All lines of a listing.
+    /// All lines of the listing of a sound log.
     fn dump(&self, more: &[&str]) -> Vec<Value> {
-        let dir = self.dir();
-        let output = run(&[&["log", "dump", &dir, "-o", "json"], more].concat());
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{said}");
-        assert!(!said.contains(SECRET), "{said}");
-        said.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        let (status, lines) = dump(&self.path(), more);
+        assert_eq!(status, Some(0), "{lines:?}");
+        lines
     }
 
     fn verify(&self) -> Value {
@@ -73,6 +68,17 @@ impl Stopped {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
+}
+
+/// The exit status of a dump, and all lines of its listing.
+fn dump(dir: &Path, more: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let dir = dir.display().to_string();
+    let output = run(&[&["log", "dump", &dir, "-o", "json"], more].concat());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!said.contains(SECRET), "{said}");
+    let lines = said.lines();
+    let lines = lines.map(|line| serde_json::from_str(line).unwrap());
+    (output.status.code(), lines.collect())
 }
 
 fn entries(lines: &[Value], entry: &str) -> Vec<Value> {
@@ -223,7 +229,9 @@ async fn a_flipped_bit_is_named_by_verify_and_by_serve() {
     refused(&arguments, 3, &[&place]);
 
     // What stands there is listed all the same: a hole, and what verifies behind it.
-    let damaged = stopped.dump(&[]);
+    // And so is the verdict, in the words of `verify`.
+    let (status, mut damaged) = dump(&stopped.path(), &[]);
+    assert_eq!((status, damaged.pop()), (Some(3), Some(verdict)));
     let hole = damaged.iter().find(|line| line["item"] == "bytes").unwrap();
     assert_eq!(hole["offset"], offset);
     let behind = entries(&damaged, "command");
@@ -351,4 +359,111 @@ fn where_no_log_is_nothing_is_made() {
     let listed = run(&["log", "dump", &other]);
     assert_eq!(listed.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&listed.stdout).contains("no node's"));
+}
+
+/// A log of three segments with the entries 1 to 6, two in each, and its files.
+fn three_segments(close: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let home = tempfile::tempdir().unwrap();
+    let options = raft_log::Options {
+        segment_bytes: 4096,
+        ..raft_log::Options::new("somebody's")
+    };
+    let (mut log, _) = raft_log::Log::open(home.path(), options).unwrap();
+    for index in 1..=6 {
+        log.commit(raft_log::Batch::new().append(raft_log::Record {
+            index,
+            term: 1,
+            kind: 0,
+            payload: &[0x5a; 1200],
+        }))
+        .unwrap();
+    }
+    if close {
+        log.close().unwrap();
+    }
+    let files = (1..=3).map(|number| home.path().join(format!("{number:020}.seg")));
+    let files = files.collect();
+    (home, files)
+}
+
+/// What is listed of a log for the range, each line as its kind and its index or offset; and the exit status.
+fn listed(dir: &Path, range: [u64; 2]) -> (Option<i32>, Vec<(String, Value)>) {
+    let [from, to] = range.map(|index| index.to_string());
+    let (status, lines) = dump(dir, &["--from", &from, "--to", &to]);
+    let lines = lines.into_iter().map(|line| {
+        let item = line["item"].as_str().unwrap().to_owned();
+        let at = ["index", "offset", "segments", "segment"];
+        let at = at.iter().find(|name| !line[**name].is_null());
+        (item, at.map_or(Value::Null, |name| line[*name].clone()))
+    });
+    (status, lines.collect())
+}
+
+fn rot(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).unwrap();
+    change(&mut bytes);
+    fs::write(file, bytes).unwrap();
+}
+
+/// Whoever lists a range is told of a damage wherever it is: within the range, before it or behind it.
+#[test]
+fn a_range_hides_no_damage() {
+    let record = |index: u64| ("record".to_owned(), Value::from(index));
+    let hole = |item: &str, offset: u64| (item.to_owned(), Value::from(offset));
+    let unsound = ("log".to_owned(), Value::Null);
+    let (sound, _) = three_segments(true);
+    for range in [[1, 2], [3, 4], [5, 6]] {
+        let both = vec![record(range[0]), record(range[1])];
+        assert_eq!(listed(sound.path(), range), (Some(0), both));
+    }
+    // The first record of the segment in the middle: the next one verifies behind the hole. Once it is a flipped bit, once
+    // zeros over all of it.
+    let flip: fn(&mut Vec<u8>) = |bytes| bytes[700] ^= 1;
+    let wipe: fn(&mut Vec<u8>) = |bytes| bytes[640..1888].fill(0);
+    for (damage, item) in [(flip, "bytes"), (wipe, "zeros")] {
+        let (damaged, files) = three_segments(true);
+        rot(&files[1], damage);
+        let with_hole = |before: &[u64], behind: &[u64]| {
+            let before = before.iter().map(|&index| record(index));
+            let behind = behind.iter().map(|&index| record(index));
+            let all = before.chain([hole(item, 640)]).chain(behind);
+            (Some(3), all.chain([unsound.clone()]).collect::<Vec<_>>())
+        };
+        assert_eq!(listed(damaged.path(), [1, 2]), with_hole(&[1, 2], &[]));
+        assert_eq!(listed(damaged.path(), [2, 5]), with_hole(&[2], &[4, 5]));
+        assert_eq!(listed(damaged.path(), [5, 6]), with_hole(&[], &[5, 6]));
+        let dir = damaged.path().display().to_string();
+        let place = format!(
+            "{}: damaged at byte 640, from index 3 on",
+            files[1].display()
+        );
+        refused(&["log", "dump", &dir, "--from", "5"], 3, &[&place]);
+    }
+    // A segment that is gone has no place within it.
+    let (damaged, files) = three_segments(true);
+    fs::remove_file(&files[1]).unwrap();
+    let (status, lines) = dump(damaged.path(), &["--to", "1"]);
+    assert_eq!((status, lines.len()), (Some(3), 3));
+    assert_eq!(lines[1]["item"], "missing");
+    assert_eq!(lines[2]["error"]["offset"], Value::Null);
+    let message = lines[2]["error"]["message"].as_str().unwrap();
+    let missing = format!("{}: missing: ", files[1].display());
+    assert!(message.starts_with(&missing), "{message}");
+    // The last batch, of a log that was closed: nothing stands behind, the superblock alone knows.
+    let (damaged, files) = three_segments(true);
+    rot(&files[2], |bytes| bytes[1888..].fill(0));
+    assert_eq!(
+        listed(damaged.path(), [1, 1]),
+        (Some(3), vec![record(1), unsound])
+    );
+    // Of a log that was not: a torn tail is shown, and no damage.
+    let (torn, files) = three_segments(false);
+    rot(&files[2], |bytes| bytes[3000] ^= 1);
+    assert_eq!(
+        listed(torn.path(), [1, 1]),
+        (Some(0), vec![record(1), hole("bytes", 1888)])
+    );
+    let dir = torn.path().display().to_string();
+    let backwards = ["log", "dump", &dir, "--from", "5", "--to", "4"];
+    refused(&backwards, 2, &["--from 5 is higher than --to 4"]);
 }

@@ -2,6 +2,7 @@
 
 mod items;
 mod line;
+mod range;
 mod stored;
 
 use std::io::{self, BufWriter, Write};
@@ -10,47 +11,54 @@ use std::path::Path;
 
 use raft_kv::glue;
 use raft_kv::wire;
-use raft_log::inspect::{Content, InspectError, Inspection, Item, Verified};
+use raft_log::inspect::{InspectError, Inspection, Verified};
 use raft_log::{OpenError, OsFiles};
 use serde_json::{Value, json};
 
 use crate::flags::{DumpFlags, LogFormat, VerifyFlags};
 use crate::{EXIT_DATA, EXIT_OTHER, EXIT_USAGE, Failure};
 use line::{Line, position};
+use range::Chosen;
 
 /// How much of a listing is gathered before it is written.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
-/// Lists what stands in the log.
+/// Lists what stands in the log, then says whether it is damaged: a list alone, or a part of it, would not tell.
 pub(crate) fn dump(flags: &DumpFlags) -> Result<(), Failure> {
+    let mut chosen = Chosen::new(flags.from, flags.to)?;
     let inspection = open(&flags.dir)?;
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock());
-    let only_entries = flags.from.is_some() || flags.to.is_some();
-    let range = flags.from.unwrap_or(0)..=flags.to.unwrap_or(u64::MAX);
     let listed = inspection.dump(|item| {
-        if only_entries && !index_of(&item).is_some_and(|index| range.contains(&index)) {
-            return ControlFlow::Continue(());
-        }
-        match items::line(&item).print(&mut out, flags.output) {
+        let mut lines = chosen.lines(&item).into_iter();
+        match lines.try_for_each(|line| line.print(&mut out, flags.output)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
     });
     let listed = listed.map_err(|error| Failure::new(EXIT_DATA, error.to_string()))?;
-    printed(match listed {
+    let written = match listed {
         ControlFlow::Continue(()) => out.flush(),
         ControlFlow::Break(error) => Err(error),
-    })
-}
-
-fn index_of(item: &Item<'_>) -> Option<u64> {
-    match item {
-        Item::Record(record) => match record.content {
-            Content::Entry { index, .. } => Some(index),
-            _ => None,
-        },
-        _ => None,
+    };
+    if written.is_err() {
+        return printed(written);
     }
+    let Err(error) = inspection.verify() else {
+        return Ok(());
+    };
+    let dir = flags.dir.display();
+    let hint = if chosen.is_all() {
+        format!("`raft-kv log verify {dir}` says no more; the list shows what still verifies")
+    } else {
+        format!("`raft-kv log dump {dir}` without a range lists all that is there")
+    };
+    unsound(
+        &mut out,
+        flags.output,
+        error.to_string(),
+        damage(&error),
+        hint,
+    )
 }
 
 /// Whoever does not want to read on is no failure.
@@ -96,21 +104,33 @@ pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match verdict {
         Ok(line) => printed(line.print(&mut out, flags.output)),
-        Err((message, mut error)) => {
-            if let (LogFormat::Json, Some(fields)) = (flags.output, error.as_object_mut()) {
-                fields.insert("message".into(), json!(message));
-                let line = json!({ "item": "log", "sound": false, "error": error });
-                printed(writeln!(out, "{line}"))?;
-            }
+        Err((message, fields)) => {
             let dir = flags.dir.display();
-            Err(Failure {
-                hint: Some(format!(
-                    "`raft-kv log dump {dir}` lists what stands there, and what does not verify"
-                )),
-                ..Failure::new(EXIT_DATA, message)
-            })
+            let hint = format!(
+                "`raft-kv log dump {dir}` lists what stands there, and what does not verify"
+            );
+            unsound(&mut out, flags.output, message, fields, hint)
         }
     }
+}
+
+/// The end of a log that is not sound: a line for programs, the message for people, and the exit status for both.
+fn unsound(
+    out: &mut impl Write,
+    format: LogFormat,
+    message: String,
+    mut error: Value,
+    hint: String,
+) -> Result<(), Failure> {
+    if let (LogFormat::Json, Some(fields)) = (format, error.as_object_mut()) {
+        fields.insert("message".into(), json!(message));
+        let line = json!({ "item": "log", "sound": false, "error": error });
+        printed(writeln!(out, "{line}").and_then(|()| out.flush()))?;
+    }
+    Err(Failure {
+        hint: Some(hint),
+        ..Failure::new(EXIT_DATA, message)
+    })
 }
 
 /// What an error says, in fields.
@@ -120,8 +140,10 @@ fn damage(error: &OpenError) -> Value {
             file,
             offset,
             index,
-            ..
+            what,
         } => {
+            // What is missing has no place within the file.
+            let offset = (!what.is_of_whole_file()).then_some(offset);
             json!({ "code": "damaged", "file": file.display().to_string(), "offset": offset, "index": index })
         }
         OpenError::UnknownVersion { file, found, .. } => {
