@@ -14,8 +14,8 @@ use clap::Args;
 
 use crate::cargo;
 
-/// Runs the checks: format, order in the tree, dependency graph, lints, documentation, tests, and the process tests
-/// on the built binaries. Stops at the first that fails.
+/// Runs the checks: format, order in the tree, dependency graph, lints, documentation, tests, the fuzz targets' compilation,
+/// and the process tests on the built binaries. Stops at the first that fails.
 #[derive(Args)]
 #[command(
     after_help = "The process tests start real clusters on 127.0.0.1 and need `strace`. Where it is missing they \
@@ -35,48 +35,70 @@ struct Part {
     name: &'static str,
     what: &'static str,
     run: fn() -> Result<()>,
+    /// Whether it runs unless parts are named. What takes minutes for what changes seldom does not.
+    by_default: bool,
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 10] = [
     Part {
         name: "fmt",
         what: "every file is as rustfmt writes it",
         run: fmt,
+        by_default: true,
     },
     Part {
         name: "tidy",
         what: "documents, licences, purity of the core, nothing left behind",
         run: tidy::check,
+        by_default: true,
     },
     Part {
         name: "graph",
         what: "who depends on whom; no `sim` in what is shipped",
         run: graph::check,
+        by_default: true,
     },
     Part {
         name: "clippy",
         what: "no warning, neither as shipped nor with every feature and target",
         run: clippy,
+        by_default: true,
     },
     Part {
         name: "doc",
         what: "the documentation builds without a warning",
         run: doc,
+        by_default: true,
     },
     Part {
         name: "test",
         what: "unit, golden, property and documentation tests",
         run: test,
+        by_default: true,
+    },
+    Part {
+        name: "fuzz",
+        what: "the fuzz targets compile",
+        run: fuzz,
+        by_default: true,
     },
     Part {
         name: "build",
         what: "the binaries as they are shipped",
         run: build,
+        by_default: true,
     },
     Part {
         name: "process",
         what: "real clusters of the built binaries under faults",
         run: process,
+        by_default: true,
+    },
+    Part {
+        name: "bench",
+        what: "the benchmark of the log beside its peers compiles; only when asked for, since the peers take minutes",
+        run: bench,
+        by_default: false,
     },
 ];
 
@@ -92,7 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let chosen = PARTS.iter().filter(|part| {
-        arguments.only.is_empty() || arguments.only.iter().any(|name| name == part.name)
+        let named = arguments.only.iter().any(|name| name == part.name);
+        named || (arguments.only.is_empty() && part.by_default)
     });
     let mut times = Vec::new();
     let mut failure = None;
@@ -175,6 +198,31 @@ fn doc() -> Result<()> {
 fn test() -> Result<()> {
     cargo_passes(&["test", "--workspace", "--exclude", "xtask"], &[])?;
     cargo_passes(&["test", "--package", "xtask", "--lib", "--bins"], &[])
+}
+
+/// A package outside the workspace compiles, with the versions of its own lock file.
+fn package_compiles(manifest: &str, environment: &[(&str, &str)]) -> Result<()> {
+    let arguments = [
+        "check",
+        "--locked",
+        "--all-targets",
+        "--target-dir",
+        "target",
+        "--manifest-path",
+        manifest,
+    ];
+    cargo_passes(&arguments, environment)
+}
+
+fn fuzz() -> Result<()> {
+    // Nothing is linked, so the fuzzer's own C++ code, which would take most of the time, need not be compiled: a library
+    // that is named is not built.
+    let library = [("CUSTOM_LIBFUZZER_PATH", "/not/linked/libfuzzer.a")];
+    package_compiles("raft-log/fuzz/Cargo.toml", &library)
+}
+
+fn bench() -> Result<()> {
+    package_compiles("raft-log/bench/Cargo.toml", &[])
 }
 
 /// The tests before this left binaries that were built together with test-only features; these are the shipped ones.
