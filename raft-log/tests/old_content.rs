@@ -1,9 +1,10 @@
-//! What is older than what stands beside it, verifies all the same, and is found by one comparison alone: a record in the last
-//! place of a segment, and a superblock.
+//! What verifies and contradicts what stands beside it, and is found by one comparison alone: an old record in the last place of a
+//! segment, an old superblock, and a checkpoint that says another thing than the segment before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use harness::{dir, options};
@@ -115,4 +116,51 @@ fn a_superblock_from_before_the_last_segment_is_found() {
     assert_eq!(found(&disk.fork()), Ok(2));
     disk.rot(&superblock, |bytes| bytes.clone_from(&old));
     assert_eq!(found(&disk), Err((superblock, Damage::SuperblockOld)));
+}
+
+/// F-L13: the chain goes over the headers of the records, so a checkpoint with the right header may still say another thing than the
+/// records before it: what the log begins with, ends with, or stands on. Each is compared.
+#[test]
+fn a_checkpoint_that_contradicts_the_segment_before_is_found() {
+    let disk = SimDisk::new();
+    let mut log = open(&disk);
+    append(&mut log, 1, 100);
+    let mut writer = log.snapshots().create(1, 1).unwrap();
+    writer.write_all(b"content").unwrap();
+    let snapshot = writer.finish().unwrap();
+    log.commit(Batch::new().metadata(b"v").snapshot(&snapshot))
+        .unwrap();
+    log.purge(1).unwrap();
+    append(&mut log, 2, 2500);
+    append(&mut log, 3, 1000);
+    assert_eq!(log.counters().rotations, 1);
+    log.close().unwrap();
+    let second = dir().join("00000000000000000002.seg");
+    // The payload as `docs/log-format.md` has it, under the checksum that belongs to it and the old header.
+    let forged = |change: &dyn Fn(&mut [u8])| {
+        let disk = disk.fork();
+        disk.rot(&second, |bytes| {
+            let (header, rest) = bytes[512..].split_at_mut(48);
+            let payload = &mut rest[..81];
+            assert_eq!(payload[80], b'v');
+            change(payload);
+            let crc = u32::from_le_bytes(header[..4].try_into().unwrap());
+            let body_crc = crc32c::crc32c_append(crc, payload);
+            header[4..8].copy_from_slice(&body_crc.to_le_bytes());
+        });
+        found(&disk)
+    };
+    let damage = Err((second.clone(), Damage::Checkpoint));
+    assert_eq!(forged(&|_| {}), Ok(3));
+    type Change = fn(&mut [u8]);
+    let changes: [(&str, Change); 5] = [
+        ("purged", |payload| payload[..16].fill(0)),
+        ("last", |payload| payload[16] = 3),
+        ("snapshot", |payload| payload[56] ^= 1),
+        ("metadata", |payload| payload[80] = b'w'),
+        ("no metadata", |payload| payload[72] = 0),
+    ];
+    for (what, change) in changes {
+        assert_eq!(forged(&change), damage, "{what}");
+    }
 }
