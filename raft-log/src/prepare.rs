@@ -273,3 +273,36 @@ impl<F: Files> Drop for Preparer<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::sim_disk::{Fault, SimDisk};
+
+    /// F-L8: until somebody is told of a failure, an order for the same segment does not hide it behind a second try.
+    #[test]
+    fn a_failed_order_is_not_tried_again() {
+        let (disk, dir) = (SimDisk::new(), Path::new("/log"));
+        disk.create_dir(dir).expect("a new disk");
+        let recipe = Recipe {
+            files: disk.clone(),
+            dir: dir.to_path_buf(),
+            identity: b"test".as_slice().into(),
+            epoch: 1,
+            payload_max: 100,
+        };
+        for fault in [Fault::Io, Fault::NoSpace] {
+            let mut preparer = Preparer::new(recipe.clone(), 4096, Spares::default());
+            disk.fail(disk.operations() + 2, fault);
+            preparer.order(1);
+            let before = disk.operations();
+            preparer.order(1);
+            let again = disk.operations() > before;
+            assert_eq!(again, fault == Fault::NoSpace, "room may come back");
+            let made = preparer.take(1, 0);
+            assert_eq!(made.is_err(), fault == Fault::Io);
+        }
+    }
+}

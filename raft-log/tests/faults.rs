@@ -353,6 +353,8 @@ fn a_failure_beside_the_commits_is_final() {
                     break error;
                 }
             };
+            // Not as late as the segment is needed: seven records fit into each.
+            assert!(background || index <= 9, "told with record {index}");
             assert!(
                 matches!(&error, WriteError::Failed(_))
                     && error.to_string().contains("make the segment ready"),
