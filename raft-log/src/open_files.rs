@@ -114,3 +114,60 @@ impl<F: Files> OpenFiles<F> {
         Ok(superblock.facts.segment_first > known.header.number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::sim_disk::SimDisk;
+
+    fn recipe(epoch: u64) -> Recipe<SimDisk> {
+        Recipe {
+            files: SimDisk::new(),
+            dir: Path::new("/log").to_path_buf(),
+            identity: b"test".as_slice().into(),
+            epoch,
+            payload_max: 100,
+        }
+    }
+
+    fn make(recipe: &Recipe<SimDisk>, number: u64) -> Arc<Known> {
+        let made = recipe.make(number, 4096, &AtomicBool::new(false));
+        Known::of(&made.expect("there is room"))
+    }
+
+    /// A reader may still be about to open what is purged meanwhile; that it did must not keep the room.
+    #[test]
+    fn what_is_purged_is_not_kept_open() {
+        let recipe = recipe(1);
+        recipe.files.create_dir(&recipe.dir).expect("a new disk");
+        let segments: Vec<_> = (1..=3).map(|number| make(&recipe, number)).collect();
+        let files = OpenFiles::new(recipe);
+        files.close_below(3);
+        for known in &segments {
+            files.get(known).expect("all of them are there");
+        }
+        let open = files.open();
+        let kept: Vec<u64> = open
+            .segments
+            .iter()
+            .map(|open| open.header.number)
+            .collect();
+        assert_eq!(kept, [3]);
+    }
+
+    /// Under the name of a segment stands one of the same number, of another life of the log: its records verify, and are not
+    /// those that are wanted.
+    #[test]
+    fn a_namesake_is_not_taken_for_the_segment() {
+        let mut recipe = recipe(1);
+        recipe.files.create_dir(&recipe.dir).expect("a new disk");
+        let known = make(&recipe, 1);
+        let files = OpenFiles::new(recipe.clone());
+        recipe.epoch = 2;
+        make(&recipe, 1);
+        assert!(matches!(files.get(&known), Err(OpenError::Corrupt { .. })));
+    }
+}

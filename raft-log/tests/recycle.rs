@@ -249,6 +249,7 @@ fn spare_files_make_room_for_a_large_batch() {
     disk.set_capacity(Some(8192 + 5 * 4096));
     append(&mut log, 9000).unwrap();
     assert_eq!(numbers(&disk), [4, 5, 6], "it is the one behind, now");
+    assert_eq!(bytes_of(&disk, 6)[44], 1, "and was not filled anew");
     assert_eq!(log.space(), Space::Ready);
     fill(&mut log, 1);
     assert_eq!(log.space(), Space::Full);
