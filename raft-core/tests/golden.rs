@@ -9,6 +9,7 @@
 //! | `campaign N` | lets time pass on nN alone until it begins a campaign |
 //! | `elect N` | the same, and delivers everything until nN leads; others forget a leader first |
 //! | `tick N [TICKS]`, `pause N TICKS` | time passes on nN, tick by tick, or all at once |
+//! | `run TICKS` | time passes on all nodes alike, and after each tick everything is delivered |
 //! | `propose N VALUE…`, `read N` | |
 //! | `deliver [from=N] [to=N]`, `settle` | delivers what is on its way now, or until nothing is |
 //! | `drop [from=N] [to=N]`, `keep [from=N] [to=N]`, `replay` | loses what is on its way, sets it aside, and brings it back, late |
@@ -19,7 +20,7 @@
 //! | `transfer N [TO]` | |
 //! | `full N`, `room N` | the disk of nN has no room for commands, and has some again |
 //! | `isolate N`, `cut FROM TO`, `heal` | |
-//! | `inject from=N to=M term=T KIND …` | a message made up by hand |
+//! | `inject from=N to=M term=T KIND …` | a message made up by hand; `granted=no` for an answer, `transfer=yes` for a vote |
 //! | `messages`, `status`, `log N` | shows |
 //! | `expect N key=value…` | fails unless it is so |
 
@@ -52,6 +53,7 @@ impl goldenscript::Runner for Script {
         let mut output = match command.name.as_str() {
             "cluster" | "found" => self.create(command)?,
             "tick" | "pause" | "campaign" | "elect" => self.time(command)?,
+            "run" => self.run_all(command)?,
             "propose" | "read" => self.ask(command)?,
             "deliver" | "settle" | "drop" | "keep" | "replay" | "inject" => {
                 self.network(command)?
@@ -186,6 +188,22 @@ impl Script {
         Ok(String::new())
     }
 
+    fn run_all(&mut self, command: &Command) -> Res<String> {
+        let mut args = command.consume_args();
+        let ticks: u32 = parse(args.next_pos().ok_or("for how long?")?)?;
+        args.reject_next()?;
+        let cluster = self.cluster();
+        for _ in 0..ticks {
+            for id in cluster.ids() {
+                if cluster.is_up(id) {
+                    cluster.tick(id, 1);
+                }
+            }
+            cluster.settle();
+        }
+        Ok(String::new())
+    }
+
     fn ask(&mut self, command: &Command) -> Res<String> {
         let mut args = command.consume_args();
         let id = node_arg(&mut args)?;
@@ -309,6 +327,8 @@ impl Script {
             number("matched", 0)?,
             number("id", 1)?,
         );
+        let granted = args.take_key("granted").is_none_or(|text| text != "no");
+        let transfer = args.take_key("transfer").is_some_and(|text| text == "yes");
         let mut entry_id = |key: &str| args.take_key(key).map_or(Ok(LogId::ZERO), log_id);
         let (last, prev, hint) = (entry_id("last")?, entry_id("prev")?, entry_id("hint")?);
         let entries: Vec<Entry> = args
@@ -337,6 +357,8 @@ impl Script {
             hint,
             entries,
             members,
+            granted,
+            transfer,
         };
         let message = harness::made_up::made_up(kind, id, fields).ok_or("unknown message")?;
         let mut sender = harness::member(from);

@@ -20,6 +20,8 @@ pub struct Checker {
     committed: BTreeMap<Index, Entry>,
     /// I8: term, commit and applied of each node in this life.
     seen: BTreeMap<u64, (Term, Index, Index)>,
+    /// What each node was after its last step.
+    roles: BTreeMap<u64, RoleName>,
     /// I4: which leaderships were checked to hold everything committed before them.
     complete: BTreeMap<Term, ()>,
     /// I14: what was committed anywhere when a read came in.
@@ -42,6 +44,7 @@ impl Checker {
     /// A node's life has ended: its term and commit index may be behind when it returns, its votes may not.
     pub fn forget(&mut self, id: u64) {
         self.seen.remove(&id);
+        self.roles.remove(&id);
         self.memberships.remove(&id);
         self.reads.retain(|&(node, _), _| node != id);
     }
@@ -164,6 +167,13 @@ impl Checker {
             status.applied <= status.commit && status.commit <= status.last.index,
             "n{id}: applied, commit, last out of order"
         );
+        // S-A6: whoever leads was a candidate, and a leader becomes a follower before it is anything else. (Several inputs may
+        // have gone in since the last look, but none that campaigns: that takes a tick.)
+        let was = self.roles.insert(id, status.role);
+        if was == Some(RoleName::Leader) {
+            let campaigns = matches!(status.role, RoleName::PreCandidate | RoleName::Candidate);
+            assert!(!campaigns, "n{id} led, and campaigns");
+        }
         if status.role == RoleName::Leader {
             self.check_leader(node, nodes, status.term, status.commit, commit);
         }

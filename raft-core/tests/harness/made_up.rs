@@ -12,6 +12,10 @@ pub struct Fields {
     pub entries: Vec<Entry>,
     /// How many voters a snapshot's membership has; 0 for none at all.
     pub members: u64,
+    /// What an answer to a candidate says.
+    pub granted: bool,
+    /// Whether a vote is asked for because the leader wants it so.
+    pub transfer: bool,
 }
 
 /// A message of this kind; none when there is no such kind.
@@ -24,6 +28,8 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
         hint,
         entries,
         members,
+        granted,
+        transfer,
     } = fields;
     Some(match kind {
         "append" => Message::AppendRequest {
@@ -44,11 +50,7 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
             },
         },
         "heartbeat" => Message::HeartbeatRequest { id, commit },
-        "vote" => Message::VoteRequest {
-            id,
-            last,
-            transfer: false,
-        },
+        "vote" => Message::VoteRequest { id, last, transfer },
         "timeout-now" => Message::TimeoutNow { id },
         "read" => Message::ReadRequest { id },
         "read-response" => Message::ReadResponse {
@@ -56,8 +58,8 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
             index: Some(commit),
         },
         "prevote" => Message::PreVoteRequest { id, last },
-        "vote-response" => Message::VoteResponse { id, granted: true },
-        "prevote-response" => Message::PreVoteResponse { id, granted: true },
+        "vote-response" => Message::VoteResponse { id, granted },
+        "prevote-response" => Message::PreVoteResponse { id, granted },
         "append-response" => Message::AppendResponse {
             id,
             result: AppendResult::Matched(matched),
