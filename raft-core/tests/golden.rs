@@ -578,6 +578,8 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         "durable" => status.durable.to_string(),
         "last" => status.last.to_string(),
         "withheld" => status.withheld.to_string(),
+        "open_reads" => status.open_reads.to_string(),
+        "open_proposals" => status.open_proposals.to_string(),
         "config" => harness::describe_membership(&status.membership),
         "voters" => harness::list(status.membership.voters().iter().copied()),
         "learners" => harness::list(status.membership.learners()),
