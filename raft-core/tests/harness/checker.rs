@@ -1,10 +1,10 @@
 //! The safety properties of the whole cluster, seen from outside: over all nodes, all lives and all disks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_core::{
-    AppendResult, Entry, Envelope, Index, LogId, MemberId, Membership, Message, NodeId, Payload,
-    RoleName, Snapshot, Term,
+    AppendResult, Entry, Envelope, Index, LogId, MemberId, Membership, Message, NodeId, Outcome,
+    Payload, RoleName, Snapshot, Term,
 };
 
 use super::Node;
@@ -26,6 +26,9 @@ pub struct Checker {
     complete: BTreeMap<Term, ()>,
     /// I14: what was committed anywhere when a read came in.
     reads: BTreeMap<(u64, u64), Index>,
+    /// S-M14: proposals that are open, by node and number, and the places that were told since the last look.
+    open: BTreeSet<(u64, u64)>,
+    told: Vec<LogId>,
     /// What each node's membership was after its last step.
     memberships: BTreeMap<u64, Membership>,
     /// I11: the newest committed membership.
@@ -47,6 +50,7 @@ impl Checker {
         self.roles.remove(&id);
         self.memberships.remove(&id);
         self.reads.retain(|&(node, _), _| node != id);
+        self.open.retain(|&(node, _)| node != id);
     }
 
     /// I12, I13: what leaves is on disk.
@@ -132,6 +136,20 @@ impl Checker {
         }
     }
 
+    /// A proposal was taken.
+    pub fn note_proposal(&mut self, id: u64, number: u64) {
+        self.open.insert((id, number));
+    }
+
+    /// S-M14: each proposal ends once. (What is told to be committed is looked at after the step.)
+    pub fn check_outcome(&mut self, id: u64, number: u64, outcome: Outcome) {
+        let open = self.open.remove(&(id, number));
+        assert!(open, "n{id}: proposal {number} ends, and is not open");
+        if let Outcome::Committed(at) = outcome {
+            self.told.push(at);
+        }
+    }
+
     pub fn note_read(&mut self, id: u64, read: u64) {
         let committed = self
             .committed
@@ -178,6 +196,15 @@ impl Checker {
             self.check_leader(node, nodes, status.term, status.commit, commit);
         }
         self.note_committed(node, status.commit);
+        for at in std::mem::take(&mut self.told) {
+            let there = self.committed.get(&at.index).map(|entry| entry.id);
+            assert_eq!(there, Some(at), "n{id} tells an outcome that is not so");
+        }
+        let open = self.open.iter().any(|&(node, _)| node == id);
+        assert!(
+            !open || status.role == RoleName::Leader,
+            "n{id} does not lead, and owes outcomes"
+        );
         self.memberships.insert(id, status.membership);
     }
 

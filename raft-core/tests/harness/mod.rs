@@ -274,6 +274,9 @@ impl Cluster {
             .map(|value| Bytes::copy_from_slice(value.as_bytes()))
             .collect();
         let ids = self.raft(id).propose(batch)?;
+        for proposal in ids.iter() {
+            self.checker.note_proposal(id, proposal.number);
+        }
         self.drain(id);
         Ok(ids.iter().map(|id| id.number).collect())
     }
@@ -295,6 +298,7 @@ impl Cluster {
         let raft = self.raft(id);
         let expect = expect.unwrap_or_else(|| raft.status().membership_at);
         let change = raft.change_membership(Change { steps }, expect)?;
+        self.checker.note_proposal(id, change.number);
         self.drain(id);
         Ok(change.number)
     }
@@ -464,6 +468,7 @@ impl Cluster {
                     node.raft.as_mut().unwrap().fetched(job.id, entries);
                 }
                 Effect::Outcome(proposal, outcome) => {
+                    self.checker.check_outcome(id, proposal.number, outcome);
                     let twice = node.outcomes.insert(proposal.number, outcome);
                     assert!(
                         twice.is_none(),
