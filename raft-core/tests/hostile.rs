@@ -208,6 +208,28 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     prop::collection::vec(one, 0..150)
 }
 
+const MARKS: [Mark; 13] = [
+    Mark::Led,
+    Mark::Committed,
+    Mark::Restarted,
+    Mark::Cut,
+    Mark::Fetched,
+    Mark::Took,
+    Mark::SentSnapshot,
+    Mark::Installed,
+    Mark::Answered,
+    Mark::Changed,
+    Mark::Transfer,
+    Mark::Removed,
+    Mark::Rejected,
+];
+
+/// What was not reached.
+fn missing(reached: &BTreeSet<Mark>) -> Vec<Mark> {
+    let not_there = |mark: &Mark| !reached.contains(mark);
+    MARKS.into_iter().filter(not_there).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -290,9 +312,31 @@ fn leaders_are_attacked_too() {
         led_runs > 250,
         "only {led_runs} of 300 runs had a leader to attack"
     );
-    let missing: Vec<Mark> = Mark::ALL
-        .into_iter()
-        .filter(|mark| !reached.contains(mark))
-        .collect();
+    let missing = missing(&reached);
     assert!(missing.is_empty(), "no run came to {missing:?}");
+}
+
+/// The fuzzer's corpus: what it found to lead to different places, among them every part of the core.
+#[test]
+fn the_corpus_of_the_fuzzer() {
+    let mut reached = BTreeSet::new();
+    let mut files = 0;
+    for file in std::fs::read_dir("fuzz/corpus/attack").unwrap() {
+        let path = file.unwrap().path();
+        let inputs = attack::decode(&std::fs::read(&path).unwrap());
+        let result = std::panic::catch_unwind(|| (run(&inputs), run(&inputs)));
+        let (first, again) = result.unwrap_or_else(|panic| {
+            eprintln!("with {}", path.display());
+            std::panic::resume_unwind(panic)
+        });
+        assert_eq!(first, again, "{}", path.display());
+        reached.extend(first.1);
+        files += 1;
+    }
+    assert!(files >= 20, "only {files} files");
+    let missing = missing(&reached);
+    assert!(
+        missing.is_empty(),
+        "the corpus does not come to {missing:?}"
+    );
 }

@@ -92,25 +92,6 @@ pub enum Mark {
     Rejected,
 }
 
-impl Mark {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Led,
-        Self::Committed,
-        Self::Restarted,
-        Self::Cut,
-        Self::Fetched,
-        Self::Took,
-        Self::SentSnapshot,
-        Self::Installed,
-        Self::Answered,
-        Self::Changed,
-        Self::Transfer,
-        Self::Removed,
-        Self::Rejected,
-    ];
-}
-
 /// One node in the hands of this driver.
 struct Victim {
     raft: Raft,
