@@ -155,7 +155,7 @@ fn stop(node: u64, network: &Network) {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     let network = Network::default();
     let disks: Vec<Arc<Mutex<Disk>>> = (0..3).map(|_| Arc::default()).collect();
     let mut threads: Vec<_> = (1..)
