@@ -36,9 +36,8 @@ fn run(node: u64, inbox: &Receiver<Input>, peers: &Peers) -> Vec<Bytes> {
     };
     let mut raft = Raft::bootstrap(Config::new(42), identity, members.expect("three voters"))
         .expect("a founder");
-    let mut log: Vec<Entry> = Vec::new();
+    let (mut log, mut applied) = (Vec::<Entry>::new(), Vec::new());
     let mut waiting: BTreeMap<ProposalId, Sender<Outcome>> = BTreeMap::new();
-    let mut applied = Vec::new();
     let mut tick_at = Instant::now();
     loop {
         match inbox.recv_timeout(tick_at.saturating_duration_since(Instant::now())) {
@@ -58,8 +57,9 @@ fn run(node: u64, inbox: &Receiver<Input>, peers: &Peers) -> Vec<Bytes> {
         while let Some(effect) = raft.next_effect() {
             match effect {
                 Effect::Send(envelope) => {
-                    let peer = peers.get(&envelope.to.node);
-                    let _ = peer.map(|peer| peer.send(Input::Peer(envelope)));
+                    if let Some(peer) = peers.get(&envelope.to.node) {
+                        drop(peer.send(Input::Peer(envelope)));
+                    }
                 }
                 Effect::Persist(job) => {
                     // On a disk: with the term and vote in `job.hard_state`, all or nothing, and synced.
