@@ -50,6 +50,9 @@ impl Raft {
         if let Some(first) = first.filter(|&first| first <= self.commit) {
             return self.committed_conflict(from, first);
         }
+        if news.first().is_some_and(|first| !self.says_who_belongs(first)) {
+            return Err(Rejected::Malformed);
+        }
         let turned_away = self.turn_away(&mut news);
         let verified = turned_away.map_or(verified, Index::previous);
         if let Some(first) = news.first().map(|first| first.id.index) {
@@ -74,6 +77,13 @@ impl Raft {
             Some(matched),
         );
         Ok(())
+    }
+
+    /// Whether a log that goes on with `first`, what it replaces being cut, says who belongs to the cluster. Every honest one does, from the
+    /// founding entry on; from one that does not, this node could not be recovered.
+    fn says_who_belongs(&self, first: &Entry) -> bool {
+        matches!(first.payload, Payload::Membership(_))
+            || (self.memberships.in_force_at(first.id.index.previous())).is_some()
     }
 
     /// A heartbeat of this term's leader. It commits no further than this log is known to be the leader's (F-P8, S-C32).
