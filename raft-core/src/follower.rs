@@ -50,7 +50,10 @@ impl Raft {
         if let Some(first) = first.filter(|&first| first <= self.commit) {
             return self.committed_conflict(from, first);
         }
-        if news.first().is_some_and(|first| !self.says_who_belongs(first)) {
+        if news
+            .first()
+            .is_some_and(|first| !self.says_who_belongs(first))
+        {
             return Err(Rejected::Malformed);
         }
         let turned_away = self.turn_away(&mut news);

@@ -10,9 +10,19 @@
 //! A [`Raft`] is one node. It is made in one of three ways, so that none is mistaken for another: [`Raft::bootstrap`] founds a cluster
 //! on an empty disk, [`Raft::join`] waits on an empty disk to be taken into one, [`Raft::recover`] goes on from what a disk holds.
 //!
-//! *Inputs* tell it what happened: [`tick`](Raft::tick), [`receive`](Raft::receive), [`propose`](Raft::propose),
-//! [`read`](Raft::read), [`storage_full`](Raft::storage_full). *Effects* tell the driver what to do: take them with [`next_effect`](Raft::next_effect) until there are
-//! none. An effect that needs an answer carries a number, and the *answer* names it:
+//! *Inputs* tell it what happened, at any time and in any order:
+//!
+//! | input | when |
+//! | --- | --- |
+//! | [`tick`](Raft::tick) | time has passed; how long a tick is, the driver decides (10 ms fit the defaults) |
+//! | [`receive`](Raft::receive) | an envelope came from a peer |
+//! | [`propose`](Raft::propose) | a client wants commands replicated; many at once cost hardly more than one |
+//! | [`read`](Raft::read) | a client wants a linearizable read |
+//! | [`change_membership`](Raft::change_membership), [`transfer_leadership`](Raft::transfer_leadership) | an operator wants it |
+//! | [`storage_full`](Raft::storage_full) | the disk has no room for commands, or has some again |
+//!
+//! *Effects* tell the driver what to do: after an input, or a batch of them, take them with [`next_effect`](Raft::next_effect) until there
+//! are none. An effect that needs an answer carries a number, and the *answer* names it:
 //!
 //! | effect | what the driver does | answer |
 //! | --- | --- | --- |
@@ -28,8 +38,20 @@
 //! | [`Effect::Outcome`] | tells a proposal's client what became of it | none |
 //! | [`Effect::Event`] | tells a person | none |
 //!
-//! Whoever works synchronously answers at once; whoever works asynchronously answers later, and goes on feeding inputs meanwhile.
-//! There is no second mode, and no storage trait.
+//! Whoever works synchronously answers at once, between two effects; whoever works asynchronously answers later, and goes on feeding inputs
+//! meanwhile. There is no second mode, and no storage trait. An effect that a driver has no use for, such as an event, may be dropped, but
+//! for those with an answer.
+//!
+//! # Jobs
+//!
+//! What has to be on the disk comes as [`PersistJob`]s, numbered in order. Each is one unit, all or nothing, written in the order of its
+//! fields: term and vote ([`HardState`]), the mark of a snapshot, a cut of the log's end, entries. Neighbours may be merged into one write and one
+//! sync (group commit), and more jobs may be under way than one: [`persisted`](Raft::persisted)`(n)` says that all up to `n` are durable. Until
+//! then the core withholds whatever depends on them, and goes on with everything else: a slow disk delays, and endangers nothing.
+//!
+//! After a restart the driver reads back what the jobs left (the newest hard state, the log's runs of equal terms, the memberships in it, the
+//! snapshot that was marked last) and hands it to [`Raft::recover`] as [`Recovered`]. Payloads stay on the disk until the core asks for
+//! them ([`Effect::FetchLog`]).
 //!
 //! # Snapshots
 //!
@@ -116,8 +138,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/three_nodes.rs` drives three nodes on threads of their own, over channels, with logs that survive a crash.
-//!
+//! `examples/embed.rs` is a complete driver of three nodes over channels, with a log in memory, in under 120 lines; `examples/three_nodes.rs`
+//! has logs that survive a crash.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -3,6 +3,7 @@
 //! All parts share one target folder, so that what one has compiled the next can use. The parts run one after the
 //! other and stop at the first failure; a table of their times stands at the end in either case.
 
+mod bare;
 mod graph;
 mod references;
 mod tidy;
@@ -39,7 +40,7 @@ struct Part {
     by_default: bool,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part {
         name: "fmt",
         what: "every file is as rustfmt writes it",
@@ -62,6 +63,12 @@ const PARTS: [Part; 10] = [
         name: "clippy",
         what: "no warning, neither as shipped nor with every feature and target",
         run: clippy,
+        by_default: true,
+    },
+    Part {
+        name: "bare",
+        what: "the core compiles where there is no standard library",
+        run: bare::check,
         by_default: true,
     },
     Part {

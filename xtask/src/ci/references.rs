@@ -1,5 +1,6 @@
-//! Documents name tests and files; this checks that those are there.
+//! Documents name tests and files; this checks that those are there, and that the two that list behaviours leave none out.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -41,6 +42,64 @@ pub(super) fn dangling(root: &Path) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
+/// The documents whose tables say which test shows what.
+const TABLES: [&str; 2] = ["docs/scenarios.md", "docs/faults.md"];
+
+/// Where the core's scripts are.
+const SCRIPTS: &str = "raft-core/tests/golden";
+
+/// Scripts that no table names, and rows that are not as a row should be, a line a fault.
+pub(super) fn unnamed(root: &Path) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut named = BTreeSet::new();
+    for table in TABLES {
+        let path = root.join(table);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        named.extend(references(&text).map(str::to_owned));
+        wrong.extend(row_faults(&text).map(|fault| format!("{table}: {fault}")));
+    }
+    let scripts = root.join(SCRIPTS);
+    for entry in
+        fs::read_dir(&scripts).with_context(|| format!("cannot list {}", scripts.display()))?
+    {
+        let script = format!("{SCRIPTS}/{}", entry?.file_name().to_string_lossy());
+        if !named.contains(&script) {
+            wrong.push(format!(
+                "{script}: neither {} nor {} names it",
+                TABLES[0], TABLES[1]
+            ));
+        }
+    }
+    Ok(wrong)
+}
+
+/// What is wrong with the rows of a document: an id that stands twice under one heading, or a row without a test.
+fn row_faults(text: &str) -> impl Iterator<Item = String> {
+    let mut seen = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("## ") {
+            seen.clear();
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, id, _, test, ..] = cells.as_slice() else {
+            continue;
+        };
+        let id = id.split_whitespace().next().unwrap_or_default();
+        if !(id.starts_with("S-") || id.starts_with("F-")) {
+            continue;
+        }
+        if !seen.insert(id.to_owned()) {
+            wrong.push(format!("{id} stands twice under one heading"));
+        }
+        if test.is_empty() {
+            wrong.push(format!("{id} has neither a test nor a reason"));
+        }
+    }
+    wrong.into_iter()
+}
+
 /// Everything between backquotes that looks like a path of this repository, patterns left out.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text
@@ -78,6 +137,18 @@ mod tests {
         assert_eq!(
             references(text).collect::<Vec<_>>(),
             ["raft-log/src/lib.rs", "xtask/a.rs::f"]
+        );
+    }
+
+    #[test]
+    fn rows_have_one_id_and_a_test() {
+        let text = "## One\n| S-A1 | x | `t` |\n| S-A1 | y | `t` |\n## Two\n| S-A1 ✓ | z | `t` |\n| F-P1 | w | |";
+        assert_eq!(
+            row_faults(text).collect::<Vec<_>>(),
+            [
+                "S-A1 stands twice under one heading",
+                "F-P1 has neither a test nor a reason"
+            ]
         );
     }
 

@@ -34,15 +34,24 @@ const LEFT_BEHIND: [&str; 6] = [
     concat!("#[ig", "nore"),
 ];
 
-/// What makes the core impure: the standard library, threads, clocks, hash order and floats.
-const IMPURE: [&str; 9] = [
+/// What makes the core impure: the standard library, threads and what they share, clocks, hash order, ambient randomness and floats.
+const IMPURE: [&str; 18] = [
     "std::",
     "extern crate std",
     "thread",
+    "thread_local",
+    "Mutex",
+    "OnceCell",
+    "AtomicBool",
+    "AtomicU64",
+    "AtomicUsize",
     "Instant",
     "SystemTime",
     "HashMap",
     "HashSet",
+    "RandomState",
+    "getrandom",
+    "rand",
     "f32",
     "f64",
 ];
@@ -56,6 +65,7 @@ pub(super) fn check() -> Result<()> {
         }
     }
     wrong.extend(super::references::dangling(&root)?);
+    wrong.extend(super::references::unnamed(&root)?);
     let mut files = Vec::new();
     rust_files(&root, &mut files)?;
     for path in files {
