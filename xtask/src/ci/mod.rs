@@ -225,6 +225,7 @@ fn fuzz() -> Result<()> {
     // Nothing is linked, so the fuzzer's own C++ code, which would take most of the time, need not be compiled: a library
     // that is named is not built.
     let library = [("CUSTOM_LIBFUZZER_PATH", "/not/linked/libfuzzer.a")];
+    package_compiles("raft-core/fuzz/Cargo.toml", &library)?;
     package_compiles("raft-log/fuzz/Cargo.toml", &library)
 }
 
