@@ -155,8 +155,8 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// What it may use of the reserve of a full disk.
-    pub(crate) fn claim(&self) -> Claim {
+    /// What it may use of the reserve of a full disk, if it drops the log or does not.
+    pub(crate) fn claim(&self, drops_log: bool) -> Claim {
         let frees = |op: &Content<'_>| {
             matches!(
                 op.record_type,
@@ -164,7 +164,8 @@ impl<'a> Batch<'a> {
             )
         };
         match self.records {
-            _ if self.ops.iter().all(frees) => Claim::All,
+            _ if drops_log => Claim::All,
+            0 if self.ops.iter().any(frees) => Claim::All,
             0 => Claim::Reserve,
             _ if self.use_reserve => Claim::Reserve,
             _ => Claim::None,

@@ -224,6 +224,30 @@ impl Failure {
         }
     }
 
+    /// Whether a later try may succeed, and this one did no harm: there was no room, or the process has too many files open, which
+    /// only an opening says.
+    pub(crate) fn is_passing(&self) -> bool {
+        const TOO_MANY_FILES: [i32; 2] = [23, 24]; // ENFILE, EMFILE
+        self.is_full()
+            || (self.source.raw_os_error()).is_some_and(|code| TOO_MANY_FILES.contains(&code))
+    }
+
+    /// Whether nothing is known any more of what the disk holds.
+    pub(crate) fn is_final(&self) -> bool {
+        !self.is_passing()
+    }
+
+    /// The same, where even a lack of room leaves things half done.
+    pub(crate) fn final_(self) -> Failure {
+        if self.is_final() {
+            return self;
+        }
+        Failure {
+            source: io::Error::other(self.source.to_string()),
+            ..self
+        }
+    }
+
     /// Whether there was no room, which is a state of the disk and not a fault of it.
     #[must_use]
     pub fn is_full(&self) -> bool {

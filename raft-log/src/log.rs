@@ -101,7 +101,7 @@ impl<F: Files> Log<F> {
     fn commit_checked(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
         let staged = self.stage(batch)?;
         let dropped = staged.drops_log();
-        self.make_room(batch)?;
+        self.make_room(batch, dropped)?;
         let start = self.end.offset;
         self.encode_and_write(batch, &staged)?;
 
@@ -280,6 +280,7 @@ impl<F: Files> Log<F> {
 
     /// Whether there is room for the next segment, as far as is known without waiting. [`Space::Full`] comes long before
     /// [`WriteError::Full`]: the present segment still takes what fits. It stands until a segment is ready, not only tried.
+    /// It speaks of usual segments: [`Space::Ready`] is no promise to a batch that needs a larger one.
     pub fn space(&mut self) -> Space {
         self.preparer.space()
     }
@@ -297,7 +298,7 @@ impl<F: Files> Log<F> {
         self.shared.tally.counters()
     }
 
-    fn check_poison(&mut self) -> Result<(), WriteError> {
+    pub(crate) fn check_poison(&mut self) -> Result<(), WriteError> {
         if let Some(failure) = &self.poison {
             return Err(WriteError::Poisoned(Arc::clone(failure)));
         }
@@ -347,14 +348,14 @@ impl<F: Files> Log<F> {
     /// space. The last quarter of it is for what frees space alone, and for openings. It is for who asks: a
     /// [`Writer`](crate::writer::Writer) keeps the order of its units, so that behind one with entries none gets here.
     /// A batch that begins a new segment may fill it to its end: a reserve is kept from what comes second.
-    fn make_room(&mut self, batch: &Batch<'_>) -> Result<(), WriteError> {
+    fn make_room(&mut self, batch: &Batch<'_>, drops_log: bool) -> Result<(), WriteError> {
         let size = u64::from(self.active.header.size);
         let end = u64::from(self.end.offset) + batch.bytes();
         let reserve = reserve_bytes(size);
         if end <= size - reserve {
             return Ok(());
         }
-        let kept = match batch.claim() {
+        let kept = match batch.claim(drops_log) {
             Claim::None => reserve,
             Claim::Reserve => reserve / 4,
             Claim::All => 0,

@@ -71,7 +71,15 @@ impl<F: Files> OpenFiles<F> {
                 return Ok(segment);
             }
         }
-        let segment = Arc::new(self.recipe.open_as(&known.header)?);
+        let opened = match self.recipe.open_as(&known.header) {
+            // This process has too many files open: those kept here are the first that it can do without.
+            Err(OpenError::Io(failure)) if failure.is_passing() => {
+                drop(std::mem::take(&mut self.open().segments));
+                self.recipe.open_as(&known.header)
+            }
+            opened => opened,
+        };
+        let segment = Arc::new(opened?);
         self.keep(Arc::clone(&segment));
         Ok(segment)
     }

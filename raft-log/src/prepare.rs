@@ -101,14 +101,13 @@ impl<F: Files> Preparer<F> {
         &self.recipe
     }
 
-    /// Orders a segment, unless one is ordered or ready; after a lack of room too, and after no other failure: what could not be
-    /// written or synced is not tried again.
+    /// Orders a segment, unless one is ordered or ready; also if the last try passed in vain (a lack of room), but not after any
+    /// other failure: what could not be written or synced is not tried again.
     pub(crate) fn order(&mut self, number: u64) {
-        if let State::Ordered | State::Made(Ok(_)) = self.state {
-            return;
-        }
-        if matches!(&self.state, State::Made(made) if made.is_err() && !is_full(made)) {
-            return;
+        match &self.state {
+            State::Ordered | State::Made(Ok(_)) => return,
+            State::Made(Err(failure)) if failure.is_final() => return,
+            State::Idle | State::Made(Err(_)) => {}
         }
         let order = Order {
             number,
@@ -145,11 +144,11 @@ impl<F: Files> Preparer<F> {
         if self.full { Space::Full } else { Space::Ready }
     }
 
-    /// The failure of the last order, once, if it was not for a lack of room.
+    /// The failure of the last order, once, if it is final.
     pub(crate) fn failure(&mut self) -> Option<Failure> {
         self.look();
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Made(Err(failure)) if !failure.is_full() => Some(failure),
+            State::Made(Err(failure)) if failure.is_final() => Some(failure),
             state => {
                 self.state = state;
                 None
@@ -164,8 +163,11 @@ impl<F: Files> Preparer<F> {
         {
             self.state = State::Made(made);
         }
-        if let State::Made(made) = &self.state {
-            self.full = is_full(made);
+        match &self.state {
+            State::Made(Ok(_)) => self.full = false,
+            State::Made(Err(failure)) if failure.is_full() => self.full = true,
+            // Nothing is known of the room.
+            State::Idle | State::Ordered | State::Made(Err(_)) => {}
         }
     }
 
@@ -176,7 +178,7 @@ impl<F: Files> Preparer<F> {
 
     /// The segment `number` with room for `bytes`; waits for it if need be.
     pub(crate) fn take(&mut self, number: u64, bytes: u64) -> Result<Segment<F>, Failure> {
-        if matches!(&self.state, State::Made(made) if is_full(made)) {
+        if matches!(&self.state, State::Made(Err(failure)) if failure.is_passing()) {
             self.state = State::Idle;
         }
         let mut made = self.wait(number);
@@ -228,19 +230,20 @@ impl<F: Files> Preparer<F> {
     /// Makes a segment that is larger than usual, in place of the one that is ready. The spare files are room for it, if there is no
     /// other.
     ///
-    /// The one that is ready steps aside, to the number behind, as a spare for it; and back, if there is no room for the large one:
-    /// smaller batches still fit into it.
+    /// The one that is ready steps aside, to the number behind, as a spare for it; and back, if there is no room for the large one
+    /// beside it: smaller batches still fit into it, and it must be there under its name, durably, before any does.
     fn make_large(&mut self, usual: Segment<F>, size: u32) -> Made<F> {
         let number = usual.header.number;
         let aside = number.saturating_add(1);
-        self.recipe.rename(number, aside)?;
+        self.recipe.rename(number, aside).map_err(Failure::final_)?;
         let mut made = self.recipe.make(number, size, &self.stop);
         if is_full(&made) && !self.spares.is_empty() {
-            self.recipe.remove(self.spares.take_all())?;
+            let removed = self.recipe.remove(self.spares.take_all());
+            removed.map_err(Failure::final_)?;
             made = self.recipe.make(number, size, &self.stop);
         }
         if is_full(&made) {
-            self.recipe.rename(aside, number)?;
+            self.recipe.rename(aside, number).map_err(Failure::final_)?;
             self.state = State::Made(Ok(usual));
         } else if made.is_ok() {
             self.spares.keep_next(aside);

@@ -55,6 +55,12 @@ enum Places {
     Files(Vec<Stretch>),
 }
 
+/// Whether the log moved on while a read was looking, so that it has to look again.
+enum Moved {
+    No,
+    Yes,
+}
+
 /// Entries that stand one behind another in one segment.
 struct Stretch {
     segment: Arc<Known>,
@@ -125,19 +131,8 @@ impl<F: Files> Reader<F> {
     pub fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<OwnedRecord>, ReadError> {
         let mut found = Vec::new();
         let mut payloads = Vec::new();
-        match self.places(from, bytes_max)? {
-            Places::Tail(pieces) => {
-                let mut next = from;
-                for kept in &pieces {
-                    if kept.read(&mut next, bytes_max, &mut found, &mut payloads) {
-                        break;
-                    }
-                }
-            }
-            Places::Files(stretches) => {
-                self.read_files(&stretches, from, bytes_max, &mut found, &mut payloads)?;
-            }
-        }
+        // Whatever goes wrong because the log went on meanwhile is looked up again.
+        while let Moved::Yes = self.find(from, bytes_max, &mut found, &mut payloads)? {}
         payloads.shrink_to_fit();
         let payloads = Bytes::from(payloads);
         let own = |found: Found| {
@@ -155,6 +150,30 @@ impl<F: Files> Reader<F> {
             }
         };
         Ok(found.into_iter().map(own).collect())
+    }
+
+    /// Collects what a read answers, or nothing, if the log moved on from where it stood.
+    fn find(
+        &self,
+        from: u64,
+        bytes_max: usize,
+        found: &mut Vec<Found>,
+        payloads: &mut Vec<u8>,
+    ) -> Result<Moved, ReadError> {
+        match self.places(from, bytes_max)? {
+            Places::Tail(pieces) => {
+                let mut next = from;
+                for kept in &pieces {
+                    if kept.read(&mut next, bytes_max, found, payloads) {
+                        break;
+                    }
+                }
+                Ok(Moved::No)
+            }
+            Places::Files(stretches) => {
+                self.read_files(&stretches, from, bytes_max, found, payloads)
+            }
+        }
     }
 
     /// Where the records from `from` on stand: taken in one look, so that a truncation meanwhile cannot mix two logs.
@@ -203,7 +222,7 @@ impl<F: Files> Reader<F> {
         bytes_max: usize,
         found: &mut Vec<Found>,
         payloads: &mut Vec<u8>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Moved, ReadError> {
         let mut next = from;
         for same in stretches.chunk_by(|one, other| Arc::ptr_eq(&one.segment, &other.segment)) {
             let Some(Stretch { segment, .. }) = same.first() else {
@@ -220,31 +239,44 @@ impl<F: Files> Reader<F> {
                     Ok(done || stretch.read(&mut window, &mut next, bytes_max, found, payloads)?)
                 })
             });
-            match read.map_err(|error| self.explain(error, segment, from)) {
+            match read {
                 Ok(false) => {}
-                Ok(true) => return Ok(()),
+                Ok(true) => return Ok(Moved::No),
                 // It was purged after those before it were read: they are what there was.
-                Err(ReadError::Purged { .. }) if !found.is_empty() => return Ok(()),
+                Err(_) if !found.is_empty() && self.is_purged(segment) => return Ok(Moved::No),
+                Err(_) if self.is_purged(segment) => {
+                    return self.purged(segment, from).map_or(Ok(Moved::Yes), Err);
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(Moved::No)
     }
 
-    /// What does not verify, or is not there, may be a segment that a later opening of the log has purged.
-    fn explain(&self, error: ReadError, segment: &Known, from: u64) -> ReadError {
-        // Without a superblock to tell, it is what it seems.
-        if !self.shared.files.is_purged(segment).unwrap_or(false) {
-            return error;
-        }
+    /// Whether the log has purged the segment by now, this opening or a later one: then what does not verify, or is not there, is no
+    /// damage. Without a superblock to tell, it is what it seems.
+    fn is_purged(&self, segment: &Known) -> bool {
+        self.shared.files.is_purged(segment).unwrap_or(false)
+    }
+
+    /// What is to be said of a record in a segment that is purged; nothing, if this log has the record elsewhere by now.
+    fn purged(&self, segment: &Known, index: u64) -> Option<ReadError> {
         let view = self.shared.view();
-        let (points, number) = (&view.index.points, segment.header.number);
-        // Where the other log begins is not known here; it is not before the next segment.
-        let later = points.iter().find(|point| point.segment > number);
-        ReadError::Purged {
-            index: from,
-            first: later.map_or(view.index.last + 1, |point| point.index),
+        let (first, number) = (view.index.first(), segment.header.number);
+        if index < first {
+            return Some(ReadError::Purged { index, first });
         }
+        if !view.segments.contains_key(&number) {
+            return None;
+        }
+        // A later opening did it. Where its log begins is not known here; it is not before the next segment.
+        let later = view
+            .index
+            .points
+            .iter()
+            .find(|point| point.segment > number);
+        let first = later.map_or(view.index.last + 1, |point| point.index);
+        Some(ReadError::Purged { index, first })
     }
 }
 

@@ -159,11 +159,12 @@ impl<F: Files> Recipe<F> {
         Ok(file)
     }
 
-    /// Gives a segment's file the name of another segment.
+    /// Gives a segment's file the name of another segment, durably.
     pub(crate) fn rename(&self, from: u64, to: u64) -> Result<(), Failure> {
         let [from, to] = [from, to].map(|number| self.dir.join(segment_name(number)));
         self.files
             .rename(&from, &to)
+            .and_then(|()| self.files.sync_dir(&self.dir))
             .map_err(|source| Failure::new("rename the segment", &from, source))
     }
 

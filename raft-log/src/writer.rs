@@ -406,11 +406,14 @@ impl<F: Files, C: FnMut(Completion)> Work<F, C> {
                 self.log.retry_space();
                 tried = Instant::now();
             }
+            // What failed beside the commits is told at once, not when the next unit comes.
+            self.log.check_poison()?;
             // While there is something to do at rest, wake up for it; else sleep until there is work.
             let space = self.log.space();
             self.tell_space(space);
             let settle = !self.log.is_settled();
             let timeout = match (settle || self.log.preparer.is_ordered(), space) {
+                // Also to take in the answer to what was ordered.
                 (true, _) => Some(self.options.settle_after),
                 (false, Space::Full) => Some(self.options.retry_full_after),
                 (false, Space::Ready) => None,

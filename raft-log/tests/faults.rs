@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{check_recovery, dir, options, random_steps, read_model, run};
+use harness::{check_recovery, dir, options, random_steps, read_model, run, two_pages};
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Record, Space, WriteError};
@@ -316,6 +316,48 @@ fn votes_leave_room_for_what_frees_space() {
     log.purge(index - 1).unwrap();
     log.commit(Batch::new().append(record(index, &payload)))
         .unwrap();
+}
+
+/// So do batches of theirs that carry a vote as well, and one that replaces the whole log, records included.
+#[test]
+fn what_frees_space_may_carry_more() {
+    let disk = SimDisk::new();
+    let mut log = open(&disk);
+    disk.set_capacity(Some(8192 + 2 * 4096));
+    let payload = [5; 100];
+    let mut index = 1;
+    while log
+        .commit(Batch::new().append(record(index, &payload)))
+        .is_ok()
+    {
+        index += 1;
+    }
+    while log.commit(Batch::new().metadata(b"vote")).is_ok() {}
+    // Room for the files of two small snapshots, and for no segment.
+    disk.set_capacity(Some(8192 + 2 * 4096 + 2000));
+    let make =
+        |log: &Log<SimDisk>, index| log.snapshots().create(index, 1).unwrap().finish().unwrap();
+    let own = make(&log, index - 1);
+    log.commit(Batch::new().metadata(b"v").snapshot(&own))
+        .unwrap();
+    log.purge(index - 1).unwrap();
+
+    let disk = SimDisk::new();
+    let (mut log, _) = Log::open_with(disk.clone(), &dir(), two_pages()).unwrap();
+    disk.set_capacity(Some(8192 + 2 * 8192));
+    while log
+        .commit(Batch::new().append(record(log.last_index() + 1, &payload)))
+        .is_ok()
+    {}
+    let index = log.last_index() + 1;
+    while log.commit(Batch::new().metadata(b"vote")).is_ok() {}
+    disk.set_capacity(Some(8192 + 2 * 8192 + 2000));
+    let theirs = make(&log, index + 10);
+    let next = record(index + 11, b"next");
+    let mut batch = Batch::new();
+    batch.metadata(b"v").install_snapshot(&theirs).append(next);
+    log.commit(&batch).unwrap();
+    assert_eq!(log.first_index(), index + 11);
 }
 
 /// F-L8: what fails while the next segment is made ready, but for a lack of room, is as final as any failure, and is not tried

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
-use raft_log::sim_disk::{Operation, SimDisk};
+use raft_log::sim_disk::{Fault, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
 use raft_log::{InvalidBatch, Log, Options, OwnedRecord, WriteError};
 
@@ -196,4 +197,50 @@ fn a_wrong_unit_takes_no_good_one_with_it() {
     ));
     let (log, _) = Log::open_with(disk, Path::new("/log"), options()).unwrap();
     assert_eq!(log.last_index(), 4);
+}
+
+/// F-L8: what fails while the next segment is made ready is told to an owner who submits nothing more: at rest, the log settled.
+#[test]
+fn a_failure_beside_the_commits_is_told_at_rest() {
+    let disk = SimDisk::new();
+    let log_dir = Path::new("/log");
+    let (log, _) = Log::open_with(disk.clone(), log_dir, options()).unwrap();
+    let (superblock, third) = (
+        log_dir.join("superblock"),
+        log_dir.join("00000000000000000003.seg"),
+    );
+    disk.fail_next(Operation::SyncAll, &third, Fault::Io);
+    let hold = disk.hold(Operation::SyncAll, Some(&third));
+    let (sender, told) = channel();
+    let limits = WriterOptions {
+        settle_after: Duration::from_millis(1),
+        ..WriterOptions::default()
+    };
+    let writer = Writer::spawn_with(log, limits, move |done| {
+        let _ = sender.send(done);
+    })
+    .unwrap();
+    (1..=3).for_each(|job| writer.submit(unit(job, 400_000)).unwrap());
+    while !matches!(told.recv_timeout(Duration::from_secs(60)).unwrap(), Completion::Durable(commit) if commit.job == 3)
+    {
+    }
+    hold.wait();
+    // It settles, and has nothing to do any more but to wait for the segment.
+    let before = disk.content(&superblock);
+    while disk.content(&superblock) == before {
+        std::thread::yield_now();
+    }
+    hold.release();
+    let failed = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(
+        matches!(
+            failed,
+            Completion::Failed {
+                job: None,
+                error: WriteError::Failed(_)
+            }
+        ),
+        "{failed:?}"
+    );
+    assert!(matches!(writer.close(), Err(CloseError::Failed(_))));
 }

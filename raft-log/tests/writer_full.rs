@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harness::{dir, options};
-use raft_log::sim_disk::{Keep, SimDisk};
+use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Space};
 
@@ -364,4 +364,32 @@ fn votes_reach_the_reserve_only_at_the_head() {
         }
     }
     writer.close().unwrap();
+}
+
+/// While there is no room, a try that fails for another reason is no news of room: the failure is told, and not "ready" before it.
+#[test]
+fn a_failed_try_is_not_told_as_room() {
+    let limits = WriterOptions {
+        retry_full_after: Duration::from_millis(1),
+        ..WriterOptions::default()
+    };
+    let (disk, writer, tell) = spawn_with(limits, true);
+    let jobs = 12;
+    (1..=jobs).for_each(|job| writer.submit(entry(job)).unwrap());
+    let mut space = Space::Ready;
+    while space == Space::Ready {
+        match tell.recv().unwrap() {
+            Completion::Durable(commit) => space = commit.space,
+            Completion::Space(told) => space = told,
+            other => panic!("{other:?}"),
+        }
+    }
+    let third = dir().join("00000000000000000003.seg");
+    disk.fail_next(Operation::SyncAll, &third, Fault::Io);
+    disk.set_capacity(None);
+    let told = tell
+        .iter()
+        .find(|done| !matches!(done, Completion::Durable(_)));
+    assert!(matches!(told, Some(Completion::Failed { .. })), "{told:?}");
+    drop(writer);
 }
