@@ -9,7 +9,9 @@ use bytes::Bytes;
 use crate::effect::{Effect, Event, Outcome, ProposalId};
 use crate::entry::{Entry, Payload};
 use crate::error::ChangeError;
+use crate::invariants;
 use crate::membership::{Member, Membership, MembershipParts};
+use crate::mutants::{Mutant, mutant};
 use crate::progress::Progress;
 use crate::promote::CatchUp;
 use crate::raft::Raft;
@@ -200,7 +202,7 @@ impl Raft {
         if leadership.transfer.is_some() {
             return Err(ChangeError::Transferring);
         }
-        if self.commit < leadership.term_start {
+        if self.commit < leadership.term_start && !mutant(Mutant::ChangesBeforeOwnTerm) {
             return Err(ChangeError::NotReady);
         }
         let actual = self.memberships.current_at();
@@ -224,6 +226,9 @@ impl Raft {
             return Err(ChangeError::ReplacesLeader);
         }
         self.check_new_voters(&target)?;
+        if mutant(Mutant::SkipsJoint) {
+            return Ok(target);
+        }
         self.membership()
             .toward(target)
             .map_err(ChangeError::Membership)
@@ -248,15 +253,7 @@ impl Raft {
 
     /// Appends a membership, as leader; it is in force from here on (thesis §4.1).
     pub(crate) fn append_membership(&mut self, membership: Membership) -> LogId {
-        let current_at = self.memberships.current_at();
-        assert!(
-            current_at.index <= self.commit,
-            "a membership was to follow {current_at}, which is not committed"
-        );
-        assert!(
-            matches!(&self.role, Role::Leader(leadership) if leadership.term_start <= self.commit),
-            "a membership was to be appended before an entry of the own term is committed"
-        );
+        invariants::check_change(self);
         let id = LogId {
             index: self.log.last().index.next(),
             term: self.term,

@@ -8,6 +8,7 @@ use crate::change::OpenChange;
 use crate::effect::{Effect, Outcome, ProposalId, ReadId};
 use crate::entry::{Entry, Payload};
 use crate::message::{Message, RequestId};
+use crate::mutants::{Mutant, mutant};
 use crate::quorum::{self, Tally};
 use crate::raft::Raft;
 use crate::read_index::Reads;
@@ -147,7 +148,7 @@ impl Raft {
 
     /// Whether a log that ends at `last` is at least as up to date as this one (paper §5.4.1).
     fn is_up_to_date(&self, last: LogId) -> bool {
-        last >= self.log.last()
+        last >= self.log.last() || mutant(Mutant::VotesForShortLogs)
     }
 
     /// A node that is in no configuration has nothing to judge by, and grants nothing. One that is, grants whoever asks, though its own
@@ -169,6 +170,9 @@ impl Raft {
             && term >= self.term
             && !self.sticks_to_leader_against(from)
             && self.is_up_to_date(last);
+        if granted && mutant(Mutant::PreVoteRaisesTerms) {
+            self.become_follower(term.next(), None);
+        }
         self.send(from, Message::PreVoteResponse { id, granted }, None);
     }
 
@@ -191,10 +195,10 @@ impl Raft {
             && term == self.term
             && self.leader.is_none()
             && matches!(self.role, Role::Follower | Role::PreCandidate(_))
-            && self.voted_for.is_none_or(|vote| vote == from)
+            && (self.voted_for.is_none_or(|vote| vote == from) || mutant(Mutant::VotesTwice))
             && self.is_up_to_date(last);
         if granted {
-            if self.voted_for.is_none() {
+            if self.voted_for != Some(from) {
                 self.voted_for = Some(from);
                 self.journal.state_changed();
             }

@@ -6,6 +6,7 @@ use crate::effect::{Effect, Event};
 use crate::entry::{Entry, Payload};
 use crate::error::Rejected;
 use crate::message::{AppendResult, Message, RequestId};
+use crate::mutants::{Mutant, mutant};
 use crate::raft::Raft;
 use crate::types::{Index, LogId, MemberId};
 
@@ -64,8 +65,11 @@ impl Raft {
             }
             news.into_iter().for_each(|entry| self.append(entry));
         }
+        if mutant(Mutant::CutsWithoutConflict) {
+            self.cut_behind(verified);
+        }
         self.verified = self.verified.max(verified);
-        self.commit_to(commit.min(self.verified));
+        self.commit_to(commit.min(self.committable()));
         let matched = verified.max(self.commit);
         self.send(
             from,
@@ -91,7 +95,7 @@ impl Raft {
 
     /// A heartbeat of this term's leader. It commits no further than this log is known to be the leader's (F-P8, S-C32).
     pub(crate) fn on_heartbeat_request(&mut self, from: MemberId, id: RequestId, commit: Index) {
-        self.commit_to(commit.min(self.verified));
+        self.commit_to(commit.min(self.committable()));
         let matched = self.verified.min(self.durable_index());
         self.send(
             from,
@@ -102,6 +106,22 @@ impl Raft {
             },
             Some(matched),
         );
+    }
+
+    /// Up to where a leader's commit index may be believed: as far as this log is known to be the leader's.
+    fn committable(&self) -> Index {
+        if mutant(Mutant::CommitsUnverified) {
+            return self.log.last().index;
+        }
+        self.verified
+    }
+
+    /// The bug [`Mutant::CutsWithoutConflict`]; it spares what is known to be committed.
+    fn cut_behind(&mut self, verified: Index) {
+        let from = verified.max(self.commit).next();
+        if from <= self.log.last().index {
+            self.truncate(from);
+        }
     }
 
     /// Someone wants what is committed here to be something else. Nothing is changed (S-C16).

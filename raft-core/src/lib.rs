@@ -165,6 +165,10 @@ mod journal;
 mod log_view;
 mod membership;
 mod message;
+#[cfg(not(raft_mutants))]
+mod mutants;
+#[cfg(raft_mutants)]
+pub mod mutants;
 mod outbox;
 mod progress;
 mod promote;

@@ -2,6 +2,7 @@
 //! (paper §6).
 
 use crate::membership::Membership;
+use crate::mutants::{Mutant, mutant};
 use crate::types::NodeId;
 
 /// How a vote stands.
@@ -13,6 +14,11 @@ pub(crate) enum Tally {
     Lost,
     /// Neither yet.
     Open,
+}
+
+/// How many of so many are more than half of them.
+fn majority(of: usize) -> usize {
+    of / 2 + usize::from(!mutant(Mutant::HalfIsAMajority))
 }
 
 /// The highest value that a quorum has reached: the commit index when asked of match indexes, the latest confirmed round when
@@ -27,8 +33,9 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
             *slot = value(node);
         }
         values.sort_unstable();
-        // Of 2k + 1 values the middle one is reached by k + 1; of 2k the lower middle one is.
-        values.get(values.len().checked_sub(1)? / 2).copied()
+        // The value that this many have reached, in ascending order.
+        let at = values.len().checked_sub(majority(values.len()))?;
+        values.get(at).copied()
     };
     let new = half(membership.voters(), 0).unwrap_or(0);
     half(membership.outgoing(), membership.replaced().len()).map_or(new, |old| old.min(new))
@@ -39,7 +46,7 @@ pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<b
     // Of the old half, voters whose place was taken never answer.
     let half = |voters: &[NodeId], replaced: usize| {
         let all = voters.len() + replaced;
-        let needed = all / 2 + 1;
+        let needed = majority(all);
         let yes = voters
             .iter()
             .filter(|&&node| answer(node) == Some(true))

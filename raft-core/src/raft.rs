@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::{Membership, MembershipLog};
 use crate::message::{Envelope, Message, RequestId, Sender};
+use crate::mutants::{Mutant, mutant};
 use crate::outbox::Outbox;
 use crate::read_index::Asker;
 use crate::rng::Rng;
@@ -362,10 +363,13 @@ impl Raft {
     ///
     /// A leader's requests never wait: its term has been durable since its candidacy (thesis §10.2.1).
     pub(crate) fn send(&mut self, to: MemberId, message: Message, vouches_for: Option<Index>) {
-        let until = self
-            .journal
-            .state_job()
-            .max(vouches_for.and_then(|index| self.journal.job_reaching(index)));
+        let early_vote =
+            matches!(message, Message::VoteResponse { .. }) && mutant(Mutant::VotesBeforeDurable);
+        let state = self.journal.state_job().filter(|_| !early_vote);
+        let entries = vouches_for
+            .filter(|_| !mutant(Mutant::AcknowledgesBeforeDurable))
+            .and_then(|index| self.journal.job_reaching(index));
+        let until = state.max(entries);
         let envelope = self.envelope(to, message);
         if until.is_none() {
             invariants::check_sent(self, &envelope);

@@ -7,6 +7,7 @@ use crate::effect::{Effect, Event, Outcome, ProposalId, ReadId};
 use crate::entry::Entry;
 use crate::error::Rejected;
 use crate::message::{AppendResult, Message, RequestId};
+use crate::mutants::{Mutant, mutant};
 use crate::progress::Mode;
 use crate::quorum;
 use crate::raft::Raft;
@@ -58,12 +59,12 @@ impl Raft {
     fn send_heartbeats(&mut self) {
         let number = self.next_number();
         let heartbeat_at = self.now + u64::from(self.config.heartbeat_ticks);
-        let commit = self.commit;
+        let (commit, begins_reads) = (self.commit, self.wants_read_round());
         let Some(leadership) = self.leadership() else {
             return;
         };
         leadership.heartbeat_at = heartbeat_at;
-        if leadership.reads.wants_round() && commit >= leadership.term_start {
+        if begins_reads {
             leadership.reads.begin(number, commit);
         }
         let peers: Vec<MemberId> = leadership.peers.values().map(|peer| peer.member).collect();
@@ -74,6 +75,16 @@ impl Raft {
             };
             self.send(peer, message, None);
         }
+    }
+
+    /// Whether the next heartbeat round is a read round too: reads wait for one, and this leader knows what is committed, having
+    /// committed an entry of its own term (thesis §6.4).
+    fn wants_read_round(&self) -> bool {
+        let Role::Leader(leadership) = &self.role else {
+            return false;
+        };
+        let knows_commit = self.commit >= leadership.term_start || mutant(Mutant::ReadsBeforeNoop);
+        leadership.reads.wants_round() && knows_commit
     }
 
     pub(crate) fn on_heartbeat_response(
@@ -165,7 +176,11 @@ impl Raft {
     /// Commits what a quorum has durably, this node included: but only up to an entry of the own term, and with it all before.
     /// Counting copies of older entries would commit what a later leader may overwrite (paper §5.4.2, fig. 8).
     pub(crate) fn advance_commit(&mut self) {
-        let own = self.durable_index();
+        let own = if mutant(Mutant::CountsItselfBeforeDurable) {
+            self.log.last().index
+        } else {
+            self.durable_index()
+        };
         let Role::Leader(leadership) = &self.role else {
             return;
         };
@@ -176,7 +191,8 @@ impl Raft {
             None => 0,
         };
         let reached = Index(quorum::reached(self.membership(), matched));
-        if reached > self.commit && self.log.term_at(reached) == Some(self.term) {
+        let own_term = self.log.term_at(reached) == Some(self.term);
+        if reached > self.commit && (own_term || mutant(Mutant::CommitsOlderTerms)) {
             self.commit_to(reached);
             self.tell_outcomes();
             self.continue_change();
@@ -214,7 +230,7 @@ impl Raft {
         let Role::Leader(leadership) = &self.role else {
             return;
         };
-        let wants_round = leadership.reads.wants_round() && self.commit >= leadership.term_start;
+        let wants_round = self.wants_read_round();
         let nodes: Vec<NodeId> = leadership.peers.keys().copied().collect();
         for node in nodes {
             while self.send_next(node) {}

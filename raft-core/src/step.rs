@@ -3,6 +3,7 @@
 use crate::effect::{Effect, Event};
 use crate::error::Rejected;
 use crate::message::{AppendResult, Envelope, Message, RequestId};
+use crate::mutants::{Mutant, mutant};
 use crate::raft::Raft;
 use crate::role::Role;
 use crate::snapshot::Snapshot;
@@ -108,7 +109,7 @@ impl Raft {
         if id.boot == self.identity.boot && id.number > self.last_number {
             return Err(Rejected::Malformed);
         }
-        let member = self.membership().contains(from);
+        let member = self.counts(from);
         if id.boot != self.identity.boot || !(member || self.is_departed_peer(from)) {
             return Ok(());
         }
@@ -139,6 +140,18 @@ impl Raft {
         Ok(())
     }
 
+    /// Whether what this member answers counts: it is a member in this very incarnation (F-M8).
+    fn counts(&self, from: MemberId) -> bool {
+        let node_known = self.membership().member(from.node).is_some();
+        self.membership().contains(from) || node_known && mutant(Mutant::IgnoresIncarnations)
+    }
+
+    /// Whether an envelope to this member is one to this node.
+    fn is_me(&self, to: MemberId) -> bool {
+        let me = self.me();
+        to == me || to.node == me.node && mutant(Mutant::IgnoresIncarnations)
+    }
+
     /// Takes the sender for the leader of `term`, which is not behind this node's.
     fn follow(&mut self, from: MemberId, term: Term, id: RequestId) -> Result<(), Rejected> {
         if term == self.term {
@@ -166,7 +179,7 @@ impl Raft {
     fn check_delivery(&self, envelope: &Envelope) -> Result<(), Rejected> {
         if envelope.cluster != self.identity.cluster
             || envelope.cluster == ClusterId::UNKNOWN
-            || envelope.to != self.me()
+            || !self.is_me(envelope.to)
         {
             return Err(Rejected::Misdelivered);
         }
