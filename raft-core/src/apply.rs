@@ -73,6 +73,11 @@ impl ApplyState {
         self.bytes = 0;
     }
 
+    /// Every time that is to come.
+    pub(crate) fn each_future(&mut self, future: &dyn Fn(&mut u64)) {
+        future(&mut self.fetch_not_before);
+    }
+
     fn note_handed_out(&mut self, last: Index, bytes: usize) {
         self.handed = last;
         self.under_way.push_back((last, bytes));

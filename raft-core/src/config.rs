@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// The core's settings. [`Config::new`] gives safe ones; [`Config::validate`] is called by every constructor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// T, in ticks: a follower that hears nothing campaigns after a time drawn from [T, 2T); a leader that hears from no
     /// majority for T steps down. Default 100 (1 s of 10 ms ticks). Too short: needless elections; too long: slow failover.
@@ -39,7 +39,7 @@ pub struct Config {
 }
 
 /// When snapshots are taken, and how much of the log stays behind them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotPolicy {
     /// After how many entries since the last one. Too few: the state machine is written again and again; too many: a long log on
     /// disk, and long restarts.

@@ -18,7 +18,7 @@ pub struct ProposalId {
 }
 
 /// The names of a batch of proposals: `first`, and the `count - 1` after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProposalIds {
     /// The first one's.
     pub first: ProposalId,
@@ -47,7 +47,7 @@ pub struct ReadId {
 }
 
 /// One thing for the driver to do. Those that name a job or an id want an answer that names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use = "an effect that is dropped is an order that is not carried out"]
 #[non_exhaustive]
 pub enum Effect {
@@ -91,7 +91,7 @@ pub enum Effect {
 /// What must become durable, as one unit: all of it, or nothing. Applied in the order of the fields.
 ///
 /// Neighbouring jobs may be merged into one write. A job's number covers all jobs before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PersistJob {
     /// Its number, one higher than the last job's.
     pub id: JobId,
@@ -107,14 +107,14 @@ pub struct PersistJob {
 }
 
 /// Entries that are committed, and durable here: contiguous, each handed out once in a life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyJob {
     /// What to apply; no-ops and memberships included, so that the state machine's applied index has no gaps.
     pub entries: Vec<Entry>,
 }
 
 /// A part of the log that the core no longer holds in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FetchJob {
     /// Its number.
     pub id: FetchId,
@@ -131,7 +131,7 @@ pub struct FetchJob {
 pub struct FetchId(pub u64);
 
 /// What became of a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It stands in the log here, for good.
     Committed(LogId),
@@ -140,7 +140,7 @@ pub enum Outcome {
 }
 
 /// Something worth telling a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// This node's role, term or known leader has changed.
@@ -213,7 +213,7 @@ pub enum Event {
 }
 
 /// Why a transfer of the lead came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AbortReason {
     /// The target did not take over within an election timeout; proposals are taken again.
     TimedOut,

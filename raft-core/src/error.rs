@@ -50,7 +50,7 @@ pub enum RecoverError {
 }
 
 /// Why an envelope was not used. A peer can cause every one of these, and none changes any state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejected {
     /// It is for another node, another incarnation, or another cluster.

@@ -179,6 +179,18 @@ impl Journal {
         self.pending.len()
     }
 
+    /// Numbers the jobs under way from 1, as if they had been handed out `now`; how many there were before them.
+    pub(crate) fn forget_done(&mut self, now: u64) -> u64 {
+        let done = self.issued.0 - self.pending.len() as u64;
+        for job in &mut self.pending {
+            job.id.0 -= done;
+            job.issued_at = now;
+        }
+        self.issued.0 -= done;
+        self.completed_at = now;
+        done
+    }
+
     /// The oldest job under way, and since when nothing has been answered. A disk that is slow and moves on is not one that hangs.
     pub(crate) fn oldest(&self) -> Option<(JobId, u64)> {
         self.pending

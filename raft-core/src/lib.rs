@@ -149,6 +149,7 @@ extern crate alloc;
 extern crate std;
 
 mod apply;
+mod canonical;
 mod change;
 mod config;
 mod departed;
@@ -185,6 +186,8 @@ mod step;
 mod transfer;
 mod types;
 
+#[doc(hidden)]
+pub use canonical::Numbers;
 pub use change::{Change, Seat, Step};
 pub use config::{Config, ConfigError, SnapshotPolicy};
 pub use effect::{

@@ -10,7 +10,7 @@ use crate::message::Envelope;
 use crate::types::{Index, JobId};
 
 /// An envelope that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Held {
     until: JobId,
     /// The highest index that it vouches for.
@@ -23,7 +23,7 @@ struct Held {
 const HELD_MAX: usize = 4096;
 
 /// Effects and envelopes on their way to the driver.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Outbox {
     ready: VecDeque<Effect>,
     held: VecDeque<Held>,
@@ -84,5 +84,17 @@ impl Outbox {
     /// How many envelopes wait for the disk.
     pub(crate) fn held_count(&self) -> usize {
         self.held.len()
+    }
+
+    /// Whether no effect waits for the driver.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Every envelope that waits for the disk, and the job that it waits for.
+    pub(crate) fn each_held(&mut self, visit: &mut dyn FnMut(&mut JobId, &mut Envelope)) {
+        for held in &mut self.held {
+            visit(&mut held.until, &mut held.envelope);
+        }
     }
 }

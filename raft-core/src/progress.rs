@@ -86,6 +86,31 @@ impl Progress {
         self.heard = true;
     }
 
+    /// Every number of a request that an answer may repeat, or is compared with.
+    pub(crate) fn each_number(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        for append in &mut self.in_flight {
+            visit(&mut append.number);
+        }
+        match &mut self.mode {
+            Mode::Probe(Some(probe)) => visit(&mut probe.number),
+            Mode::Snapshot { number, .. } => visit(number),
+            Mode::Probe(None) | Mode::Stream => {}
+        }
+        visit(&mut self.round);
+    }
+
+    /// Every time: what was, and what is to come.
+    pub(crate) fn each_time(&mut self, past: &dyn Fn(&mut u64), future: &dyn Fn(&mut u64)) {
+        for append in &mut self.in_flight {
+            past(&mut append.sent_at);
+        }
+        if let Mode::Probe(Some(probe)) = &mut self.mode {
+            past(&mut probe.sent_at);
+        }
+        past(&mut self.heard_at);
+        future(&mut self.fetch_not_before);
+    }
+
     /// What is on its way, in appends and in bytes.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         (self.in_flight.len(), self.in_flight_bytes)

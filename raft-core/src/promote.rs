@@ -30,6 +30,11 @@ impl CatchUp {
         }
     }
 
+    /// Every time that was.
+    pub(crate) fn each_past(&mut self, past: &dyn Fn(&mut u64)) {
+        past(&mut self.began_at);
+    }
+
     /// The learner has the leader's log up to `matched`.
     fn note(&mut self, matched: Index, last: Index, now: u64, timeout: u64) {
         let took = now - self.began_at;

@@ -27,8 +27,8 @@ use crate::types::{
 
 /// One node's Raft. See the [crate's front page](crate) for how to drive it.
 ///
-/// It is small and [`Clone`], so that a test can search what it may do exhaustively.
-#[derive(Clone, Debug)]
+/// It is small, [`Clone`] and [`Eq`], so that a test can search what it may do exhaustively: equal ones do the same for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(crate) config: Config,
     pub(crate) identity: Identity,

@@ -50,6 +50,23 @@ impl Reads {
         self.count += 1;
     }
 
+    /// Every number of a round that an answer may be compared with. The reads' own names are forgotten: only the driver says them.
+    pub(crate) fn each_number(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+        let forget = |asker: &mut Asker| {
+            if let Asker::Here(number) = asker {
+                *number = 0;
+            }
+        };
+        self.waiting.iter_mut().for_each(forget);
+        for (_, reads) in &mut self.confirmed {
+            reads.fill(0);
+        }
+        if let Some(round) = &mut self.round {
+            visit(&mut round.number);
+            round.reads.iter_mut().for_each(forget);
+        }
+    }
+
     /// Whether a round should begin: someone waits, and none is under way.
     pub(crate) fn wants_round(&self) -> bool {
         self.round.is_none() && !self.waiting.is_empty()

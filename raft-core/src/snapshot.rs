@@ -60,6 +60,11 @@ impl Snapshots {
         }
     }
 
+    /// Every time that is to come.
+    pub(crate) fn each_future(&mut self, future: &dyn Fn(&mut u64)) {
+        future(&mut self.retry_at);
+    }
+
     /// Where the one ends that the driver is taking.
     pub(crate) fn taking(&self) -> Option<LogId> {
         self.taking.as_ref().map(|(snapshot, _)| snapshot.last)
