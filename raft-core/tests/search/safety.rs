@@ -1,0 +1,209 @@
+//! What must hold in every state, seen from outside: the safety properties of Raft (paper fig. 3), over all nodes, lives and disks.
+//!
+//! Most of them speak of the past as well: who led a term, who voted for whom, what was committed. That is the *history*. It belongs
+//! to the state, or two states with different pasts would be taken for one.
+
+use raft_core::{Entry, Envelope, MemberId, Membership, Message, Payload, RoleName, Status};
+
+use crate::node::Node;
+use crate::tables::hash_of;
+
+/// An entry, told by its term and a hash of its content; its index is its place.
+pub type Mark = (u64, u64);
+
+pub fn marks(log: &[Entry]) -> Vec<Mark> {
+    log.iter()
+        .map(|entry| (entry.id.term.0, hash_of(&entry.payload)))
+        .collect()
+}
+
+/// What must never change once it was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct History {
+    /// Who led each term.
+    leaders: Vec<(u64, MemberId)>,
+    /// For whom each member voted in each term, over all its lives.
+    votes: Vec<(MemberId, u64, MemberId)>,
+    /// What was committed.
+    pub committed: Vec<Mark>,
+    /// The read under way: where, and how much was committed when it came in.
+    pub read: Option<(usize, usize)>,
+    /// How often the membership was changed, and whether a disk was wiped.
+    pub changes: u8,
+    pub wiped: bool,
+}
+
+/// What is to be known of a node.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub status: Status,
+    /// The log with what is on its way to the disk, and the disk alone.
+    pub log: Vec<Mark>,
+    pub disk: Vec<Mark>,
+    /// The memberships in that log, the newest last.
+    pub memberships: Vec<Membership>,
+    pub jobs: usize,
+    pub commands: usize,
+}
+
+impl Facts {
+    pub fn of(node: &Node) -> Self {
+        let log = node.log();
+        let memberships = log.iter().filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some(membership.clone()),
+            _ => None,
+        });
+        Self {
+            status: node.raft.status(),
+            disk: marks(&node.disk.log),
+            memberships: memberships.collect(),
+            jobs: node.jobs.len(),
+            commands: log
+                .iter()
+                .filter(|entry| matches!(entry.payload, Payload::Command(_)))
+                .count(),
+            log: marks(&log),
+        }
+    }
+
+    pub fn leads(&self) -> bool {
+        self.status.role == RoleName::Leader
+    }
+
+    fn committed(&self) -> &[Mark] {
+        &self.log[..self.status.commit.0 as usize]
+    }
+}
+
+type Checked = Result<(), String>;
+
+fn check(holds: bool, why: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+impl History {
+    /// One vote a term, over all lives: what is said counts.
+    pub fn note_sent(&mut self, envelope: &Envelope) -> Checked {
+        let (voter, term) = (envelope.from.member, envelope.term.0);
+        let vote = match &envelope.message {
+            Message::VoteResponse { granted: true, .. } => envelope.to,
+            Message::VoteRequest { .. } => voter,
+            _ => return Ok(()),
+        };
+        let before = (self.votes.iter()).find(|before| (before.0, before.1) == (voter, term));
+        match before {
+            Some(&(.., before)) => check(before == vote, || {
+                format!("{voter} votes for {before} and for {vote} in term {term}")
+            }),
+            None => {
+                self.votes.push((voter, term, vote));
+                self.votes.sort_unstable();
+                Ok(())
+            }
+        }
+    }
+
+    /// After a step of node `at`: election safety, leader completeness, and that what is committed stays so and is on a quorum of
+    /// the disks.
+    pub fn note_node(&mut self, at: usize, nodes: &[&Facts], base: &Membership) -> Checked {
+        let node = nodes[at];
+        let (me, term) = (node.status.identity.member, node.status.term.0);
+        if node.leads() {
+            match self.leaders.iter().find(|(led, _)| *led == term) {
+                Some(&(_, leader)) => check(leader == me, || {
+                    format!("{leader} and {me} both lead term {term}")
+                })?,
+                None => {
+                    self.leaders.push((term, me));
+                    self.leaders.sort_unstable();
+                }
+            }
+        }
+        let committed = node.committed();
+        let common = committed.len().min(self.committed.len());
+        check(committed[..common] == self.committed[..common], || {
+            format!("{me} takes something else for committed than what was committed")
+        })?;
+        for index in common..committed.len() {
+            check_on_quorum(index, committed[index], node, nodes, base)?;
+            self.committed.push(committed[index]);
+        }
+        Ok(())
+    }
+
+    /// In every state: leader completeness, log matching, and, while the membership stands still, that what is committed is on a
+    /// quorum of the disks.
+    pub fn check_all(&self, nodes: &[&Facts], base: &Membership) -> Checked {
+        for node in nodes.iter().filter(|node| node.leads()) {
+            let (me, term) = (node.status.identity.member, node.status.term.0);
+            let mut older = (self.committed.iter().enumerate()).filter(|(_, mark)| mark.0 < term);
+            if let Some((at, _)) = older.find(|&(at, mark)| node.log.get(at) != Some(mark)) {
+                return Err(format!(
+                    "{me} leads term {term} without entry {}, which is committed",
+                    at + 1
+                ));
+            }
+        }
+        for (position, a) in nodes.iter().enumerate() {
+            for b in &nodes[..position] {
+                check_log_matching(a, b)?;
+            }
+        }
+        if nodes.iter().all(|node| node.memberships.is_empty()) {
+            for (index, &mark) in self.committed.iter().enumerate() {
+                check_on_quorum(index, mark, nodes[0], nodes, base)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Equal terms at an index mean equal logs up to there.
+fn check_log_matching(a: &Facts, b: &Facts) -> Checked {
+    let both = || a.log.iter().zip(&b.log);
+    let agree = both().filter(|(a, b)| a.0 == b.0).count();
+    let last = (0..a.log.len().min(b.log.len())).rfind(|&at| a.log[at].0 == b.log[at].0);
+    let Some(last) = last else { return Ok(()) };
+    check(agree > last && a.log[..=last] == b.log[..=last], || {
+        format!(
+            "{} and {} agree at {} and differ before",
+            a.status.identity.member,
+            b.status.identity.member,
+            last + 1
+        )
+    })
+}
+
+/// An entry that `node` takes for committed is on the disks of a quorum: of the membership in force there, or of the one before, under
+/// which it may have been committed in the same step.
+fn check_on_quorum(
+    index: usize,
+    mark: Mark,
+    node: &Facts,
+    nodes: &[&Facts],
+    base: &Membership,
+) -> Checked {
+    let has = |voter: MemberId| {
+        let holder = nodes.iter().find(|n| n.status.identity.member == voter);
+        holder.is_some_and(|holder| holder.disk.get(index) == Some(&mark))
+    };
+    let newest = node.memberships.iter().rev().chain([base]).take(2);
+    let mut deciding = newest.filter(|membership| is_quorum(membership, has));
+    check(deciding.next().is_some(), || {
+        format!(
+            "entry {} is committed, and on no quorum of the disks",
+            index + 1
+        )
+    })
+}
+
+fn is_quorum(membership: &Membership, has: impl Fn(MemberId) -> bool) -> bool {
+    let half = |voters: &[raft_core::NodeId]| {
+        let holding = voters.iter().filter(|&&node| {
+            let incarnation = membership.member(node).unwrap().incarnation;
+            has(MemberId { node, incarnation })
+        });
+        voters.is_empty() || 2 * holding.count() > voters.len()
+    };
+    half(membership.voters()) && half(membership.outgoing())
+}

@@ -1,0 +1,576 @@
+//! The cluster: its states, and what can happen in each.
+
+use raft_core::{Envelope, MemberId, Membership, Message, Numbers, RoleName};
+
+use crate::node::{Input, Node};
+use crate::safety::{Facts, History};
+use crate::tables::{QuickMap, Table};
+
+/// At most so many nodes.
+pub const NODES_MAX: usize = 4;
+/// At most so many messages on their way.
+pub const MESSAGES_MAX: usize = 3;
+const NONE: u32 = u32::MAX;
+
+/// A state of the cluster, by the numbers of its parts in the tables. Messages are a set: a second copy of one under way adds nothing,
+/// since any message may be delivered twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    nodes: [u32; NODES_MAX],
+    messages: [u32; MESSAGES_MAX],
+    history: u32,
+}
+
+/// How far the search goes, and what may happen.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// No node campaigns beyond this term.
+    pub terms: u64,
+    /// Nobody proposes to a log with so many commands.
+    pub commands: usize,
+    /// At most so many messages are on their way.
+    pub messages: usize,
+    /// Nodes crash, keeping any part of their jobs, and start again.
+    pub crashes: bool,
+    /// Messages arrive more than once.
+    pub repeats: bool,
+    /// Heartbeats are sent.
+    pub heartbeats: bool,
+    /// Pre-votes are messages like any other; otherwise the nodes that are asked answer at once.
+    pub prevotes: bool,
+    /// How many are asked at once then.
+    pub supporters: &'static [u32],
+    /// Reads, one at a time.
+    pub reads: bool,
+    /// The change of the membership that each node, leading, asks for; at most so many in all.
+    pub changes: Vec<(usize, raft_core::Change)>,
+    pub changes_max: u8,
+    /// The node whose disk is lost, once.
+    pub wipes: Option<usize>,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A message arrives, and is gone, or stays to arrive again.
+    Deliver {
+        message: u32,
+        stays: bool,
+    },
+    Lose {
+        message: u32,
+    },
+    Persist(usize),
+    Restart(usize, usize),
+    /// An election timeout passes at a node that hears nothing, and it asks for pre-votes.
+    Timeout(usize),
+    /// The same at the nodes of the mask too, which answer its pre-vote at once, before anything else happens.
+    Campaign(usize, u32),
+    Heartbeat(usize),
+    Propose(usize),
+    Read(usize),
+    Change(usize),
+    Wipe(usize),
+}
+
+/// What a node does in one step, by numbers.
+struct Step {
+    node: u32,
+    sent: Vec<u32>,
+    numbers: Numbers,
+    reads: usize,
+    wrong: Option<String>,
+}
+
+/// A state that is being worked out.
+struct Draft {
+    nodes: Vec<u32>,
+    messages: Vec<u32>,
+    history: History,
+}
+
+/// What a node is known by elsewhere: the boots of a member, and its requests, that are kept somewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Names {
+    boots: Vec<u64>,
+    requests: Vec<(u64, u64)>,
+}
+
+struct NodeFacts {
+    facts: Facts,
+    names: Vec<Names>,
+}
+
+struct MessageFacts {
+    from: MemberId,
+    to: usize,
+    boot: u64,
+    asker: MemberId,
+    request: (u64, u64),
+    prevote: bool,
+}
+
+/// The tables, and what was worked out.
+pub struct World {
+    pub bounds: Bounds,
+    pub base: Membership,
+    members: Vec<MemberId>,
+    nodes: Table<Node, NodeFacts>,
+    messages: Table<Envelope, MessageFacts>,
+    histories: Table<History, ()>,
+    inputs: Table<Input, ()>,
+    steps: QuickMap<(u32, u32), Option<Box<Step>>>,
+    renamed_nodes: QuickMap<(u32, usize, Names), u32>,
+    renamed_messages: QuickMap<(u32, u64, (u64, u64)), u32>,
+}
+
+/// What follows from an action: a state, or what it breaks; nothing, when it cannot happen.
+pub type Outcome = Option<Result<State, String>>;
+
+impl World {
+    pub fn new(bounds: Bounds, base: Membership) -> Self {
+        Self {
+            bounds,
+            base,
+            members: Vec::new(),
+            nodes: Table::new(),
+            messages: Table::new(),
+            histories: Table::new(),
+            inputs: Table::new(),
+            steps: QuickMap::default(),
+            renamed_nodes: QuickMap::default(),
+            renamed_messages: QuickMap::default(),
+        }
+    }
+
+    /// The state in which these nodes have just started. What `committed` of them hold in common was committed before.
+    pub fn begin(&mut self, nodes: Vec<Node>, committed: usize) -> State {
+        self.members = nodes.iter().map(Node::member).collect();
+        let mut history = History::default();
+        let log = Facts::of(&nodes[0]).log;
+        history.committed.extend(&log[..committed]);
+        let draft = Draft {
+            nodes: nodes.into_iter().map(|node| self.node(node)).collect(),
+            messages: Vec::new(),
+            history,
+        };
+        self.seal(draft)
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn sizes(&self) -> (usize, usize, usize, usize) {
+        let (nodes, messages) = (self.nodes.len(), self.messages.len());
+        (nodes, messages, self.histories.len(), self.steps.len())
+    }
+
+    pub fn message(&self, message: u32) -> &Envelope {
+        self.messages.get(message)
+    }
+
+    pub fn facts(&self, state: &State, node: usize) -> &Facts {
+        &self.nodes.facts(state.nodes[node]).facts
+    }
+
+    pub fn messages(&self, state: &State) -> impl Iterator<Item = (u32, &Envelope)> + use<'_> {
+        let there = state.messages.into_iter().take_while(|&at| at != NONE);
+        there.map(|at| (at, self.messages.get(at)))
+    }
+
+    pub fn history(&self, state: &State) -> &History {
+        self.histories.get(state.history)
+    }
+
+    /// Whether everything that must hold in a state does.
+    pub fn check(&self, state: &State) -> Result<(), String> {
+        let there = state.nodes.iter().take_while(|&&at| at != NONE);
+        let facts: Vec<&Facts> = there.map(|&at| &self.nodes.facts(at).facts).collect();
+        self.history(state).check_all(&facts, &self.base)
+    }
+
+    /// Everything that may happen in a state.
+    pub fn actions(&self, state: &State) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (message, _) in self.messages(state) {
+            actions.push(Action::Deliver {
+                message,
+                stays: false,
+            });
+            actions.push(Action::Lose { message });
+            if self.bounds.repeats {
+                actions.push(Action::Deliver {
+                    message,
+                    stays: true,
+                });
+            }
+        }
+        let count = state.nodes.iter().take_while(|&&at| at != NONE).count();
+        for at in 0..count {
+            self.actions_of(state, at, count, &mut actions);
+        }
+        actions
+    }
+
+    fn actions_of(&self, state: &State, at: usize, count: usize, actions: &mut Vec<Action>) {
+        let (bounds, node) = (&self.bounds, self.facts(state, at));
+        let history = self.history(state);
+        if node.jobs > 0 {
+            actions.push(Action::Persist(at));
+        }
+        if bounds.crashes {
+            actions.extend((0..=node.jobs).map(|kept| Action::Restart(at, kept)));
+        }
+        if node.status.term.0 < bounds.terms {
+            if bounds.prevotes {
+                actions.push(Action::Timeout(at));
+            } else {
+                let masks = (1..1 << count).filter(|mask: &u32| {
+                    mask & (1 << at) == 0 && bounds.supporters.contains(&mask.count_ones())
+                });
+                actions.extend(masks.map(|mask| Action::Campaign(at, mask)));
+            }
+        }
+        if node.leads() {
+            if node.commands < bounds.commands {
+                actions.push(Action::Propose(at));
+            }
+            if bounds.heartbeats {
+                actions.push(Action::Heartbeat(at));
+            }
+            if bounds.reads && history.read.is_none() {
+                actions.push(Action::Read(at));
+            }
+            if history.changes < bounds.changes_max {
+                actions.push(Action::Change(at));
+            }
+        }
+        if bounds.wipes == Some(at) && !history.wiped {
+            actions.push(Action::Wipe(at));
+        }
+    }
+
+    /// What follows from an action.
+    pub fn act(&mut self, state: &State, action: Action) -> Outcome {
+        let mut draft = self.draft(state);
+        let happened = match action {
+            Action::Deliver { message, stays } => {
+                if !stays {
+                    draft.messages.retain(|&m| m != message);
+                }
+                self.deliver(&mut draft, message)
+            }
+            Action::Lose { message } => {
+                draft.messages.retain(|&m| m != message);
+                self.rename(&mut draft, None);
+                Ok(true)
+            }
+            Action::Persist(at) => self.step(&mut draft, at, Input::Persist),
+            Action::Restart(at, kept) => {
+                // A read ends with the life that took it in.
+                draft.history.read.take_if(|read| read.0 == at);
+                self.step(&mut draft, at, Input::Restart { kept })
+            }
+            Action::Timeout(at) => self.step(&mut draft, at, Input::Timeout),
+            Action::Campaign(at, mask) => self.campaign(&mut draft, at, mask),
+            Action::Heartbeat(at) => self.step(&mut draft, at, Input::Heartbeat),
+            Action::Propose(at) => self.step(&mut draft, at, Input::Propose),
+            Action::Read(at) => {
+                draft.history.read = Some((at, draft.history.committed.len()));
+                self.step(&mut draft, at, Input::Read)
+            }
+            Action::Change(at) => {
+                let mut changes = self.bounds.changes.iter();
+                let (_, change) = changes.find(|(node, _)| *node == at)?;
+                let change = change.clone();
+                draft.history.changes += 1;
+                self.step(&mut draft, at, Input::Change(change))
+            }
+            Action::Wipe(at) => {
+                draft.history.wiped = true;
+                self.step(&mut draft, at, Input::Wipe)
+            }
+        };
+        match happened {
+            Ok(false) => None,
+            // What would put one message too many on its way does not happen before another has arrived or is lost.
+            Ok(true) if draft.messages.len() > self.bounds.messages => None,
+            Ok(true) => Some(Ok(self.seal(draft))),
+            Err(wrong) => Some(Err(wrong)),
+        }
+    }
+
+    // ---- steps ----
+
+    /// Hands over a message, which goes to whoever sits at the address, be it the member that is meant or not.
+    fn deliver(&mut self, draft: &mut Draft, message: u32) -> Result<bool, String> {
+        let to = self.messages.facts(message).to;
+        let envelope = self.messages.get(message).clone();
+        self.step_by(draft, to, message | DELIVER, || Input::Deliver(envelope))
+    }
+
+    fn step(&mut self, draft: &mut Draft, at: usize, input: Input) -> Result<bool, String> {
+        let number = self.inputs.number(input.clone(), |_| ());
+        self.step_by(draft, at, number, || input)
+    }
+
+    fn step_by(
+        &mut self,
+        draft: &mut Draft,
+        at: usize,
+        number: u32,
+        input: impl FnOnce() -> Input,
+    ) -> Result<bool, String> {
+        let key = (draft.nodes[at], number);
+        if !self.steps.contains_key(&key) {
+            let output = self.nodes.get(key.0).step(&input(), Some(&self.base));
+            let step = output.map(|output| {
+                let sent = output
+                    .sent
+                    .into_iter()
+                    .map(|envelope| self.number(envelope));
+                Box::new(Step {
+                    sent: sent.collect(),
+                    node: self.node(output.node),
+                    numbers: output.numbers,
+                    reads: output.reads,
+                    wrong: output.wrong,
+                })
+            });
+            self.steps.insert(key, step);
+        }
+        let Some(step) = &self.steps[&key] else {
+            return Ok(false);
+        };
+        if let Some(wrong) = &step.wrong {
+            return Err(wrong.clone());
+        }
+        draft.nodes[at] = step.node;
+        for &message in &step.sent {
+            draft.history.note_sent(self.messages.get(message))?;
+            draft.messages.push(message);
+        }
+        let (numbers, reads) = (step.numbers.clone(), step.reads);
+        self.rename(draft, Some((at, &numbers)));
+        let facts: Vec<&Facts> = (draft.nodes.iter())
+            .map(|&node| &self.nodes.facts(node).facts)
+            .collect();
+        draft.history.note_node(at, &facts, &self.base)?;
+        if reads > 0
+            && let Some((_, committed)) = draft.history.read.take()
+            && facts[at].status.applied.0 < committed as u64
+        {
+            return Err(format!(
+                "n{} answers a read from {} entries, {committed} were committed when it came in",
+                at + 1,
+                facts[at].status.applied
+            ));
+        }
+        if !facts[at].leads() {
+            draft.history.read.take_if(|read| read.0 == at);
+        }
+        Ok(true)
+    }
+
+    /// A campaign with its pre-votes in one go: those who are asked have heard nothing for an election timeout either.
+    fn campaign(&mut self, draft: &mut Draft, at: usize, mask: u32) -> Result<bool, String> {
+        let asked: Vec<usize> = (0..draft.nodes.len())
+            .filter(|n| mask & (1 << n) != 0)
+            .collect();
+        for &node in &asked {
+            self.step(draft, node, Input::Silence)?;
+        }
+        if !self.step(draft, at, Input::Timeout)? {
+            return Ok(false);
+        }
+        for &node in &asked {
+            // The request, then its answer.
+            for (from, to) in [(at, node), (node, at)] {
+                let prevote = |m: &&u32| {
+                    let facts = self.messages.facts(**m);
+                    facts.prevote && facts.to == to && facts.from == self.members[from]
+                };
+                if let Some(&message) = draft.messages.iter().find(prevote) {
+                    draft.messages.retain(|&m| m != message);
+                    self.deliver(draft, message)?;
+                }
+            }
+        }
+        draft.messages.retain(|&m| !self.messages.facts(m).prevote);
+        self.rename(draft, None);
+        let role = self.nodes.facts(draft.nodes[at]).facts.status.role;
+        Ok(role == RoleName::Candidate)
+    }
+
+    // ---- numbers ----
+
+    fn draft(&self, state: &State) -> Draft {
+        let there = |at: &&u32| **at != NONE;
+        Draft {
+            nodes: state.nodes.iter().take_while(there).copied().collect(),
+            messages: state.messages.iter().take_while(there).copied().collect(),
+            history: self.histories.get(state.history).clone(),
+        }
+    }
+
+    fn seal(&mut self, mut draft: Draft) -> State {
+        draft.messages.sort_unstable();
+        draft.messages.dedup();
+        let mut state = State {
+            nodes: [NONE; NODES_MAX],
+            messages: [NONE; MESSAGES_MAX],
+            history: self.histories.number(draft.history, |_| ()),
+        };
+        state.nodes[..draft.nodes.len()].copy_from_slice(&draft.nodes);
+        state.messages[..draft.messages.len()].copy_from_slice(&draft.messages);
+        state
+    }
+
+    fn node(&mut self, node: Node) -> u32 {
+        let members = &self.members;
+        self.nodes.number(node, |node| NodeFacts {
+            facts: Facts::of(node),
+            names: members.iter().map(|&member| names(node, member)).collect(),
+        })
+    }
+
+    fn number(&mut self, envelope: Envelope) -> u32 {
+        self.messages.number(envelope, |envelope| {
+            let mut envelope = envelope.clone();
+            let (from, to) = (envelope.from, envelope.to.node.0 as usize - 1);
+            let prevote = matches!(
+                envelope.message,
+                Message::PreVoteRequest { .. } | Message::PreVoteResponse { .. }
+            );
+            let (asker, id) = envelope.request();
+            MessageFacts {
+                from: from.member,
+                to,
+                boot: from.boot.0,
+                asker,
+                request: (id.boot.0, id.number),
+                prevote,
+            }
+        })
+    }
+
+    /// Renames boots and requests so that states which differ in nothing else are one: boots are counted from 1 without gaps, the
+    /// requests of the node that made a step as it says, and a request of a former life is like any other of one.
+    fn rename(&mut self, draft: &mut Draft, stepped: Option<(usize, &Numbers)>) {
+        draft.messages.sort_unstable();
+        draft.messages.dedup();
+        for at in 0..self.members.len() {
+            let identity = self.nodes.facts(draft.nodes[at]).facts.status.identity;
+            // A member whose disk was wiped has no names any more that would mean anything to it.
+            let member = self.members[at];
+            let current = if identity.member == member {
+                identity.boot.0
+            } else {
+                0
+            };
+            let mut used = 0u64;
+            for &node in &draft.nodes {
+                for boot in &self.nodes.facts(node).names[at].boots {
+                    used |= 1 << boot;
+                }
+            }
+            for &message in &draft.messages {
+                let facts = self.messages.facts(message);
+                if facts.from == member {
+                    used |= 1 << facts.boot;
+                }
+            }
+            let rank = |boot: u64| u64::from((used & ((1 << boot) - 1)).count_ones()) + 1;
+            let numbers = stepped.and_then(|(node, numbers)| (node == at).then_some(numbers));
+            let request = |(boot, number): (u64, u64), numbers: Option<&Numbers>| {
+                if boot != current || boot == 0 {
+                    return (0, 0);
+                }
+                (
+                    rank(boot),
+                    numbers.map_or(number, |numbers| numbers.rename(number)),
+                )
+            };
+            for message in &mut draft.messages {
+                let facts = self.messages.facts(*message);
+                let boot = if facts.from == member {
+                    rank(facts.boot)
+                } else {
+                    facts.boot
+                };
+                let id = if facts.asker == member {
+                    request(facts.request, numbers)
+                } else {
+                    facts.request
+                };
+                if (boot, id) != (facts.boot, facts.request) {
+                    let key = (*message, boot, id);
+                    *message = match self.renamed_messages.get(&key) {
+                        Some(&known) => known,
+                        None => {
+                            let mut envelope = self.messages.get(*message).clone();
+                            envelope.from.boot.0 = boot;
+                            let (_, name) = envelope.request();
+                            (name.boot.0, name.number) = id;
+                            let number = self.number(envelope);
+                            self.renamed_messages.insert(key, number);
+                            number
+                        }
+                    };
+                }
+            }
+            for holder in 0..draft.nodes.len() {
+                let node = draft.nodes[holder];
+                let names = &self.nodes.facts(node).names[at];
+                // Its own requests were renamed with the step.
+                let numbers = numbers.filter(|_| holder != at);
+                let same = names.boots.iter().all(|&boot| rank(boot) == boot)
+                    && names.requests.iter().all(|&id| request(id, numbers) == id);
+                if same {
+                    continue;
+                }
+                let new = Names {
+                    boots: names.boots.iter().map(|&boot| rank(boot)).collect(),
+                    requests: names
+                        .requests
+                        .iter()
+                        .map(|&id| request(id, numbers))
+                        .collect(),
+                };
+                let key = (node, at, new);
+                draft.nodes[holder] = match self.renamed_nodes.get(&key) {
+                    Some(&known) => known,
+                    None => {
+                        let mut renamed = self.nodes.get(node).clone();
+                        renamed
+                            .raft
+                            .rename(member, &mut |boot| boot.0 = rank(boot.0), &mut |id| {
+                                (id.boot.0, id.number) = request((id.boot.0, id.number), numbers)
+                            });
+                        let number = self.node(renamed);
+                        self.renamed_nodes.insert(key, number);
+                        number
+                    }
+                };
+            }
+        }
+        draft.messages.sort_unstable();
+        draft.messages.dedup();
+    }
+}
+
+/// What marks the number of a message as the input that it arrives.
+const DELIVER: u32 = 1 << 31;
+
+/// What `node` keeps of the boots and requests of `member`.
+fn names(node: &Node, member: MemberId) -> Names {
+    let mut names = Names::default();
+    let Names { boots, requests } = &mut names;
+    node.raft
+        .clone()
+        .rename(member, &mut |boot| boots.push(boot.0), &mut |id| {
+            requests.push((id.boot.0, id.number))
+        });
+    names
+}
