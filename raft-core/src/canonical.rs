@@ -98,6 +98,13 @@ impl Raft {
         assert!(covered, "a state that a canonical one is not made of");
         self.forget_when();
         self.forget_job_numbers();
+        let me = self.me();
+        for (member, _) in self.memberships.current().members() {
+            // A boot of 0 is before all others, as is none.
+            if member != me {
+                self.boots.entry(member).or_insert(Boot::ZERO);
+            }
+        }
         let mut known = Vec::new();
         self.each_number(&mut |number| known.push(*number));
         known.sort_unstable();
@@ -105,7 +112,6 @@ impl Raft {
         known.retain(|&number| number > 0);
         let numbers = Numbers { known };
         self.each_number(&mut |number| *number = numbers.rename(*number));
-        let me = self.me();
         self.outbox.each_held(&mut |_, envelope| {
             envelope.rename(me, &mut |_| {}, &mut |id| {
                 id.number = numbers.rename(id.number);
@@ -116,7 +122,18 @@ impl Raft {
         numbers
     }
 
-    /// Renames what this node keeps of the boots and the requests of `member`, itself or another.
+    /// The campaign under way for votes, if one is: answers to another count for nothing.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn campaign(&self) -> Option<u64> {
+        match &self.role {
+            Role::Candidate(campaign) => Some(campaign.number),
+            _ => None,
+        }
+    }
+
+    /// Renames what this node keeps of the boots and the requests of `member`, itself or another: its own boot, or the latest that was
+    /// heard; what is in envelopes that wait.
     #[doc(hidden)]
     pub fn rename(
         &mut self,

@@ -17,11 +17,12 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let n = |i: usize| args[i].parse::<usize>().unwrap();
     let s = if args[0] == "joint" {
-        scenarios::joint(n(1) as u64, n(2), args[3] == "1")
+        scenarios::joint(n(1) as u64, n(2), n(3) as u8)
     } else {
         let mut s = scenarios::all_faults(n(1) as u64, n(2), n(3));
-        s.bounds.crashes = args[4] == "1";
-        s.bounds.repeats = args[5] == "1";
+        s.bounds.crashes = n(4) as u8;
+        s.bounds.repeats = n(5) as u8;
+        s.bounds.heartbeats = args.get(7).is_some();
         s
     };
     let (mut world, start) = s.world();

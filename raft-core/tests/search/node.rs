@@ -131,7 +131,10 @@ impl Node {
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let happened = node.take(input, base, &mut effects);
             let numbers = happened.then(|| node.canonicalize());
-            numbers.inspect(|_| effects.check_untouched(self, &node, input))
+            numbers.inspect(|_| {
+                effects.check_untouched(self, &node, input);
+                effects.check_disk(self, &node, input);
+            })
         }));
         let numbers = match ran {
             Ok(numbers) => numbers?,
@@ -360,6 +363,26 @@ impl Effects {
                 )
             });
         }
+    }
+
+    /// The term of a disk never falls, and its vote never changes within a term.
+    fn check_disk(&mut self, before: &Node, after: &Node, input: &Input) {
+        let (old, new) = (before.disk.hard_state, after.disk.hard_state);
+        let kept = old.voted_for.is_none() || old.voted_for == new.voted_for;
+        let id = before.member().node;
+        self.expect(
+            new.term > old.term || new.term == old.term && kept || *input == Input::Wipe,
+            || {
+                let vote = |vote: Option<MemberId>| vote.map_or(0, |member| member.node.0);
+                format!(
+                    "n{id}'s disk goes from a vote for n{} in term {} to one for n{} in term {}",
+                    vote(old.voted_for),
+                    old.term,
+                    vote(new.voted_for),
+                    new.term
+                )
+            },
+        );
     }
 
     /// A pre-vote changes no term and no vote (thesis §9.6).

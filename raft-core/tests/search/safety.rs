@@ -1,9 +1,10 @@
 //! What must hold in every state, seen from outside: the safety properties of Raft (paper fig. 3), over all nodes, lives and disks.
 //!
-//! Most of them speak of the past as well: who led a term, who voted for whom, what was committed. That is the *history*. It belongs
-//! to the state, or two states with different pasts would be taken for one.
+//! Some of them speak of the past as well: who led a term, what was committed. That is the *history*. It belongs to the state, or two
+//! states with different pasts would be taken for one. One vote a term, over all lives, needs none: a vote that is said is on the disk,
+//! and what a disk says of a term's vote never changes (`node.rs`).
 
-use raft_core::{Entry, Envelope, MemberId, Membership, Message, Payload, RoleName, Status};
+use raft_core::{Entry, MemberId, Membership, Payload, RoleName, Status};
 
 use crate::node::Node;
 use crate::tables::hash_of;
@@ -22,13 +23,13 @@ pub fn marks(log: &[Entry]) -> Vec<Mark> {
 pub struct History {
     /// Who led each term.
     leaders: Vec<(u64, MemberId)>,
-    /// For whom each member voted in each term, over all its lives.
-    votes: Vec<(MemberId, u64, MemberId)>,
     /// What was committed.
     pub committed: Vec<Mark>,
     /// The read under way: where, and how much was committed when it came in.
     pub read: Option<(usize, usize)>,
-    /// How often the membership was changed, and whether a disk was wiped.
+    /// What was done as often as it may be: crashes, messages repeated, changes of the membership, a disk wiped.
+    pub crashes: u8,
+    pub repeats: u8,
     pub changes: u8,
     pub wiped: bool,
 }
@@ -40,10 +41,12 @@ pub struct Facts {
     /// The log with what is on its way to the disk, and the disk alone.
     pub log: Vec<Mark>,
     pub disk: Vec<Mark>,
+    pub disk_term: u64,
+    /// The campaign for votes under way.
+    pub campaign: Option<u64>,
     /// The memberships in that log, the newest last.
     pub memberships: Vec<Membership>,
     pub jobs: usize,
-    pub commands: usize,
 }
 
 impl Facts {
@@ -56,12 +59,10 @@ impl Facts {
         Self {
             status: node.raft.status(),
             disk: marks(&node.disk.log),
+            disk_term: node.disk.hard_state.term.0,
+            campaign: node.raft.campaign(),
             memberships: memberships.collect(),
             jobs: node.jobs.len(),
-            commands: log
-                .iter()
-                .filter(|entry| matches!(entry.payload, Payload::Command(_)))
-                .count(),
             log: marks(&log),
         }
     }
@@ -82,27 +83,6 @@ fn check(holds: bool, why: impl FnOnce() -> String) -> Checked {
 }
 
 impl History {
-    /// One vote a term, over all lives: what is said counts.
-    pub fn note_sent(&mut self, envelope: &Envelope) -> Checked {
-        let (voter, term) = (envelope.from.member, envelope.term.0);
-        let vote = match &envelope.message {
-            Message::VoteResponse { granted: true, .. } => envelope.to,
-            Message::VoteRequest { .. } => voter,
-            _ => return Ok(()),
-        };
-        let before = (self.votes.iter()).find(|before| (before.0, before.1) == (voter, term));
-        match before {
-            Some(&(.., before)) => check(before == vote, || {
-                format!("{voter} votes for {before} and for {vote} in term {term}")
-            }),
-            None => {
-                self.votes.push((voter, term, vote));
-                self.votes.sort_unstable();
-                Ok(())
-            }
-        }
-    }
-
     /// After a step of node `at`: election safety, leader completeness, and that what is committed stays so and is on a quorum of
     /// the disks.
     pub fn note_node(&mut self, at: usize, nodes: &[&Facts], base: &Membership) -> Checked {
@@ -119,6 +99,9 @@ impl History {
                 }
             }
         }
+        // Terms of disks never fall; so nobody can lead one again that all disks have left behind.
+        let oldest = nodes.iter().map(|node| node.disk_term).min().unwrap_or(0);
+        self.leaders.retain(|&(term, _)| term >= oldest);
         let committed = node.committed();
         let common = committed.len().min(self.committed.len());
         check(committed[..common] == self.committed[..common], || {

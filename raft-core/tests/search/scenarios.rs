@@ -128,10 +128,11 @@ fn log(terms: &[u64]) -> Vec<Entry> {
 fn calm(terms: u64) -> Bounds {
     Bounds {
         terms,
-        commands: 0,
+        entries: usize::MAX,
+        proposals: false,
         messages: 3,
-        crashes: false,
-        repeats: false,
+        crashes: 0,
+        repeats: 0,
         heartbeats: false,
         prevotes: false,
         supporters: &[1],
@@ -153,16 +154,17 @@ fn empty(nodes: usize) -> Start {
 }
 
 /// From nothing: every fault, up to these bounds.
-pub fn all_faults(terms: u64, commands: usize, messages: usize) -> Scenario {
+pub fn all_faults(terms: u64, entries: usize, messages: usize) -> Scenario {
     Scenario {
         name: "cluster",
         about: "three nodes from empty logs",
         start: empty(3),
         bounds: Bounds {
-            commands,
+            entries,
+            proposals: true,
             messages,
-            crashes: true,
-            repeats: true,
+            crashes: 1,
+            repeats: 1,
             ..calm(terms)
         },
         elected: None,
@@ -170,7 +172,7 @@ pub fn all_faults(terms: u64, commands: usize, messages: usize) -> Scenario {
 }
 
 /// Two voters and a learner, which becomes a voter through a joint configuration.
-pub fn joint(terms: u64, messages: usize, crashes: bool) -> Scenario {
+pub fn joint(terms: u64, messages: usize, crashes: u8) -> Scenario {
     let vote = Change::of(Step::Seat(member(3), Seat::Voter));
     Scenario {
         name: "joint",
@@ -183,7 +185,7 @@ pub fn joint(terms: u64, messages: usize, crashes: bool) -> Scenario {
         bounds: Bounds {
             messages,
             crashes,
-            repeats: true,
+            repeats: 1,
             changes: vec![(0, vote.clone()), (1, vote)],
             changes_max: 1,
             ..calm(terms)

@@ -26,14 +26,16 @@ pub struct State {
 pub struct Bounds {
     /// No node campaigns beyond this term.
     pub terms: u64,
-    /// Nobody proposes to a log with so many commands.
-    pub commands: usize,
+    /// Nobody campaigns or proposes whose log has so many entries.
+    pub entries: usize,
     /// At most so many messages are on their way.
     pub messages: usize,
-    /// Nodes crash, keeping any part of their jobs, and start again.
-    pub crashes: bool,
-    /// Messages arrive more than once.
-    pub repeats: bool,
+    /// How often a node crashes, keeping any part of its jobs, and starts again.
+    pub crashes: u8,
+    /// How often a message that has arrived stays on its way, to arrive again.
+    pub repeats: u8,
+    /// Leaders propose.
+    pub proposals: bool,
     /// Heartbeats are sent.
     pub heartbeats: bool,
     /// Pre-votes are messages like any other; otherwise the nodes that are asked answer at once.
@@ -101,13 +103,22 @@ struct NodeFacts {
     names: Vec<Names>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    PreVote,
+    Vote,
+    Request,
+    Response,
+}
+
 struct MessageFacts {
     from: MemberId,
     to: usize,
     boot: u64,
     asker: MemberId,
     request: (u64, u64),
-    prevote: bool,
+    kind: Kind,
+    term: u64,
 }
 
 /// The tables, and what was worked out.
@@ -124,8 +135,8 @@ pub struct World {
     renamed_messages: QuickMap<(u32, u64, (u64, u64)), u32>,
 }
 
-/// What follows from an action: a state, or what it breaks; nothing, when it cannot happen.
-pub type Outcome = Option<Result<State, String>>;
+/// What follows from an action: a state, or what it breaks.
+pub type Outcome = Result<State, String>;
 
 impl World {
     pub fn new(bounds: Bounds, base: Membership) -> Self {
@@ -154,7 +165,7 @@ impl World {
             messages: Vec::new(),
             history,
         };
-        self.seal(draft)
+        self.seal(draft).expect("nothing is on its way")
     }
 
     pub fn nodes(&self) -> usize {
@@ -194,17 +205,16 @@ impl World {
     pub fn actions(&self, state: &State) -> Vec<Action> {
         let mut actions = Vec::new();
         for (message, _) in self.messages(state) {
-            actions.push(Action::Deliver {
-                message,
-                stays: false,
-            });
-            actions.push(Action::Lose { message });
-            if self.bounds.repeats {
-                actions.push(Action::Deliver {
-                    message,
-                    stays: true,
-                });
+            let mut stays = vec![false];
+            if self.history(state).repeats < self.bounds.repeats {
+                stays.push(true);
             }
+            actions.extend(
+                stays
+                    .into_iter()
+                    .map(|stays| Action::Deliver { message, stays }),
+            );
+            actions.push(Action::Lose { message });
         }
         let count = state.nodes.iter().take_while(|&&at| at != NONE).count();
         for at in 0..count {
@@ -219,10 +229,10 @@ impl World {
         if node.jobs > 0 {
             actions.push(Action::Persist(at));
         }
-        if bounds.crashes {
+        if history.crashes < bounds.crashes {
             actions.extend((0..=node.jobs).map(|kept| Action::Restart(at, kept)));
         }
-        if node.status.term.0 < bounds.terms {
+        if node.status.term.0 < bounds.terms && node.log.len() < bounds.entries {
             if bounds.prevotes {
                 actions.push(Action::Timeout(at));
             } else {
@@ -233,7 +243,7 @@ impl World {
             }
         }
         if node.leads() {
-            if node.commands < bounds.commands {
+            if bounds.proposals && node.log.len() < bounds.entries {
                 actions.push(Action::Propose(at));
             }
             if bounds.heartbeats {
@@ -251,54 +261,59 @@ impl World {
         }
     }
 
-    /// What follows from an action.
-    pub fn act(&mut self, state: &State, action: Action) -> Outcome {
+    /// What follows from an action; nothing, when it cannot happen.
+    pub fn act(&mut self, state: &State, action: Action) -> Option<Outcome> {
         let mut draft = self.draft(state);
-        let happened = match action {
+        match self.act_on(&mut draft, action) {
+            Ok(false) => None,
+            Ok(true) => self.seal(draft).map(Ok),
+            Err(wrong) => Some(Err(wrong)),
+        }
+    }
+
+    fn act_on(&mut self, draft: &mut Draft, action: Action) -> Result<bool, String> {
+        let (at, input) = match action {
             Action::Deliver { message, stays } => {
-                if !stays {
-                    draft.messages.retain(|&m| m != message);
+                if stays {
+                    draft.history.repeats += 1;
+                } else {
+                    draft.messages.retain(|&other| other != message);
                 }
-                self.deliver(&mut draft, message)
+                return self.deliver(draft, message);
             }
             Action::Lose { message } => {
-                draft.messages.retain(|&m| m != message);
-                self.rename(&mut draft, None);
-                Ok(true)
+                draft.messages.retain(|&other| other != message);
+                return Ok(true);
             }
-            Action::Persist(at) => self.step(&mut draft, at, Input::Persist),
+            Action::Campaign(at, mask) => return self.campaign(draft, at, mask),
+            Action::Persist(at) => (at, Input::Persist),
             Action::Restart(at, kept) => {
                 // A read ends with the life that took it in.
                 draft.history.read.take_if(|read| read.0 == at);
-                self.step(&mut draft, at, Input::Restart { kept })
+                draft.history.crashes += 1;
+                (at, Input::Restart { kept })
             }
-            Action::Timeout(at) => self.step(&mut draft, at, Input::Timeout),
-            Action::Campaign(at, mask) => self.campaign(&mut draft, at, mask),
-            Action::Heartbeat(at) => self.step(&mut draft, at, Input::Heartbeat),
-            Action::Propose(at) => self.step(&mut draft, at, Input::Propose),
+            Action::Timeout(at) => (at, Input::Timeout),
+            Action::Heartbeat(at) => (at, Input::Heartbeat),
+            Action::Propose(at) => (at, Input::Propose),
             Action::Read(at) => {
                 draft.history.read = Some((at, draft.history.committed.len()));
-                self.step(&mut draft, at, Input::Read)
+                (at, Input::Read)
             }
             Action::Change(at) => {
                 let mut changes = self.bounds.changes.iter();
-                let (_, change) = changes.find(|(node, _)| *node == at)?;
-                let change = change.clone();
+                let Some((_, change)) = changes.find(|(node, _)| *node == at) else {
+                    return Ok(false);
+                };
                 draft.history.changes += 1;
-                self.step(&mut draft, at, Input::Change(change))
+                (at, Input::Change(change.clone()))
             }
             Action::Wipe(at) => {
                 draft.history.wiped = true;
-                self.step(&mut draft, at, Input::Wipe)
+                (at, Input::Wipe)
             }
         };
-        match happened {
-            Ok(false) => None,
-            // What would put one message too many on its way does not happen before another has arrived or is lost.
-            Ok(true) if draft.messages.len() > self.bounds.messages => None,
-            Ok(true) => Some(Ok(self.seal(draft))),
-            Err(wrong) => Some(Err(wrong)),
-        }
+        self.step(draft, at, input)
     }
 
     // ---- steps ----
@@ -348,7 +363,6 @@ impl World {
         }
         draft.nodes[at] = step.node;
         for &message in &step.sent {
-            draft.history.note_sent(self.messages.get(message))?;
             draft.messages.push(message);
         }
         let (numbers, reads) = (step.numbers.clone(), step.reads);
@@ -387,18 +401,20 @@ impl World {
         for &node in &asked {
             // The request, then its answer.
             for (from, to) in [(at, node), (node, at)] {
-                let prevote = |m: &&u32| {
-                    let facts = self.messages.facts(**m);
-                    facts.prevote && facts.to == to && facts.from == self.members[from]
+                let prevote = |message: &&u32| {
+                    let facts = self.messages.facts(**message);
+                    facts.kind == Kind::PreVote
+                        && facts.to == to
+                        && facts.from == self.members[from]
                 };
                 if let Some(&message) = draft.messages.iter().find(prevote) {
-                    draft.messages.retain(|&m| m != message);
+                    draft.messages.retain(|&other| other != message);
                     self.deliver(draft, message)?;
                 }
             }
         }
-        draft.messages.retain(|&m| !self.messages.facts(m).prevote);
-        self.rename(draft, None);
+        let others = |&message: &u32| self.messages.facts(message).kind != Kind::PreVote;
+        draft.messages.retain(others);
         let role = self.nodes.facts(draft.nodes[at]).facts.status.role;
         Ok(role == RoleName::Candidate)
     }
@@ -406,17 +422,23 @@ impl World {
     // ---- numbers ----
 
     fn draft(&self, state: &State) -> Draft {
-        let there = |at: &&u32| **at != NONE;
+        let there = |at: &u32| *at != NONE;
         Draft {
-            nodes: state.nodes.iter().take_while(there).copied().collect(),
-            messages: state.messages.iter().take_while(there).copied().collect(),
+            nodes: state.nodes.into_iter().take_while(there).collect(),
+            messages: state.messages.into_iter().take_while(there).collect(),
             history: self.histories.get(state.history).clone(),
         }
     }
 
-    fn seal(&mut self, mut draft: Draft) -> State {
+    /// The state that a draft becomes; none, if too many messages are on their way: one has to arrive or be lost first.
+    fn seal(&mut self, mut draft: Draft) -> Option<State> {
+        self.rename(&mut draft, None);
+        (draft.messages).retain(|&message| !self.is_dead(&draft.nodes, message));
         draft.messages.sort_unstable();
         draft.messages.dedup();
+        if draft.messages.len() > self.bounds.messages {
+            return None;
+        }
         let mut state = State {
             nodes: [NONE; NODES_MAX],
             messages: [NONE; MESSAGES_MAX],
@@ -424,7 +446,21 @@ impl World {
         };
         state.nodes[..draft.nodes.len()].copy_from_slice(&draft.nodes);
         state.messages[..draft.messages.len()].copy_from_slice(&draft.messages);
-        state
+        Some(state)
+    }
+
+    /// Whether a message will never do anything any more: an answer to a former life, term or campaign. Losing it at once leaves
+    /// room, and nothing that can happen out.
+    fn is_dead(&self, nodes: &[u32], message: u32) -> bool {
+        let message = self.messages.facts(message);
+        let to = &self.nodes.facts(nodes[message.to]).facts;
+        let term = to.status.term.0;
+        match message.kind {
+            Kind::PreVote | Kind::Request => false,
+            _ if message.request.0 == 0 || message.term < term => true,
+            Kind::Vote => message.term == term && to.campaign != Some(message.request.1),
+            Kind::Response => false,
+        }
     }
 
     fn node(&mut self, node: Node) -> u32 {
@@ -439,18 +475,23 @@ impl World {
         self.messages.number(envelope, |envelope| {
             let mut envelope = envelope.clone();
             let (from, to) = (envelope.from, envelope.to.node.0 as usize - 1);
-            let prevote = matches!(
-                envelope.message,
-                Message::PreVoteRequest { .. } | Message::PreVoteResponse { .. }
-            );
             let (asker, id) = envelope.request();
+            let id = *id;
             MessageFacts {
                 from: from.member,
                 to,
                 boot: from.boot.0,
                 asker,
                 request: (id.boot.0, id.number),
-                prevote,
+                kind: match envelope.message {
+                    Message::PreVoteRequest { .. } | Message::PreVoteResponse { .. } => {
+                        Kind::PreVote
+                    }
+                    Message::VoteResponse { .. } => Kind::Vote,
+                    _ if asker == from.member => Kind::Request,
+                    _ => Kind::Response,
+                },
+                term: envelope.term.0,
             }
         })
     }
@@ -458,105 +499,152 @@ impl World {
     /// Renames boots and requests so that states which differ in nothing else are one: boots are counted from 1 without gaps, the
     /// requests of the node that made a step as it says, and a request of a former life is like any other of one.
     fn rename(&mut self, draft: &mut Draft, stepped: Option<(usize, &Numbers)>) {
-        draft.messages.sort_unstable();
-        draft.messages.dedup();
         for at in 0..self.members.len() {
-            let identity = self.nodes.facts(draft.nodes[at]).facts.status.identity;
-            // A member whose disk was wiped has no names any more that would mean anything to it.
-            let member = self.members[at];
-            let current = if identity.member == member {
-                identity.boot.0
-            } else {
-                0
-            };
-            let mut used = 0u64;
-            for &node in &draft.nodes {
-                for boot in &self.nodes.facts(node).names[at].boots {
-                    used |= 1 << boot;
-                }
-            }
-            for &message in &draft.messages {
-                let facts = self.messages.facts(message);
-                if facts.from == member {
-                    used |= 1 << facts.boot;
-                }
-            }
-            let rank = |boot: u64| u64::from((used & ((1 << boot) - 1)).count_ones()) + 1;
-            let numbers = stepped.and_then(|(node, numbers)| (node == at).then_some(numbers));
-            let request = |(boot, number): (u64, u64), numbers: Option<&Numbers>| {
-                if boot != current || boot == 0 {
-                    return (0, 0);
-                }
-                (
-                    rank(boot),
-                    numbers.map_or(number, |numbers| numbers.rename(number)),
-                )
-            };
+            let naming = self.naming(draft, at, stepped);
             for message in &mut draft.messages {
-                let facts = self.messages.facts(*message);
-                let boot = if facts.from == member {
-                    rank(facts.boot)
-                } else {
-                    facts.boot
-                };
-                let id = if facts.asker == member {
-                    request(facts.request, numbers)
-                } else {
-                    facts.request
-                };
-                if (boot, id) != (facts.boot, facts.request) {
-                    let key = (*message, boot, id);
-                    *message = match self.renamed_messages.get(&key) {
-                        Some(&known) => known,
-                        None => {
-                            let mut envelope = self.messages.get(*message).clone();
-                            envelope.from.boot.0 = boot;
-                            let (_, name) = envelope.request();
-                            (name.boot.0, name.number) = id;
-                            let number = self.number(envelope);
-                            self.renamed_messages.insert(key, number);
-                            number
-                        }
-                    };
-                }
+                *message = self.rename_message(&naming, *message);
             }
             for holder in 0..draft.nodes.len() {
-                let node = draft.nodes[holder];
-                let names = &self.nodes.facts(node).names[at];
-                // Its own requests were renamed with the step.
-                let numbers = numbers.filter(|_| holder != at);
-                let same = names.boots.iter().all(|&boot| rank(boot) == boot)
-                    && names.requests.iter().all(|&id| request(id, numbers) == id);
-                if same {
-                    continue;
-                }
-                let new = Names {
-                    boots: names.boots.iter().map(|&boot| rank(boot)).collect(),
-                    requests: names
-                        .requests
-                        .iter()
-                        .map(|&id| request(id, numbers))
-                        .collect(),
-                };
-                let key = (node, at, new);
-                draft.nodes[holder] = match self.renamed_nodes.get(&key) {
-                    Some(&known) => known,
-                    None => {
-                        let mut renamed = self.nodes.get(node).clone();
-                        renamed
-                            .raft
-                            .rename(member, &mut |boot| boot.0 = rank(boot.0), &mut |id| {
-                                (id.boot.0, id.number) = request((id.boot.0, id.number), numbers)
-                            });
-                        let number = self.node(renamed);
-                        self.renamed_nodes.insert(key, number);
-                        number
-                    }
-                };
+                draft.nodes[holder] = self.rename_node(&naming, holder, draft.nodes[holder]);
             }
         }
-        draft.messages.sort_unstable();
-        draft.messages.dedup();
+    }
+
+    fn naming<'a>(
+        &self,
+        draft: &Draft,
+        at: usize,
+        stepped: Option<(usize, &'a Numbers)>,
+    ) -> Naming<'a> {
+        let identity = self.nodes.facts(draft.nodes[at]).facts.status.identity;
+        let member = self.members[at];
+        // A member whose disk was wiped is gone, and so is what it asked.
+        let current = if identity.member == member {
+            identity.boot.0
+        } else {
+            0
+        };
+        let messages = draft
+            .messages
+            .iter()
+            .map(|&message| self.messages.facts(message));
+        let sent: Vec<(usize, u64)> = messages
+            .filter(|message| message.from == member)
+            .map(|message| (message.to, message.boot))
+            .collect();
+        Naming {
+            at,
+            member,
+            current,
+            used: sent
+                .iter()
+                .fold(1 << current, |used, (_, boot)| used | 1 << boot)
+                & !1,
+            sent,
+            numbers: stepped.and_then(|(node, numbers)| (node == at).then_some(numbers)),
+        }
+    }
+
+    fn rename_message(&mut self, naming: &Naming<'_>, message: u32) -> u32 {
+        let facts = self.messages.facts(message);
+        let (mut boot, mut request) = (facts.boot, facts.request);
+        if facts.from == naming.member {
+            boot = naming.boot(boot);
+        }
+        if facts.asker == naming.member {
+            request = naming.request(request, true);
+        }
+        if (boot, request) == (facts.boot, facts.request) {
+            return message;
+        }
+        let key = (message, boot, request);
+        if let Some(&known) = self.renamed_messages.get(&key) {
+            return known;
+        }
+        let mut envelope = self.messages.get(message).clone();
+        envelope.from.boot.0 = boot;
+        let (_, name) = envelope.request();
+        (name.boot.0, name.number) = request;
+        let number = self.number(envelope);
+        self.renamed_messages.insert(key, number);
+        number
+    }
+
+    fn rename_node(&mut self, naming: &Naming<'_>, holder: usize, node: u32) -> u32 {
+        let names = &self.nodes.facts(node).names[naming.at];
+        // Its own requests were renamed with the step.
+        let other = holder != naming.at;
+        let boot = |&boot: &u64| naming.heard(holder, boot);
+        let request = |&id: &(u64, u64)| naming.request(id, other);
+        let same = names.boots.iter().all(|old| boot(old) == *old)
+            && names.requests.iter().all(|old| request(old) == *old);
+        if same {
+            return node;
+        }
+        let new = Names {
+            boots: names.boots.iter().map(boot).collect(),
+            requests: names.requests.iter().map(request).collect(),
+        };
+        let key = (node, naming.at, new);
+        if let Some(&known) = self.renamed_nodes.get(&key) {
+            return known;
+        }
+        let mut renamed = self.nodes.get(node).clone();
+        renamed
+            .raft
+            .rename(naming.member, &mut |old| old.0 = boot(&old.0), &mut |id| {
+                (id.boot.0, id.number) = request(&(id.boot.0, id.number))
+            });
+        let number = self.node(renamed);
+        self.renamed_nodes.insert(key, number);
+        number
+    }
+}
+
+/// How boots and requests of one member are renamed.
+struct Naming<'a> {
+    at: usize,
+    member: MemberId,
+    /// Its boot now; 0, if it is gone.
+    current: u64,
+    /// Its boots that are told apart, a bit each: the one now, and those of its messages under way.
+    used: u64,
+    /// To whom its messages are, and of which boot.
+    sent: Vec<(usize, u64)>,
+    numbers: Option<&'a Numbers>,
+}
+
+impl Naming<'_> {
+    fn boot(&self, boot: u64) -> u64 {
+        match boot {
+            0 => 0,
+            _ => u64::from((self.used & ((1 << boot) - 1)).count_ones()) + 1,
+        }
+    }
+
+    /// What `holder` has heard as the latest boot: all that counts is which messages on their way to it are older.
+    fn heard(&self, holder: usize, boot: u64) -> u64 {
+        if holder == self.at || self.current == 0 {
+            return self.boot(boot);
+        }
+        let newer = self
+            .sent
+            .iter()
+            .filter(|(to, sent)| *to == holder && *sent >= boot);
+        let oldest = newer.map(|&(_, sent)| sent).min();
+        self.boot(oldest.unwrap_or(self.current))
+    }
+
+    /// A request. One of a former life is like any other of one.
+    fn request(&self, (boot, number): (u64, u64), stepped: bool) -> (u64, u64) {
+        if boot != self.current || boot == 0 {
+            return (0, 0);
+        }
+        let numbers = self.numbers.filter(|_| stepped);
+        (
+            self.boot(boot),
+            numbers.map_or(number, |numbers| numbers.rename(number)),
+        )
     }
 }
 
