@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use raft_core::{AppendResult, Entry, Envelope, Message, Payload};
 
-use crate::world::{Action, State, World};
+use crate::world::{Action, Bounds, State, World};
 
 pub fn action(world: &World, state: &State, action: Action) -> String {
     match action {
@@ -61,6 +61,21 @@ pub fn state(world: &World, state: &State) -> String {
         );
     }
     line
+}
+
+/// The bounds of a search.
+pub fn bounds(bounds: &Bounds) -> String {
+    let mut text = format!(
+        "at most {} terms, {} messages under way, {} crashes, {} messages repeated; any message lost",
+        bounds.terms, bounds.messages, bounds.crashes, bounds.repeats
+    );
+    if bounds.entries < usize::MAX {
+        let _ = write!(text, "; nobody appends to {} entries", bounds.entries);
+    }
+    if bounds.changes_max > 0 {
+        let _ = write!(text, "; {} change of the membership", bounds.changes_max);
+    }
+    text
 }
 
 fn envelope(envelope: &Envelope) -> String {

@@ -23,8 +23,8 @@ pub fn marks(log: &[Entry]) -> Vec<Mark> {
 pub struct History {
     /// Who led each term.
     leaders: Vec<(u64, MemberId)>,
-    /// What was committed.
-    pub committed: Vec<Mark>,
+    /// What was committed, and in which term: that of the leader which did it, and not of the entry.
+    pub committed: Vec<(Mark, u64)>,
     /// The read under way: where, and how much was committed when it came in.
     pub read: Option<(usize, usize)>,
     /// What was done as often as it may be: crashes, messages repeated, changes of the membership, a disk wiped.
@@ -104,12 +104,13 @@ impl History {
         self.leaders.retain(|&(term, _)| term >= oldest);
         let committed = node.committed();
         let common = committed.len().min(self.committed.len());
-        check(committed[..common] == self.committed[..common], || {
+        let same = |(mine, (mark, _)): (&Mark, &(Mark, u64))| mine == mark;
+        check(committed.iter().zip(&self.committed).all(same), || {
             format!("{me} takes something else for committed than what was committed")
         })?;
         for index in common..committed.len() {
             check_on_quorum(index, committed[index], node, nodes, base)?;
-            self.committed.push(committed[index]);
+            self.committed.push((committed[index], term));
         }
         Ok(())
     }
@@ -119,8 +120,9 @@ impl History {
     pub fn check_all(&self, nodes: &[&Facts], base: &Membership) -> Checked {
         for node in nodes.iter().filter(|node| node.leads()) {
             let (me, term) = (node.status.identity.member, node.status.term.0);
-            let mut older = (self.committed.iter().enumerate()).filter(|(_, mark)| mark.0 < term);
-            if let Some((at, _)) = older.find(|&(at, mark)| node.log.get(at) != Some(mark)) {
+            let all = self.committed.iter().enumerate();
+            let mut before = all.filter(|(_, (_, committed_in))| *committed_in < term);
+            if let Some((at, _)) = before.find(|&(at, (mark, _))| node.log.get(at) != Some(mark)) {
                 return Err(format!(
                     "{me} leads term {term} without entry {}, which is committed",
                     at + 1
@@ -133,7 +135,7 @@ impl History {
             }
         }
         if nodes.iter().all(|node| node.memberships.is_empty()) {
-            for (index, &mark) in self.committed.iter().enumerate() {
+            for (index, &(mark, _)) in self.committed.iter().enumerate() {
                 check_on_quorum(index, mark, nodes[0], nodes, base)?;
             }
         }

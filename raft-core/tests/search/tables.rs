@@ -84,8 +84,4 @@ impl<T: Hash + Eq, Facts> Table<T, Facts> {
     pub fn facts(&self, number: u32) -> &Facts {
         &self.values[number as usize].1
     }
-
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
 }

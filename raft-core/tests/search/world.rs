@@ -159,7 +159,8 @@ impl World {
         self.members = nodes.iter().map(Node::member).collect();
         let mut history = History::default();
         let log = Facts::of(&nodes[0]).log;
-        history.committed.extend(&log[..committed]);
+        let first = log[..committed].iter().map(|&mark| (mark, mark.0));
+        history.committed.extend(first);
         let draft = Draft {
             nodes: nodes.into_iter().map(|node| self.node(node)).collect(),
             messages: Vec::new(),
@@ -170,11 +171,6 @@ impl World {
 
     pub fn nodes(&self) -> usize {
         self.members.len()
-    }
-
-    pub fn sizes(&self) -> (usize, usize, usize, usize) {
-        let (nodes, messages) = (self.nodes.len(), self.messages.len());
-        (nodes, messages, self.histories.len(), self.steps.len())
     }
 
     pub fn message(&self, message: u32) -> &Envelope {
