@@ -10,3 +10,4 @@ pub mod ci;
 pub mod cluster;
 pub mod local;
 pub mod random;
+pub mod search;

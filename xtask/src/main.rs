@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, chaos, ci, cluster};
+use xtask::{bench, chaos, ci, cluster, search};
 
 /// Development commands of this repository.
 #[derive(Parser)]
@@ -18,6 +18,7 @@ enum Verb {
     Cluster(cluster::Arguments),
     Chaos(chaos::Arguments),
     Bench(bench::Arguments),
+    Search(search::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Verb::Cluster(arguments) => cluster::run(&arguments),
         Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Search(arguments) => search::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

@@ -77,16 +77,18 @@ impl Seen {
 }
 
 /// Visits every state that can be reached from `start`, at most `states_max`, until something is broken.
-pub fn explore(world: &mut World, start: State, states_max: usize, talk: bool) -> Explored {
+pub fn explore(world: &mut World, start: State, states_max: usize) -> Explored {
     let begun = Instant::now();
     let mut seen = Seen::new();
     seen.insert(start, 0);
     let (mut next, mut transitions, mut depth, mut level_end) = (0, 0, 0, 1);
+    let mut told = 0;
     let mut broken = world.check(&start).err().map(|why| (why, 0, None));
     while broken.is_none() && next < seen.states.len() && seen.states.len() < states_max {
         if next == level_end {
             (depth, level_end) = (depth + 1, seen.states.len());
-            if talk && seen.states.len() > 100_000 {
+            if seen.states.len() > told + 5_000_000 {
+                told = seen.states.len();
                 println!(
                     "   depth {depth}: {} states, {} s",
                     seen.states.len(),

@@ -20,7 +20,7 @@ pub const GUARDS: [Guard; 13] = [
     guard(Mutant::VotesBeforeDurable, scenarios::elections),
     guard(Mutant::AcknowledgesBeforeDurable, scenarios::replication),
     guard(Mutant::CountsItselfBeforeDurable, scenarios::replication),
-    guard(Mutant::HalfIsAMajority, scenarios::elections),
+    guard(Mutant::HalfIsAMajority, scenarios::replication),
     guard(Mutant::CutsWithoutConflict, scenarios::late_appends),
     guard(Mutant::CommitsUnverified, scenarios::diverged),
     guard(Mutant::PreVoteRaisesTerms, scenarios::pre_votes),

@@ -182,8 +182,13 @@ impl Node {
             }
             Input::Silence => self.tick(TIMEOUT, effects, |_| false),
             Input::Timeout => {
-                self.tick(4 * TIMEOUT, effects, |role| role == RoleName::PreCandidate);
-                if self.raft.status().role != RoleName::PreCandidate {
+                let before = self.raft.status().term;
+                let campaigns = |raft: &Raft| {
+                    let status = raft.status();
+                    status.role == RoleName::PreCandidate || status.term > before
+                };
+                self.tick(4 * TIMEOUT, effects, campaigns);
+                if !campaigns(&self.raft) {
                     return false;
                 }
             }
@@ -224,12 +229,12 @@ impl Node {
     }
 
     /// Lets time pass. Only what is said at the end of it is heard.
-    fn tick(&mut self, ticks: u32, effects: &mut Effects, until: impl Fn(RoleName) -> bool) {
+    fn tick(&mut self, ticks: u32, effects: &mut Effects, until: impl Fn(&Raft) -> bool) {
         for _ in 0..ticks {
             self.drain(effects);
             effects.sent.clear();
             self.raft.tick(1);
-            if until(self.raft.status().role) {
+            if until(&self.raft) {
                 return;
             }
         }

@@ -27,9 +27,12 @@ pub struct History {
     pub committed: Vec<(Mark, u64)>,
     /// The read under way: where, and how much was committed when it came in.
     pub read: Option<(usize, usize)>,
-    /// What was done as often as it may be: crashes, messages repeated, changes of the membership, a disk wiped.
+    /// What was done as often as it may be: crashes, messages repeated, heartbeats, reads, changes of the membership, a disk
+    /// wiped.
     pub crashes: u8,
     pub repeats: u8,
+    pub heartbeats: u8,
+    pub reads: u8,
     pub changes: u8,
     pub wiped: bool,
 }

@@ -36,14 +36,14 @@ pub struct Bounds {
     pub repeats: u8,
     /// Leaders propose.
     pub proposals: bool,
-    /// Heartbeats are sent.
-    pub heartbeats: bool,
+    /// How often a leader sends heartbeats.
+    pub heartbeats: u8,
     /// Pre-votes are messages like any other; otherwise the nodes that are asked answer at once.
     pub prevotes: bool,
     /// How many are asked at once then.
     pub supporters: &'static [u32],
-    /// Reads, one at a time.
-    pub reads: bool,
+    /// How many reads a leader takes, one at a time.
+    pub reads: u8,
     /// The change of the membership that each node, leading, asks for; at most so many in all.
     pub changes: Vec<(usize, raft_core::Change)>,
     pub changes_max: u8,
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// The state in which these nodes have just started. What `committed` of them hold in common was committed before.
+    /// The state in which these nodes have just started. The first `committed` entries of the first are committed.
     pub fn begin(&mut self, nodes: Vec<Node>, committed: usize) -> State {
         self.members = nodes.iter().map(Node::member).collect();
         let mut history = History::default();
@@ -167,6 +167,12 @@ impl World {
             history,
         };
         self.seal(draft).expect("nothing is on its way")
+    }
+
+    /// Forgets what was worked out, because the core does something else from now on.
+    #[cfg(raft_mutants)]
+    pub fn forget_steps(&mut self) {
+        self.steps.clear();
     }
 
     pub fn nodes(&self) -> usize {
@@ -242,10 +248,10 @@ impl World {
             if bounds.proposals && node.log.len() < bounds.entries {
                 actions.push(Action::Propose(at));
             }
-            if bounds.heartbeats {
+            if history.heartbeats < bounds.heartbeats {
                 actions.push(Action::Heartbeat(at));
             }
-            if bounds.reads && history.read.is_none() {
+            if history.reads < bounds.reads && history.read.is_none() {
                 actions.push(Action::Read(at));
             }
             if history.changes < bounds.changes_max {
@@ -290,9 +296,13 @@ impl World {
                 (at, Input::Restart { kept })
             }
             Action::Timeout(at) => (at, Input::Timeout),
-            Action::Heartbeat(at) => (at, Input::Heartbeat),
+            Action::Heartbeat(at) => {
+                draft.history.heartbeats += 1;
+                (at, Input::Heartbeat)
+            }
             Action::Propose(at) => (at, Input::Propose),
             Action::Read(at) => {
+                draft.history.reads += 1;
                 draft.history.read = Some((at, draft.history.committed.len()));
                 (at, Input::Read)
             }
@@ -412,7 +422,7 @@ impl World {
         let others = |&message: &u32| self.messages.facts(message).kind != Kind::PreVote;
         draft.messages.retain(others);
         let role = self.nodes.facts(draft.nodes[at]).facts.status.role;
-        Ok(role == RoleName::Candidate)
+        Ok(matches!(role, RoleName::Candidate | RoleName::Leader))
     }
 
     // ---- numbers ----

@@ -40,7 +40,7 @@ struct Part {
     by_default: bool,
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part {
         name: "fmt",
         what: "every file is as rustfmt writes it",
@@ -87,6 +87,12 @@ const PARTS: [Part; 11] = [
         name: "fuzz",
         what: "the fuzz targets compile",
         run: fuzz,
+        by_default: true,
+    },
+    Part {
+        name: "search",
+        what: "every state of a small cluster; known bugs, each of which that has to find",
+        run: crate::search::ci,
         by_default: true,
     },
     Part {
