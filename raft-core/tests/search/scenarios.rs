@@ -132,6 +132,7 @@ fn log(terms: &[u64]) -> Vec<Entry> {
 fn calm(terms: u64) -> Bounds {
     Bounds {
         terms,
+        campaigners: &[0, 1, 2],
         entries: usize::MAX,
         proposals: false,
         messages: 3,
@@ -169,7 +170,7 @@ fn empty(nodes: usize) -> Start {
 
 /// The bounds that take minutes.
 pub fn full() -> Vec<Scenario> {
-    vec![cluster(2, 3, 0, 0), joint(2, 2, 1)]
+    vec![cluster(2, 3, 0, 0), joint(2, 2, 1), cluster(3, 2, 0, 0)]
 }
 
 /// The bounds that take seconds.
@@ -353,7 +354,8 @@ pub fn changes() -> Scenario {
             committed: 1,
         },
         bounds: Bounds {
-            supporters: &[1, 2],
+            campaigners: &[0],
+            supporters: &[1],
             changes: vec![(1, without(1))],
             changes_max: 1,
             ..few(3, 4)
@@ -385,8 +387,9 @@ pub fn wiped() -> Scenario {
         },
         bounds: Bounds {
             wipes: Some(1),
+            campaigners: &[2],
             messages: 2,
-            ..few(4, 3)
+            ..few(3, 3)
         },
         elected: Some((0, &[1])),
     }

@@ -26,6 +26,8 @@ pub struct State {
 pub struct Bounds {
     /// No node campaigns beyond this term.
     pub terms: u64,
+    /// Who campaigns.
+    pub campaigners: &'static [usize],
     /// Nobody campaigns or proposes whose log has so many entries.
     pub entries: usize,
     /// At most so many messages are on their way.
@@ -234,7 +236,8 @@ impl World {
         if history.crashes < bounds.crashes {
             actions.extend((0..=node.jobs).map(|kept| Action::Restart(at, kept)));
         }
-        if node.status.term.0 < bounds.terms && node.log.len() < bounds.entries {
+        let may = bounds.campaigners.contains(&at) && node.log.len() < bounds.entries;
+        if may && node.status.term.0 < bounds.terms {
             if bounds.prevotes {
                 actions.push(Action::Timeout(at));
             } else {
@@ -395,6 +398,7 @@ impl World {
 
     /// A campaign with its pre-votes in one go: those who are asked have heard nothing for an election timeout either.
     fn campaign(&mut self, draft: &mut Draft, at: usize, mask: u32) -> Result<bool, String> {
+        let term = self.nodes.facts(draft.nodes[at]).facts.status.term;
         let asked: Vec<usize> = (0..draft.nodes.len())
             .filter(|n| mask & (1 << n) != 0)
             .collect();
@@ -411,7 +415,7 @@ impl World {
                     let facts = self.messages.facts(**message);
                     facts.kind == Kind::PreVote
                         && facts.to == to
-                        && facts.from == self.members[from]
+                        && facts.from.node == self.members[from].node
                 };
                 if let Some(&message) = draft.messages.iter().find(prevote) {
                     draft.messages.retain(|&other| other != message);
@@ -421,8 +425,13 @@ impl World {
         }
         let others = |&message: &u32| self.messages.facts(message).kind != Kind::PreVote;
         draft.messages.retain(others);
-        let role = self.nodes.facts(draft.nodes[at]).facts.status.role;
-        Ok(matches!(role, RoleName::Candidate | RoleName::Leader))
+        let after = &self.nodes.facts(draft.nodes[at]).facts.status;
+        // One that was refused has at least learnt that its term is over.
+        Ok(
+            after.role == RoleName::Candidate
+                || after.role == RoleName::Leader
+                || after.term > term,
+        )
     }
 
     // ---- numbers ----
