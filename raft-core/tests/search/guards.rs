@@ -3,7 +3,8 @@
 
 use raft_core::mutants::Mutant;
 
-use crate::scenarios::{self, Scenario};
+use crate::scenarios::Scenario;
+use crate::staged;
 
 /// A guard, by the bug that it prevents.
 pub struct Guard {
@@ -14,23 +15,23 @@ pub struct Guard {
 }
 
 pub const GUARDS: [Guard; 13] = [
-    guard(Mutant::CommitsOlderTerms, scenarios::figure_8),
-    guard(Mutant::VotesTwice, scenarios::elections),
-    guard(Mutant::VotesForShortLogs, scenarios::replication),
-    guard(Mutant::VotesBeforeDurable, scenarios::elections),
-    guard(Mutant::AcknowledgesBeforeDurable, scenarios::replication),
-    guard(Mutant::CountsItselfBeforeDurable, scenarios::replication),
-    guard(Mutant::HalfIsAMajority, scenarios::replication),
-    guard(Mutant::CutsWithoutConflict, scenarios::late_appends),
-    guard(Mutant::CommitsUnverified, scenarios::diverged),
-    guard(Mutant::PreVoteRaisesTerms, scenarios::pre_votes),
-    guard(Mutant::ReadsBeforeNoop, scenarios::reads),
+    guard(Mutant::CommitsOlderTerms, staged::figure_8),
+    guard(Mutant::VotesTwice, staged::elections),
+    guard(Mutant::VotesForShortLogs, staged::replication),
+    guard(Mutant::VotesBeforeDurable, staged::elections),
+    guard(Mutant::AcknowledgesBeforeDurable, staged::replication),
+    guard(Mutant::CountsItselfBeforeDurable, staged::replication),
+    guard(Mutant::HalfIsAMajority, staged::replication),
+    guard(Mutant::CutsWithoutConflict, staged::late_appends),
+    guard(Mutant::CommitsUnverified, staged::diverged),
+    guard(Mutant::PreVoteRaisesTerms, staged::pre_votes),
+    guard(Mutant::ReadsBeforeNoop, staged::reads),
     Guard {
         without: Mutant::ChangesBeforeOwnTerm,
         besides: &[Mutant::SkipsJoint],
-        search: scenarios::changes,
+        search: staged::changes,
     },
-    guard(Mutant::IgnoresIncarnations, scenarios::wiped),
+    guard(Mutant::IgnoresIncarnations, staged::wiped),
 ];
 
 const fn guard(without: Mutant, search: fn() -> Scenario) -> Guard {

@@ -38,6 +38,8 @@ mod guards;
 mod node;
 mod safety;
 mod scenarios;
+#[cfg(raft_mutants)]
+mod staged;
 mod tables;
 mod world;
 

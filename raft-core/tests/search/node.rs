@@ -68,7 +68,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// An envelope arrives.
-    Deliver(Envelope),
+    Deliver(Box<Envelope>),
     /// The oldest job becomes durable.
     Persist,
     /// It stops dead, the oldest so many jobs having reached the disk, and starts again.
@@ -159,7 +159,7 @@ impl Node {
         match input {
             Input::Deliver(envelope) => {
                 // Whatever is refused was refused for a reason, and changed nothing.
-                let _ = self.raft.receive(envelope.clone());
+                let _ = self.raft.receive(Envelope::clone(envelope));
             }
             Input::Persist => {
                 if self.jobs.is_empty() {

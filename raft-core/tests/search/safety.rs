@@ -111,12 +111,12 @@ impl History {
         check(committed.iter().zip(&self.committed).all(same), || {
             format!("{me} takes something else for committed than what was committed")
         })?;
-        for index in common..committed.len() {
+        for (index, &mark) in committed.iter().enumerate().skip(common) {
             // What was acknowledged and then lost with its disk is no fault of the protocol.
             if !self.wiped {
-                check_on_quorum(index, committed[index], node, nodes, base)?;
+                check_on_quorum(index, mark, node, nodes, base)?;
             }
-            self.committed.push((committed[index], term));
+            self.committed.push((mark, term));
         }
         Ok(())
     }

@@ -330,7 +330,7 @@ impl World {
     /// Hands over a message, which goes to whoever sits at the address, be it the member that is meant or not.
     fn deliver(&mut self, draft: &mut Draft, message: u32) -> Result<bool, String> {
         let to = self.messages.facts(message).to;
-        let envelope = self.messages.get(message).clone();
+        let envelope = Box::new(self.messages.get(message).clone());
         self.step_by(draft, to, message | DELIVER, || Input::Deliver(envelope))
     }
 
@@ -608,7 +608,7 @@ impl World {
         renamed
             .raft
             .rename(naming.member, &mut |old| old.0 = boot(&old.0), &mut |id| {
-                (id.boot.0, id.number) = request(&(id.boot.0, id.number))
+                (id.boot.0, id.number) = request(&(id.boot.0, id.number));
             });
         let number = self.node(renamed);
         self.renamed_nodes.insert(key, number);
@@ -670,10 +670,14 @@ const DELIVER: u32 = 1 << 31;
 fn names(node: &Node, member: MemberId) -> Names {
     let mut names = Names::default();
     let Names { boots, requests } = &mut names;
-    node.raft
-        .clone()
-        .rename(member, &mut |boot| boots.push(boot.0), &mut |id| {
-            requests.push((id.boot.0, id.number))
-        });
+    node.raft.clone().rename(
+        member,
+        &mut |boot| {
+            boots.push(boot.0);
+        },
+        &mut |id| {
+            requests.push((id.boot.0, id.number));
+        },
+    );
     names
 }

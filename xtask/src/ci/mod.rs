@@ -198,7 +198,19 @@ fn clippy() -> Result<()> {
             "warnings",
         ],
         &[],
-    )
+    )?;
+    // No test like the others, and so not among all targets.
+    let search = [
+        "clippy",
+        "--package",
+        "raft-core",
+        "--test",
+        "search",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    cargo_passes(&search, &[])
 }
 
 fn doc() -> Result<()> {
