@@ -159,7 +159,13 @@ pub fn empty(nodes: usize) -> Start {
 
 /// The bounds that take minutes.
 pub fn full() -> Vec<Scenario> {
-    vec![cluster(2, 3, 0, 0), joint(2, 2, 1), cluster(3, 2, 0, 0)]
+    vec![
+        cluster(1, 3, 1, 1),
+        cluster(2, 3, 0, 0),
+        cluster(3, 2, 0, 0),
+        joint(2, 2, 1),
+        cluster(2, 2, 1, 1),
+    ]
 }
 
 /// The bounds that take seconds.
