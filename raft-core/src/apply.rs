@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::effect::{ApplyJob, Effect, FetchId, FetchJob};
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::raft::Raft;
 use crate::types::{Index, NodeId};
@@ -88,7 +89,7 @@ impl ApplyState {
 impl Raft {
     /// Hands out what may be applied now, a job at a time, while the window has room.
     pub(crate) fn flush_apply(&mut self) {
-        if self.snapshots.replaces_state() {
+        if self.apply.handed >= self.commit || self.snapshots.replaces_state() {
             return;
         }
         let to = self.commit.min(self.durable_index());
@@ -97,8 +98,8 @@ impl Raft {
             && !self.apply.fetching
         {
             let from = self.apply.handed.next();
-            if let Some(entries) = self.log.slice(from, to, self.config.batch_bytes_max) {
-                self.hand_out(entries);
+            if let Some((entries, bytes)) = self.log.slice(from, to, self.config.batch_bytes_max) {
+                self.hand_out(entries, bytes);
             } else if self.now >= self.apply.fetch_not_before {
                 self.apply.fetching = true;
                 self.fetch(Purpose::Apply, from, to);
@@ -108,9 +109,8 @@ impl Raft {
         }
     }
 
-    fn hand_out(&mut self, entries: Vec<Entry>) {
+    fn hand_out(&mut self, entries: Entries, bytes: usize) {
         let Some(last) = entries.last() else { return };
-        let bytes = entries.iter().map(Entry::len_bytes).sum();
         self.apply.note_handed_out(last.id.index, bytes);
         self.snapshots.note_applying(bytes);
         self.outbox.push(Effect::Apply(ApplyJob { entries }));
@@ -159,7 +159,8 @@ impl Raft {
                     .filter(|entry| entry.id.index >= next && entry.id.index <= to)
                     .collect();
                 if good.first().is_some_and(|first| first.id.index == next) {
-                    self.hand_out(good);
+                    let bytes = good.iter().map(Entry::len_bytes).sum();
+                    self.hand_out(good.into(), bytes);
                 }
             }
             Purpose::Peer(node) => self.on_fetched_for_peer(node, from, good, retry_at),

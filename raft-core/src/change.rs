@@ -296,7 +296,7 @@ impl Raft {
         leadership
             .catching_up
             .retain(|&node, _| (membership.member(node)).is_some_and(|member| member.promote));
-        for (&node, member) in membership.seats() {
+        for (&node, member) in membership.seats().iter() {
             if member.promote && node != me.node {
                 let begin = || CatchUp::begin(last, now);
                 leadership.catching_up.entry(node).or_insert_with(begin);
@@ -344,8 +344,11 @@ impl Raft {
     /// Says which memberships have become committed since `before` was the commit index, and whether this node was removed by them:
     /// only a committed one is believed.
     pub(crate) fn note_committed_memberships(&mut self, before: Index) {
-        let mut held = self.is_held_at(before);
         let news = self.memberships.commit(before, self.commit);
+        if news.is_empty() {
+            return;
+        }
+        let mut held = self.is_held_at(before);
         for at in news {
             held |= self.is_held_at(at.index);
             self.outbox

@@ -34,8 +34,10 @@ impl Raft {
         if let Role::Leader(leadership) = &mut self.role
             && leadership.settled_at.is_some()
             && leadership.peers.len() < members + DEPARTED_MAX
+            && !leadership.peers.contains_key(&from.node)
         {
-            (leadership.peers.entry(from.node)).or_insert_with(|| Progress::new(from, last, now));
+            let progress = Progress::new(from, last, now);
+            leadership.peers.insert(from.node, progress);
         }
     }
 

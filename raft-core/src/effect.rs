@@ -1,8 +1,6 @@
 //! What the core asks of its driver.
 
-use alloc::vec::Vec;
-
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::message::Envelope;
 use crate::role::RoleName;
 use crate::snapshot::Snapshot;
@@ -103,14 +101,14 @@ pub struct PersistJob {
     /// Cut the log: this index and all after it go.
     pub truncate_from: Option<Index>,
     /// Append these; the first stands right behind what is left.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// Entries that are committed, and durable here: contiguous, each handed out once in a life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyJob {
     /// What to apply; no-ops and memberships included, so that the state machine's applied index has no gaps.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// A part of the log that the core no longer holds in memory.

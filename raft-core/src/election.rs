@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::change::OpenChange;
 use crate::effect::{Effect, Outcome, ProposalId, ReadId};
 use crate::entry::{Entry, Payload};
+use crate::few::Few;
 use crate::message::{Message, RequestId};
 use crate::mutants::{Mutant, mutant};
 use crate::quorum::{self, Tally};
@@ -287,7 +288,7 @@ impl Raft {
         let me = self.me();
         self.leader = Some(me);
         self.role = Role::Leader(Box::new(Leadership {
-            peers: BTreeMap::new(),
+            peers: Few::default(),
             term_start: last.next(),
             heartbeat_at: self.now + u64::from(self.config.heartbeat_ticks),
             open: VecDeque::new(),

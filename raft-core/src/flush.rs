@@ -1,6 +1,7 @@
 //! What is made when the driver drains the effects: one job, one append a peer, one read round, for all inputs since.
 
 use crate::effect::{Effect, PersistJob};
+use crate::entries::Entries;
 use crate::raft::Raft;
 
 impl Raft {
@@ -17,10 +18,13 @@ impl Raft {
         self.flush_take_snapshot();
         self.flush_forwarded_reads();
         // What is still to be applied is kept for longer, but not without end: it can be read back from the log.
-        let (durable, tail_bytes_max) = (self.durable_index(), self.config.tail_bytes_max);
-        self.log
-            .trim(self.apply.handed.min(durable), tail_bytes_max);
-        self.log.trim(durable, tail_bytes_max.saturating_mul(2));
+        let tail_bytes_max = self.config.tail_bytes_max;
+        if self.log.tail_bytes() > tail_bytes_max {
+            let durable = self.durable_index();
+            self.log
+                .trim(self.apply.handed.min(durable), tail_bytes_max);
+            self.log.trim(durable, tail_bytes_max.saturating_mul(2));
+        }
     }
 
     fn flush_job(&mut self) {
@@ -34,10 +38,10 @@ impl Raft {
         }
         let entries = match sealed.from {
             Some(from) if from <= last => {
-                let entries = self.log.slice(from, last, usize::MAX);
-                entries.expect("what is not durable is kept in memory")
+                let slice = self.log.slice(from, last, usize::MAX);
+                slice.expect("what is not durable is kept in memory").0
             }
-            _ => alloc::vec::Vec::new(),
+            _ => Entries::NONE,
         };
         assert!(
             sealed

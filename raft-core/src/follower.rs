@@ -1,8 +1,7 @@
 //! The follower's side of replication (paper §5.3).
 
-use alloc::vec::Vec;
-
 use crate::effect::{Effect, Event};
+use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
 use crate::error::Rejected;
 use crate::message::{AppendResult, Message, RequestId};
@@ -18,7 +17,7 @@ impl Raft {
         from: MemberId,
         id: RequestId,
         prev: LogId,
-        entries: Vec<Entry>,
+        entries: Entries,
         commit: Index,
     ) -> Result<(), Rejected> {
         // What a snapshot covers is committed, and so agrees.
@@ -43,10 +42,9 @@ impl Raft {
             return self.committed_conflict(from, base.index);
         }
         let verified = entries.last().map_or(prev.index, |last| last.id.index);
-        let mut news: Vec<Entry> = entries
-            .into_iter()
-            .skip_while(|entry| entry.id.index <= base.index || self.log.contains(entry.id))
-            .collect();
+        let known = |entry: &&Entry| entry.id.index <= base.index || self.log.contains(entry.id);
+        let count = entries.iter().take_while(known).count();
+        let news = entries.skip(count);
         let first = news.first().map(|first| first.id.index);
         if let Some(first) = first.filter(|&first| first <= self.commit) {
             return self.committed_conflict(from, first);
@@ -57,13 +55,13 @@ impl Raft {
         {
             return Err(Rejected::Malformed);
         }
-        let turned_away = self.turn_away(&mut news);
+        let (news, turned_away) = self.turn_away(news);
         let verified = turned_away.map_or(verified, Index::previous);
         if let Some(first) = news.first().map(|first| first.id.index) {
             if first <= self.log.last().index {
                 self.truncate(first);
             }
-            news.into_iter().for_each(|entry| self.append(entry));
+            self.append_all(news);
         }
         if mutant(Mutant::CutsWithoutConflict) {
             self.cut_behind(verified);
@@ -154,13 +152,25 @@ impl Raft {
         self.verified = self.verified.min(from.previous());
     }
 
-    /// Appends an entry, as leader or as follower; a membership is in force from here on (thesis §4.1).
+    /// Appends what a leader sent; a membership is in force from here on (thesis §4.1).
+    fn append_all(&mut self, entries: Entries) {
+        for entry in &entries {
+            self.note_appended(entry);
+        }
+        self.log.append_all(entries);
+    }
+
+    /// Appends an entry as leader; a membership is in force from here on (thesis §4.1).
     pub(crate) fn append(&mut self, entry: Entry) {
+        self.note_appended(&entry);
+        self.log.append(entry);
+    }
+
+    fn note_appended(&mut self, entry: &Entry) {
         self.journal.log_changed(entry.id.index);
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.append(entry.id, membership.clone());
         }
-        self.log.append(entry);
     }
 
     /// Everything up to `commit` is committed.

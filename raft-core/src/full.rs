@@ -3,6 +3,7 @@
 //! and one snapshot go through: the log keeps a reserve for them.
 
 use crate::effect::{Effect, Event};
+use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
 use crate::raft::Raft;
 use crate::role::Role;
@@ -14,16 +15,17 @@ impl Raft {
         self.full = full;
     }
 
-    /// Takes out of `news`, which an append brings, what there is no room for: the first command and all behind it. Where it begins.
-    pub(crate) fn turn_away(&self, news: &mut alloc::vec::Vec<Entry>) -> Option<Index> {
+    /// What there is room for of `news`, which an append brings: all in front of the first command. Where the rest begins.
+    pub(crate) fn turn_away(&self, news: Entries) -> (Entries, Option<Index>) {
         if !self.full {
-            return None;
+            return (news, None);
         }
         let is_command = |entry: &Entry| matches!(entry.payload, Payload::Command(_));
-        let at = news.iter().position(is_command)?;
-        let first = news.get(at)?.id.index;
-        news.truncate(at);
-        Some(first)
+        let Some(at) = news.iter().position(is_command) else {
+            return (news, None);
+        };
+        let first = news.get(at).map(|entry| entry.id.index);
+        (news.take(at), first)
     }
 
     /// On a leader without room: steps down when a voter that answers has room, and all of the log, so that it can be elected at once.

@@ -8,13 +8,17 @@ use crate::role::Role;
 use crate::types::{Index, LogId, MemberId, Term};
 
 /// What the state was before an input.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Before {
     term: Term,
     voted_for: Option<MemberId>,
     commit: Index,
     applied: Index,
+    base: LogId,
     last: LogId,
-    led: bool,
+    membership_at: LogId,
+    /// How many peers a leader knew; none, when it did not lead.
+    peers: Option<usize>,
 }
 
 impl Before {
@@ -24,8 +28,13 @@ impl Before {
             voted_for: raft.voted_for,
             commit: raft.commit,
             applied: raft.apply.applied,
+            base: raft.log.base(),
             last: raft.log.last(),
-            led: matches!(raft.role, Role::Leader(_)),
+            membership_at: raft.memberships.current_at(),
+            peers: match &raft.role {
+                Role::Leader(leadership) => Some(leadership.peers.len()),
+                _ => None,
+            },
         }
     }
 }
@@ -86,7 +95,7 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
             raft.term, before.voted_for, raft.voted_for
         );
     }
-    check_membership(raft);
+    check_membership(before, raft);
     check_role(before, raft);
 }
 
@@ -114,10 +123,13 @@ fn check_snapshots(raft: &Raft) {
 }
 
 /// The membership in force is the newest in the log (thesis §4.1), and only who votes in one that may count campaigns or leads.
-fn check_membership(raft: &Raft) {
+fn check_membership(before: &Before, raft: &Raft) {
     let at = raft.memberships.current_at();
+    let log_is_as_before = (before.base, before.last) == (raft.log.base(), raft.log.last());
     assert!(
-        at.index <= raft.log.base().index || raft.log.contains(at),
+        at == before.membership_at && log_is_as_before
+            || at.index <= raft.log.base().index
+            || raft.log.contains(at),
         "the membership in force stands in {at}, which the log does not hold"
     );
     match &raft.role {
@@ -135,8 +147,10 @@ fn check_membership(raft: &Raft) {
             let known = |(id, _): (MemberId, _)| {
                 id.node == me || (leadership.peers.get(&id.node)).is_some_and(|p| p.member == id)
             };
+            let now = (at, Some(leadership.peers.len()));
             assert!(
-                raft.membership().members().all(known),
+                now == (before.membership_at, before.peers)
+                    || raft.membership().members().all(known),
                 "a leader knows nothing of a member"
             );
             assert!(
@@ -164,7 +178,7 @@ fn check_role(before: &Before, raft: &Raft) {
                 "a leader's term and vote are durable"
             );
             assert!(raft.leader == Some(raft.me()), "a leader knows who leads");
-            if before.led && before.term == raft.term {
+            if before.peers.is_some() && before.term == raft.term {
                 // Leader Append-Only.
                 assert!(
                     raft.log.contains(before.last),

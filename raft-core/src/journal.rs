@@ -33,6 +33,10 @@ pub(crate) struct Mark {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Journal {
     pending: VecDeque<Pending>,
+    /// The lowest index that any job, open or under way, writes or cuts: what [`Journal::durable_index`] is asked for all the time.
+    lowest: Option<Index>,
+    /// The newest job under way that holds a term or a vote.
+    state_under_way: Option<JobId>,
     /// The number of the newest job that was handed out.
     issued: JobId,
     open_state: bool,
@@ -59,6 +63,8 @@ impl Journal {
     pub(crate) fn new(last: Index) -> Self {
         Self {
             pending: VecDeque::new(),
+            lowest: None,
+            state_under_way: None,
             issued: JobId::ZERO,
             open_state: false,
             open_from: None,
@@ -76,6 +82,7 @@ impl Journal {
     /// The log was written, or cut, at `index` and behind.
     pub(crate) fn log_changed(&mut self, index: Index) {
         self.open_from = Some(self.open_from.map_or(index, |from| from.min(index)));
+        self.lowest = Some(self.lowest.map_or(index, |from| from.min(index)));
     }
 
     /// A snapshot is to be marked. One that resets the log replaces an older mark that is not handed out, and covers it.
@@ -101,6 +108,9 @@ impl Journal {
         };
         let (state, from) = (core::mem::take(&mut self.open_state), self.open_from.take());
         self.issued = self.issued.next();
+        if state {
+            self.state_under_way = Some(self.issued);
+        }
         self.pending.push_back(Pending {
             id: self.issued,
             state,
@@ -136,6 +146,9 @@ impl Journal {
         while self.pending.front().is_some_and(|oldest| oldest.id <= id) {
             self.pending.pop_front();
         }
+        let written = self.pending.iter().filter_map(|job| job.from);
+        self.lowest = written.chain(self.open_from).min();
+        self.state_under_way = self.state_under_way.filter(|&job| job > id);
         true
     }
 
@@ -144,11 +157,7 @@ impl Journal {
         if self.open_state {
             return Some(self.open_id());
         }
-        self.pending
-            .iter()
-            .rev()
-            .find(|job| job.state)
-            .map(|job| job.id)
+        self.state_under_way
     }
 
     /// The newest job, open or under way, that writes or cuts `index` or anything before it.
@@ -165,13 +174,7 @@ impl Journal {
 
     /// Up to where a log that ends at `last` is durable.
     pub(crate) fn durable_index(&self, last: Index) -> Index {
-        let lowest = self
-            .pending
-            .iter()
-            .filter_map(|job| job.from)
-            .chain(self.open_from)
-            .min();
-        lowest.map_or(last, |from| from.previous().min(last))
+        self.lowest.map_or(last, |from| from.previous().min(last))
     }
 
     /// How many jobs are under way.
@@ -202,6 +205,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// S-F3, S-F4: an old write's answer does not count for an index that was written again.
     #[test]
@@ -263,5 +267,39 @@ mod tests {
             (Some(Index(4)), Some(Index(4)))
         );
         assert!(journal.seal(Index(7), 0).is_none());
+    }
+
+    /// An older job's answer says nothing of what came in since, though no job holds it yet.
+    #[test]
+    fn what_is_not_handed_out_is_not_durable() {
+        let mut journal = Journal::new(Index(11));
+        journal.log_changed(Index(12));
+        journal.seal(Index(12), 0).unwrap();
+        journal.log_changed(Index(13));
+        assert!(journal.complete(JobId(1), 0));
+        assert_eq!(journal.durable_index(Index(13)), Index(12));
+    }
+
+    proptest! {
+        /// What is kept beside the jobs is what going through them would find.
+        #[test]
+        fn as_found_in_the_jobs(steps in prop::collection::vec((0u8..4, 1u64..12), 0..40)) {
+            let mut journal = Journal::new(Index(11));
+            for (what, number) in steps {
+                match what {
+                    0 => journal.log_changed(Index(number)),
+                    1 => journal.state_changed(),
+                    2 => drop(journal.seal(Index(11), 0)),
+                    _ => drop(journal.complete(JobId(number), 0)),
+                }
+                let jobs = || journal.pending.iter();
+                let written = jobs().filter_map(|job| job.from).chain(journal.open_from);
+                let durable = written.min().map_or(Index(11), Index::previous);
+                prop_assert_eq!(journal.durable_index(Index(11)), durable);
+                let states = jobs().filter(|job| job.state).map(|job| job.id);
+                let open = journal.open_state.then(|| journal.open_id());
+                prop_assert_eq!(journal.state_job(), states.chain(open).max());
+            }
+        }
     }
 }

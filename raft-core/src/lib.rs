@@ -155,8 +155,10 @@ mod config;
 mod departed;
 mod effect;
 mod election;
+mod entries;
 mod entry;
 mod error;
+mod few;
 mod flush;
 mod follower;
 mod follower_read;
@@ -183,6 +185,7 @@ mod snapshot;
 mod start;
 mod status;
 mod step;
+mod tail;
 mod transfer;
 mod types;
 
@@ -194,6 +197,7 @@ pub use effect::{
     AbortReason, ApplyJob, Effect, Event, FetchId, FetchJob, Outcome, PersistJob, ProposalId,
     ProposalIds, ReadId,
 };
+pub use entries::{Entries, IntoIter};
 pub use entry::{Entry, Payload};
 pub use error::{
     AnswerError, ChangeError, ProposeError, ReadError, RecoverError, Rejected, StartError,

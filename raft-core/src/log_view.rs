@@ -3,10 +3,11 @@
 //!
 //! Guards: entries are contiguous and their terms never fall.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
+use crate::tail::Tail;
 use crate::types::{Index, LogId, Term};
 
 /// The log as the core sees it.
@@ -18,8 +19,7 @@ pub(crate) struct LogView {
     /// Where each run of equal terms begins; ascending in both. Covers (base, last].
     runs: Vec<(Index, Term)>,
     /// The newest entries, up to `last`, contiguous.
-    tail: VecDeque<Entry>,
-    tail_bytes: usize,
+    tail: Tail,
 }
 
 impl LogView {
@@ -29,8 +29,7 @@ impl LogView {
             base,
             last: base.index,
             runs: Vec::new(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
+            tail: Tail::default(),
         }
     }
 
@@ -67,13 +66,12 @@ impl LogView {
             base,
             last,
             runs,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
+            tail: Tail::default(),
         })
     }
 
     pub(crate) fn tail_bytes(&self) -> usize {
-        self.tail_bytes
+        self.tail.bytes()
     }
 
     pub(crate) fn base(&self) -> LogId {
@@ -95,6 +93,12 @@ impl LogView {
         }
         if index < self.base.index || index > self.last {
             return None;
+        }
+        // Mostly it is asked about the newest.
+        if let Some(&(first, term)) = self.runs.last()
+            && first <= index
+        {
+            return Some(term);
         }
         let position = self.runs.partition_point(|&(first, _)| first <= index);
         self.runs
@@ -129,27 +133,28 @@ impl LogView {
 
     /// Appends right behind the end.
     pub(crate) fn append(&mut self, entry: Entry) {
+        self.note(entry.id);
+        self.tail.push(entry);
+    }
+
+    /// Appends all of them right behind the end.
+    pub(crate) fn append_all(&mut self, entries: Entries) {
+        entries.iter().for_each(|entry| self.note(entry.id));
+        self.tail.extend(entries);
+    }
+
+    /// The log goes on with `id`.
+    fn note(&mut self, id: LogId) {
         let last = self.last();
         assert!(
-            entry.id.index == last.index.next(),
-            "an entry {} was to follow {last}",
-            entry.id
+            id.index == last.index.next(),
+            "an entry {id} was to follow {last}"
         );
-        assert!(
-            entry.id.term >= last.term,
-            "terms fall from {last} to {}",
-            entry.id
-        );
-        if self
-            .runs
-            .last()
-            .is_none_or(|&(_, term)| term != entry.id.term)
-        {
-            self.runs.push((entry.id.index, entry.id.term));
+        assert!(id.term >= last.term, "terms fall from {last} to {id}");
+        if self.runs.last().is_none_or(|&(_, term)| term != id.term) {
+            self.runs.push((id.index, id.term));
         }
-        self.last = entry.id.index;
-        self.tail_bytes += entry.len_bytes();
-        self.tail.push_back(entry);
+        self.last = id.index;
     }
 
     /// Cuts off `from` and all after it.
@@ -158,9 +163,7 @@ impl LogView {
             from > self.base.index,
             "a cut at {from} reaches into what a snapshot covers"
         );
-        while self.tail.back().is_some_and(|entry| entry.id.index >= from) {
-            self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.len_bytes());
-        }
+        self.tail.truncate(from);
         while self.runs.last().is_some_and(|&(first, _)| first >= from) {
             self.runs.pop();
         }
@@ -186,53 +189,30 @@ impl LogView {
                 self.runs.remove(0);
             }
         }
-        while self
-            .tail
-            .front()
-            .is_some_and(|entry| entry.id.index <= up_to)
-        {
-            self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.len_bytes());
-        }
+        self.tail.cut_front(up_to);
         self.base = LogId { index: up_to, term };
     }
 
-    /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one; none when they are no longer in memory,
-    /// or `from` is beyond `to`.
-    pub(crate) fn slice(&self, from: Index, to: Index, bytes_max: usize) -> Option<Vec<Entry>> {
-        let first = self.tail.front()?.id.index;
-        let skip = usize::try_from(from.0.checked_sub(first.0)?).ok()?;
-        let mut bytes = 0;
-        let entries: Vec<Entry> = self
-            .tail
-            .range(skip.min(self.tail.len())..)
-            .take_while(|entry| {
-                bytes += entry.len_bytes();
-                entry.id.index <= to && (bytes <= bytes_max || entry.id.index == from)
-            })
-            .cloned()
-            .collect();
-        (!entries.is_empty()).then_some(entries)
+    /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one, and how many bytes they are; none when they
+    /// are no longer in memory, or `from` is beyond `to`.
+    pub(crate) fn slice(
+        &mut self,
+        from: Index,
+        to: Index,
+        bytes_max: usize,
+    ) -> Option<(Entries, usize)> {
+        self.tail.slice(from, to, bytes_max)
     }
 
     /// Whether a command may stand at `index`: one does, or the entry is no longer in memory.
     pub(crate) fn may_be_command(&self, index: Index) -> bool {
-        let entry = self.tail.front().and_then(|first| {
-            let at = index.0.checked_sub(first.id.index.0)?;
-            self.tail.get(usize::try_from(at).ok()?)
-        });
+        let entry = self.tail.get(index);
         entry.is_none_or(|entry| matches!(entry.payload, Payload::Command(_)))
     }
 
     /// Lets go of the oldest entries in memory, none above `up_to`, until the rest fits in `bytes_max`.
     pub(crate) fn trim(&mut self, up_to: Index, bytes_max: usize) {
-        while self.tail_bytes > bytes_max
-            && self
-                .tail
-                .front()
-                .is_some_and(|entry| entry.id.index <= up_to)
-        {
-            self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.len_bytes());
-        }
+        self.tail.trim(up_to, bytes_max);
     }
 }
 
@@ -306,16 +286,19 @@ mod tests {
             "gone from memory"
         );
         assert_eq!(
-            log.slice(Index(5), Index(10), usize::MAX).unwrap().len(),
+            log.slice(Index(5), Index(10), usize::MAX).unwrap().0.len(),
             6,
             "5 and later had to stay"
         );
         assert_eq!(
-            log.slice(Index(5), Index(10), 1).unwrap().len(),
+            log.slice(Index(5), Index(10), 1).unwrap().0.len(),
             1,
             "an oversized entry goes alone"
         );
-        assert_eq!(log.slice(Index(5), Index(6), usize::MAX).unwrap().len(), 2);
+        assert_eq!(
+            log.slice(Index(5), Index(6), usize::MAX).unwrap().0.len(),
+            2
+        );
         assert_eq!(log.slice(Index(11), Index(11), usize::MAX), None);
         assert_eq!(
             log.term_at(Index(1)),
@@ -349,7 +332,7 @@ mod tests {
             let rebuilt = LogView::from_runs(view.base(), view.runs.clone(), view.last);
             prop_assert_eq!(rebuilt.map(|log| log.runs), Ok(view.runs.clone()), "runs add up");
             let kept = terms.len() as u64 - front;
-            prop_assert_eq!(view.slice(Index(front + 1), view.last, usize::MAX).map_or(0, |kept| kept.len()) as u64, kept);
+            prop_assert_eq!(view.slice(Index(front + 1), view.last, usize::MAX).map_or(0, |(kept, _)| kept.len()) as u64, kept);
             prop_assert_eq!(view.last(), LogId::new(terms.len() as u64, terms.last().copied().unwrap_or(0)));
             for i in 0..16u64 {
                 let expected = if i < front { None } else if i == 0 { Some(0) } else { terms.get(i as usize - 1).copied() };

@@ -3,11 +3,12 @@
 //! Guards: a configuration is checked when it is made, whoever made it, and is never half a change: what a joint one leaves behind
 //! stands in it.
 
-use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
+use crate::few::Few;
 use crate::types::{Incarnation, Index, LogId, MemberId, NodeId};
 
 /// A member as the membership keeps it.
@@ -47,9 +48,14 @@ impl fmt::Debug for Member {
 
 /// A configuration of the cluster (paper §6): members, of whom the voters decide, and the others, the learners, only listen. In a joint
 /// one, on the way from an old set of voters to a new one, a decision needs a majority of either.
+///
+/// It never changes once it is made, and is shared: cloning it copies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Membership {
-    members: BTreeMap<NodeId, Member>,
+pub struct Membership(Arc<Lists>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Lists {
+    members: Few<NodeId, Member>,
     voters: Vec<NodeId>,
     outgoing: Vec<NodeId>,
     demoted: Vec<NodeId>,
@@ -152,7 +158,7 @@ impl Membership {
         if parts.members.len() > Self::MEMBERS_MAX {
             return Err(MembershipError::TooMany(parts.members.len()));
         }
-        let mut members = BTreeMap::new();
+        let mut members = Few::default();
         for (node, member) in parts.members {
             if member.context.len() > Self::CONTEXT_BYTES_MAX {
                 return Err(MembershipError::ContextTooLong(node));
@@ -164,27 +170,24 @@ impl Membership {
         if parts.voters.is_empty() {
             return Err(MembershipError::NoVoter);
         }
-        let mut membership = Self {
+        let mut lists = Lists {
             members,
             voters: parts.voters,
             outgoing: parts.outgoing,
             demoted: parts.demoted,
             replaced: parts.replaced,
         };
-        membership.replaced.sort_unstable();
-        let replaced: Vec<NodeId> = membership.replaced.iter().map(|id| id.node).collect();
+        lists.replaced.sort_unstable();
+        lists.voters.sort_unstable();
+        lists.outgoing.sort_unstable();
+        lists.demoted.sort_unstable();
+        let replaced: Vec<NodeId> = lists.replaced.iter().map(|id| id.node).collect();
+        let membership = Self(Arc::new(lists));
         membership.check_list(&replaced)?;
         for list in [
-            &mut membership.voters,
-            &mut membership.outgoing,
-            &mut membership.demoted,
-        ] {
-            list.sort_unstable();
-        }
-        for list in [
-            &membership.voters,
-            &membership.outgoing,
-            &membership.demoted,
+            membership.voters(),
+            membership.outgoing(),
+            membership.demoted(),
         ] {
             membership.check_list(list)?;
         }
@@ -199,7 +202,7 @@ impl Membership {
                 pair.first().copied().unwrap_or_default(),
             ));
         }
-        match list.iter().find(|node| !self.members.contains_key(node)) {
+        match list.iter().find(|node| !self.0.members.contains_key(node)) {
             Some(&node) => Err(MembershipError::UnknownVoter(node)),
             None => Ok(()),
         }
@@ -208,12 +211,13 @@ impl Membership {
     /// Checks that the lists go together.
     fn check_seats(&self) -> Result<(), MembershipError> {
         let waits = |node: &&NodeId| self.member(**node).is_some_and(|member| member.promote);
-        let stays = |node: &&NodeId| self.voters.contains(node) || !self.outgoing.contains(node);
-        let wrong = (self.voters.iter().find(waits))
-            .or_else(|| self.demoted.iter().find(stays))
+        let stays =
+            |node: &&NodeId| self.0.voters.contains(node) || !self.0.outgoing.contains(node);
+        let wrong = (self.0.voters.iter().find(waits))
+            .or_else(|| self.0.demoted.iter().find(stays))
             .copied();
-        let here = |id: &&MemberId| self.contains(**id) || self.outgoing.contains(&id.node);
-        match wrong.or_else(|| self.replaced.iter().find(here).map(|id| id.node)) {
+        let here = |id: &&MemberId| self.contains(**id) || self.0.outgoing.contains(&id.node);
+        match wrong.or_else(|| self.0.replaced.iter().find(here).map(|id| id.node)) {
             Some(node) => Err(MembershipError::Contradiction(node)),
             None => Ok(()),
         }
@@ -221,7 +225,7 @@ impl Membership {
 
     /// All members, learners included, in the order of their numbers.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, &Bytes)> {
-        self.members.iter().map(|(&node, member)| {
+        self.0.members.iter().map(|(&node, member)| {
             (
                 MemberId {
                     node,
@@ -235,7 +239,7 @@ impl Membership {
     /// The member that has this node's number now.
     #[must_use]
     pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.members.get(&node)
+        self.0.members.get(&node)
     }
 
     /// Whether this very member, incarnation included, belongs to the configuration.
@@ -248,60 +252,62 @@ impl Membership {
     /// Whether this very member votes, in either half.
     #[must_use]
     pub fn is_voter(&self, id: MemberId) -> bool {
-        self.contains(id) && (self.voters.contains(&id.node) || self.outgoing.contains(&id.node))
+        self.contains(id)
+            && (self.0.voters.contains(&id.node) || self.0.outgoing.contains(&id.node))
     }
 
     /// The voters (of the new half, when joint), ascending.
     #[must_use]
     pub fn voters(&self) -> &[NodeId] {
-        &self.voters
+        &self.0.voters
     }
 
     /// The voters of the old half that are members still; empty unless the configuration is joint. The other voters of that half are
     /// [`Membership::replaced`].
     #[must_use]
     pub fn outgoing(&self) -> &[NodeId] {
-        &self.outgoing
+        &self.0.outgoing
     }
 
     /// Those voters of the old half that become learners; the rest of them that do not vote in the new half leave.
     #[must_use]
     pub fn demoted(&self) -> &[NodeId] {
-        &self.demoted
+        &self.0.demoted
     }
 
     /// Voters of the old half whose number belongs to another incarnation already. They still count there, as voters that never answer:
     /// nobody speaks for what a lost disk held.
     #[must_use]
     pub fn replaced(&self) -> &[MemberId] {
-        &self.replaced
+        &self.0.replaced
     }
 
     /// Whether this is a joint configuration, in which a decision needs both halves (paper §6).
     #[must_use]
     pub fn is_joint(&self) -> bool {
-        !self.outgoing.is_empty() || !self.replaced.is_empty()
+        !self.0.outgoing.is_empty() || !self.0.replaced.is_empty()
     }
 
     /// Members without a vote in either half, ascending.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> {
-        let votes = |node: &NodeId| self.voters.contains(node) || self.outgoing.contains(node);
-        self.members
+        let votes = |node: &NodeId| self.0.voters.contains(node) || self.0.outgoing.contains(node);
+        self.0
+            .members
             .keys()
             .copied()
             .filter(move |node| !votes(node))
     }
 
     /// Every member with all that is kept of it, ascending.
-    pub(crate) fn seats(&self) -> &BTreeMap<NodeId, Member> {
-        &self.members
+    pub(crate) fn seats(&self) -> &Few<NodeId, Member> {
+        &self.0.members
     }
 
     /// The voters of the new half, incarnation included.
     pub(crate) fn voter_ids(&self) -> impl Iterator<Item = MemberId> {
         self.members()
             .map(|(id, _)| id)
-            .filter(|id| self.voters.contains(&id.node))
+            .filter(|id| self.0.voters.contains(&id.node))
     }
 
     /// The joint configuration between this one and `target` (Cold,new in the paper), or `target` itself when the same members vote
@@ -311,8 +317,8 @@ impl Membership {
             return Ok(target);
         }
         let mut parts = MembershipParts {
-            members: target.members.clone().into_iter().collect(),
-            voters: target.voters.clone(),
+            members: target.0.members.clone().into_iter().collect(),
+            voters: target.0.voters.clone(),
             ..MembershipParts::default()
         };
         for id in self.voter_ids() {
@@ -328,7 +334,7 @@ impl Membership {
                 continue;
             }
             parts.outgoing.push(id.node);
-            if !target.voters.contains(&id.node) {
+            if !target.voters().contains(&id.node) {
                 parts.demoted.push(id.node);
             }
         }
@@ -338,23 +344,27 @@ impl Membership {
     /// What this joint configuration leads to (Cnew in the paper).
     pub(crate) fn without_outgoing(&self) -> Self {
         let leaves = |node: &NodeId| {
-            self.outgoing.contains(node)
-                && !self.voters.contains(node)
-                && !self.demoted.contains(node)
+            self.0.outgoing.contains(node)
+                && !self.0.voters.contains(node)
+                && !self.0.demoted.contains(node)
         };
-        let mut members = self.members.clone();
+        let mut members = self.0.members.clone();
         members.retain(|node, _| !leaves(node));
-        Self {
+        Self(Arc::new(Lists {
             members,
-            voters: self.voters.clone(),
-            ..Self::default()
-        }
+            voters: self.0.voters.clone(),
+            ..Lists::default()
+        }))
     }
 
     /// How many priorities among the voters are above this member's.
     pub(crate) fn outranked_by(&self, id: MemberId) -> u32 {
         let own = self.member(id.node).map_or(0, |member| member.priority);
-        let mut higher: Vec<u8> = (self.voters.iter())
+        // Asked for with every message of a leader, and mostly nobody has a priority.
+        if self.0.members.values().all(|member| member.priority <= own) {
+            return 0;
+        }
+        let mut higher: Vec<u8> = (self.0.voters.iter())
             .filter_map(|&node| self.member(node))
             .map(|member| member.priority)
             .filter(|&priority| priority > own)
@@ -367,12 +377,13 @@ impl Membership {
     /// Its size as flow control counts it, in bytes.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        self.members
+        self.0
+            .members
             .values()
             .map(|member| member.context.len() + 26)
             .sum::<usize>()
-            + 8 * (self.voters.len() + self.outgoing.len() + self.demoted.len())
-            + 16 * self.replaced.len()
+            + 8 * (self.0.voters.len() + self.0.outgoing.len() + self.0.demoted.len())
+            + 16 * self.0.replaced.len()
     }
 }
 
@@ -411,8 +422,9 @@ impl MembershipLog {
 
     /// How many memberships lie beyond `commit`.
     pub(crate) fn uncommitted(&self, commit: Index) -> usize {
+        // They ascend.
         let beyond = |&&(at, _): &&(LogId, Membership)| at.index > commit;
-        self.entries.iter().filter(beyond).count()
+        self.entries.iter().rev().take_while(beyond).count()
     }
 
     /// The entry that it stands in.
@@ -470,5 +482,40 @@ impl MembershipLog {
             .map(|&(at, _)| at)
             .filter(|at| at.index > before && at.index <= commit)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Priorities are counted, not those who have them; a learner's does not count.
+    #[test]
+    fn outranked_by_priorities() {
+        let id = |node| MemberId {
+            node: NodeId(node),
+            incarnation: Incarnation(node),
+        };
+        let seat = |node, priority| {
+            let member = Member::new(Incarnation(node), Bytes::new());
+            (NodeId(node), Member { priority, ..member })
+        };
+        let of = |members: Vec<(NodeId, Member)>, voters| {
+            let voters = (1..=voters).map(NodeId).collect();
+            let parts = MembershipParts {
+                members,
+                voters,
+                ..MembershipParts::default()
+            };
+            Membership::from_parts(parts).unwrap()
+        };
+        assert_eq!(of(vec![seat(1, 0), seat(2, 0)], 2).outranked_by(id(1)), 0);
+        assert_eq!(of(vec![seat(1, 0), seat(2, 1)], 2).outranked_by(id(1)), 1);
+        let members = vec![seat(1, 0), seat(2, 1), seat(3, 1), seat(4, 2), seat(5, 9)];
+        let membership = of(members, 4);
+        for (node, higher) in [(1, 2), (2, 1), (3, 1), (4, 0), (5, 0)] {
+            assert_eq!(membership.outranked_by(id(node)), higher, "node {node}");
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! What nodes say to each other.
 
-use alloc::vec::Vec;
 use core::fmt;
 
-use crate::entry::Entry;
+use crate::entries::Entries;
 use crate::snapshot::Snapshot;
 use crate::types::{Boot, ClusterId, Index, LogId, MemberId, Term};
 
@@ -94,7 +93,7 @@ pub enum Message {
         /// The entry right before the first of these.
         prev: LogId,
         /// Contiguous, terms never falling.
-        entries: Vec<Entry>,
+        entries: Entries,
         /// The leader's commit index.
         commit: Index,
     },

@@ -3,7 +3,6 @@
 //! Guards: no envelope leaves before what it says, and the term that it is stamped with, is durable.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use crate::effect::Effect;
 use crate::message::Envelope;
@@ -34,40 +33,43 @@ impl Outbox {
         self.ready.push_back(effect);
     }
 
+    /// Whether nothing is ready.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Effect> {
         self.ready.pop_front()
     }
 
-    /// Sends an envelope once every job up to `until` is durable: at once, when there is none to wait for.
-    pub(crate) fn send(
-        &mut self,
-        until: Option<JobId>,
-        vouches_for: Option<Index>,
-        envelope: Envelope,
-    ) {
-        match until {
-            Some(until) => {
-                if self.held.len() >= HELD_MAX {
-                    self.held.pop_front();
-                }
-                self.held.push_back(Held {
-                    until,
-                    vouches_for,
-                    envelope,
-                });
-            }
-            None => self.ready.push_back(Effect::Send(envelope)),
+    /// Keeps an envelope until every job up to `until` is durable.
+    pub(crate) fn hold(&mut self, until: JobId, vouches_for: Option<Index>, envelope: Envelope) {
+        if self.held.len() >= HELD_MAX {
+            self.held.pop_front();
+        }
+        self.held.push_back(Held {
+            until,
+            vouches_for,
+            envelope,
+        });
+    }
+
+    /// Every job up to `id` is durable: the oldest envelope, if it waits for nothing more.
+    pub(crate) fn oldest_held(&self, id: JobId) -> Option<&Envelope> {
+        let oldest = self.held.front().filter(|oldest| oldest.until <= id);
+        oldest.map(|oldest| &oldest.envelope)
+    }
+
+    /// Lets the oldest envelope go.
+    pub(crate) fn release(&mut self) {
+        if let Some(oldest) = self.held.pop_front() {
+            self.ready.push_back(Effect::Send(oldest.envelope));
         }
     }
 
-    /// Every job up to `id` is durable: takes out what waited for nothing more.
-    pub(crate) fn release(&mut self, id: JobId) -> Vec<Envelope> {
-        let (go, stay) = core::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|held| held.until <= id);
-        self.held = stay;
-        let go: VecDeque<Held> = go;
-        go.into_iter().map(|held| held.envelope).collect()
+    /// The oldest envelope waits on, behind the others: when each was looked at once, they are in their order again.
+    pub(crate) fn hold_on(&mut self) {
+        self.held.rotate_left(1.min(self.held.len()));
     }
 
     /// The term has changed: what was to be said in the old one is not said any more. Messages may be lost, so this may be.
@@ -96,5 +98,63 @@ impl Outbox {
         for held in &mut self.held {
             visit(&mut held.until, &mut held.envelope);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Message, RequestId, Sender};
+    use crate::types::{Boot, ClusterId, Incarnation, MemberId, NodeId, Term};
+    use alloc::vec::Vec;
+
+    fn envelope(number: u64) -> Envelope {
+        let (member, boot) = (
+            MemberId {
+                node: NodeId(1),
+                incarnation: Incarnation(1),
+            },
+            Boot(1),
+        );
+        Envelope {
+            cluster: ClusterId([1; 16]),
+            from: Sender { member, boot },
+            to: member,
+            term: Term(1),
+            message: Message::ReadRequest {
+                id: RequestId { boot, number },
+            },
+        }
+    }
+
+    /// The numbers of what is ready.
+    fn ready(outbox: &mut Outbox, job: u64) -> Vec<u64> {
+        for _ in 0..outbox.held_count() {
+            match outbox.oldest_held(JobId(job)) {
+                Some(_) => outbox.release(),
+                None => outbox.hold_on(),
+            }
+        }
+        let number = |effect| match effect {
+            Effect::Send(Envelope {
+                message: Message::ReadRequest { id },
+                ..
+            }) => id.number,
+            other => panic!("{other:?}"),
+        };
+        core::iter::from_fn(|| outbox.pop()).map(number).collect()
+    }
+
+    /// One that waits for a newer job keeps nobody behind it, and nobody loses its place.
+    #[test]
+    fn each_waits_for_its_own_job() {
+        let mut outbox = Outbox::default();
+        for (number, until) in [(1, 2), (2, 1), (3, 3), (4, 1), (5, 2)] {
+            outbox.hold(JobId(until), None, envelope(number));
+        }
+        assert_eq!(ready(&mut outbox, 1), [2, 4]);
+        assert_eq!(ready(&mut outbox, 2), [1, 5]);
+        assert_eq!(ready(&mut outbox, 3), [3]);
+        assert_eq!(ready(&mut outbox, 4), []);
     }
 }

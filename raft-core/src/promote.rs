@@ -53,6 +53,9 @@ impl CatchUp {
 impl Raft {
     /// Makes voters of the learners that are to be promoted and have caught up: all of them in one change.
     pub(crate) fn promote_learners(&mut self) {
+        if !matches!(&self.role, Role::Leader(leadership) if !leadership.catching_up.is_empty()) {
+            return;
+        }
         let (now, last, commit) = (self.now, self.log.last().index, self.commit);
         let timeout = u64::from(self.config.election_timeout_ticks);
         let settled = self.memberships.current_at().index <= commit;
@@ -60,9 +63,6 @@ impl Raft {
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
-        if leadership.catching_up.is_empty() {
-            return;
-        }
         for (node, catch_up) in &mut leadership.catching_up {
             if let Some(peer) = leadership.peers.get(node).filter(|peer| peer.heard) {
                 catch_up.note(peer.matched, last, now, timeout);
@@ -85,7 +85,7 @@ impl Raft {
             voters: membership.voters().to_vec(),
             ..MembershipParts::default()
         };
-        for (node, member) in membership.seats() {
+        for (node, member) in membership.seats().iter() {
             let mut member = member.clone();
             if ready(node) {
                 member.promote = false;

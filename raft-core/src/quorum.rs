@@ -26,9 +26,16 @@ fn majority(of: usize) -> usize {
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
     // Of the old half, voters whose place was taken have reached nothing.
     let half = |voters: &[NodeId], replaced: usize| {
-        // On the stack: this runs at every acknowledgement.
-        let mut values = [0; Membership::MEMBERS_MAX];
-        let values = values.get_mut(..voters.len() + replaced)?;
+        // On the stack: this runs at every acknowledgement. Most clusters are small, and the large array has to be cleared.
+        let (mut few, mut many);
+        let count = voters.len() + replaced;
+        let values: &mut [u64] = if count <= 8 {
+            few = [0; 8];
+            few.get_mut(..count)?
+        } else {
+            many = [0; Membership::MEMBERS_MAX];
+            many.get_mut(..count)?
+        };
         for (slot, &node) in values.iter_mut().zip(voters) {
             *slot = value(node);
         }

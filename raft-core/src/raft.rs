@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::effect::{Effect, Event, FetchId, ProposalId, ProposalIds, ReadId};
 use crate::entry::{Entry, Payload};
 use crate::error::{AnswerError, ProposeError, ReadError, Rejected};
+use crate::few::Few;
 use crate::follower_read::ForwardedReads;
 use crate::invariants;
 use crate::journal::Journal;
@@ -66,9 +67,11 @@ pub struct Raft {
     /// The last number given to a request, a proposal, a read or a fetch in this boot; never given twice.
     pub(crate) last_number: u64,
     /// The latest boot heard of each member.
-    pub(crate) boots: BTreeMap<MemberId, Boot>,
+    pub(crate) boots: Few<MemberId, Boot>,
     /// Incarnations that spoke under a member's number without being it, so that each is told of once.
     pub(crate) strangers: BTreeMap<NodeId, Incarnation>,
+    /// Where the membership stood by which the role was last looked at.
+    pub(crate) reported_at: LogId,
     /// What the last [`Event::RoleChanged`] said.
     pub(crate) reported: (Term, RoleName, Option<NodeId>),
 }
@@ -109,8 +112,8 @@ impl Raft {
     /// # Errors
     /// When it is not for this node, contradicts itself or the protocol. Nothing it said was used then; the connection that brought
     /// it may as well be closed. No envelope, whatever is in it, makes this panic.
-    pub fn receive(&mut self, envelope: Envelope) -> Result<(), Rejected> {
-        self.step(|raft| raft.on_envelope(envelope))
+    pub fn receive(&mut self, mut envelope: Envelope) -> Result<(), Rejected> {
+        self.step(|raft| raft.on_envelope(&mut envelope))
     }
 
     /// Appends commands to the log, when this node leads. Exactly one [`Effect::Outcome`] follows for each.
@@ -288,8 +291,19 @@ impl Raft {
         if let Some(effect) = self.outbox.pop() {
             return Some(effect);
         }
-        self.step(Self::flush);
+        self.make_effects();
         self.outbox.pop()
+    }
+
+    #[inline(never)]
+    fn make_effects(&mut self) {
+        let before = invariants::Before::of(self);
+        self.flush();
+        // When nothing was made nothing leaves, and what stays as it was needs no second check.
+        if !self.outbox.is_empty() || invariants::Before::of(self) != before {
+            self.report_role();
+            invariants::check(&before, self);
+        }
     }
 
     // ---- shared by the parts of the core ----
@@ -362,6 +376,7 @@ impl Raft {
     /// an index, as soon as that is.
     ///
     /// A leader's requests never wait: its term has been durable since its candidacy (thesis §10.2.1).
+    #[inline]
     pub(crate) fn send(&mut self, to: MemberId, message: Message, vouches_for: Option<Index>) {
         let early_vote =
             matches!(message, Message::VoteResponse { .. }) && mutant(Mutant::VotesBeforeDurable);
@@ -371,12 +386,16 @@ impl Raft {
             .and_then(|index| self.journal.job_reaching(index));
         let until = state.max(entries);
         let envelope = self.envelope(to, message);
-        if until.is_none() {
-            invariants::check_sent(self, &envelope);
+        match until {
+            Some(until) => self.outbox.hold(until, vouches_for, envelope),
+            None => {
+                invariants::check_sent(self, &envelope);
+                self.outbox.push(Effect::Send(envelope));
+            }
         }
-        self.outbox.send(until, vouches_for, envelope);
     }
 
+    #[inline]
     pub(crate) fn envelope(&self, to: MemberId, message: Message) -> Envelope {
         Envelope {
             cluster: self.identity.cluster,
@@ -400,16 +419,39 @@ impl Raft {
             let (_, term, vote) = self.states_under_way.remove(0);
             self.durable_state = (term, vote);
         }
-        for envelope in self.outbox.release(job) {
-            invariants::check_sent(self, &envelope);
-            self.outbox.push(Effect::Send(envelope));
+        for _ in 0..self.outbox.held_count() {
+            if let Some(envelope) = self.outbox.oldest_held(job) {
+                invariants::check_sent(self, envelope);
+                self.outbox.release();
+            } else {
+                self.outbox.hold_on();
+            }
         }
         self.on_marks_durable(job);
         self.count_own_vote(job);
         self.advance_commit();
     }
 
+    /// Says when the role has changed. Asked around every input, and mostly it is as it was.
+    #[inline]
     fn report_role(&mut self) {
+        let (term, role, leader) = self.reported;
+        let same_role = match self.role {
+            Role::Leader(_) => role == RoleName::Leader,
+            Role::Follower => {
+                matches!(role, RoleName::Follower | RoleName::Learner)
+                    && self.reported_at == self.memberships.current_at()
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+        };
+        if !same_role || (term, leader) != (self.term, self.leader_node()) {
+            self.report_change();
+        }
+    }
+
+    #[inline(never)]
+    fn report_change(&mut self) {
+        self.reported_at = self.memberships.current_at();
         let now = (self.term, self.role_name(), self.leader_node());
         if now != self.reported {
             self.reported = now;

@@ -44,6 +44,11 @@ impl Reads {
         self.count
     }
 
+    /// Whether no read waits for a round or for its index; some may wait for a round to begin.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.round.is_none() && self.confirmed.is_empty()
+    }
+
     /// Takes a read in.
     pub(crate) fn push(&mut self, read: Asker) {
         self.waiting.push(read);

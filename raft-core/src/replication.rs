@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use crate::apply::Purpose;
 use crate::effect::{Effect, Event, Outcome, ProposalId, ReadId};
+use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::error::Rejected;
 use crate::message::{AppendResult, Message, RequestId};
 use crate::mutants::{Mutant, mutant};
-use crate::progress::Mode;
+use crate::progress::{Mode, Progress};
 use crate::quorum;
 use crate::raft::Raft;
 use crate::role::Role;
@@ -67,8 +68,10 @@ impl Raft {
         if begins_reads {
             leadership.reads.begin(number, commit);
         }
-        let peers: Vec<MemberId> = leadership.peers.values().map(|peer| peer.member).collect();
-        for peer in peers {
+        for nth in 0.. {
+            let Some(peer) = self.peer_at(nth) else {
+                return;
+            };
             let message = Message::HeartbeatRequest {
                 id: self.request_id(number),
                 commit,
@@ -140,7 +143,8 @@ impl Raft {
                 peer.note_agreement(index, base);
                 let news = peer.note_matched(index);
                 peer.note_full(matches!(result, AppendResult::Full(_)), id.number);
-                if news {
+                // What is committed needs no more copies.
+                if news && index > self.commit {
                     self.advance_commit();
                 }
             }
@@ -231,9 +235,16 @@ impl Raft {
             return;
         };
         let wants_round = self.wants_read_round();
-        let nodes: Vec<NodeId> = leadership.peers.keys().copied().collect();
-        for node in nodes {
-            while self.send_next(node) {}
+        // Mostly nobody is to be sent anything.
+        let last = self.log.last().index;
+        let idle = |peer: &Progress| peer.mode == Mode::Stream && peer.next > last;
+        if !leadership.peers.values().all(idle) {
+            for nth in 0.. {
+                let Some(peer) = self.peer_at(nth) else {
+                    break;
+                };
+                while self.send_next(peer.node) {}
+            }
         }
         if wants_round {
             self.send_heartbeats();
@@ -247,6 +258,9 @@ impl Raft {
         let Role::Leader(leadership) = &self.role else {
             return;
         };
+        if leadership.reads.is_idle() {
+            return;
+        }
         let answered = |node: NodeId| match leadership.peers.get(&node) {
             Some(peer) => peer.round,
             None if node == me => u64::MAX,
@@ -296,14 +310,14 @@ impl Raft {
         // One without room takes no commands. Where the logs agree is found out without.
         if peer.full && next <= last && self.log.may_be_command(next) {
             if probing {
-                self.send_append(node, next, Vec::new());
+                self.send_append(node, next, Entries::NONE, 0);
             }
             return false;
         }
-        let entries = match self.log.slice(next, last, self.config.batch_bytes_max) {
-            Some(entries) => entries,
+        let (entries, bytes) = match self.log.slice(next, last, self.config.batch_bytes_max) {
+            Some(slice) => slice,
             // A probe asks where the logs agree; it does not need the entries for that.
-            None if probing => Vec::new(),
+            None if probing => (Entries::NONE, 0),
             None => {
                 if self.now >= peer.fetch_not_before {
                     self.with_peer(node, |peer| peer.fetching = true);
@@ -312,13 +326,13 @@ impl Raft {
                 return false;
             }
         };
-        self.send_append(node, next, entries);
+        self.send_append(node, next, entries, bytes);
         !probing
     }
 
-    /// Sends `entries`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach: the log may have
+    /// Sends `entries`, of so many `bytes`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach: the log may have
     /// been cut while they were read from it.
-    fn send_append(&mut self, node: NodeId, next: Index, entries: Vec<Entry>) {
+    fn send_append(&mut self, node: NodeId, next: Index, entries: Entries, bytes: usize) {
         let Some(term) = self.log.term_at(next.previous()) else {
             return;
         };
@@ -328,7 +342,6 @@ impl Raft {
         };
         let number = self.next_number();
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
-        let bytes = entries.iter().map(Entry::len_bytes).sum();
         let now = self.now;
         let Some(member) = self.with_peer(node, |peer| {
             peer.note_sent(number, last, bytes, now);
@@ -359,14 +372,23 @@ impl Raft {
             peer.mode == Mode::Stream && peer.next == from
         });
         if wanted == Some(true) && !entries.is_empty() {
-            self.send_append(node, from, entries);
+            let bytes = entries.iter().map(Entry::len_bytes).sum();
+            self.send_append(node, from, entries.into(), bytes);
+        }
+    }
+
+    /// The `nth` of this leader's peers.
+    fn peer_at(&self, nth: usize) -> Option<MemberId> {
+        match &self.role {
+            Role::Leader(leadership) => leadership.peers.values().nth(nth).map(|peer| peer.member),
+            _ => None,
         }
     }
 
     pub(crate) fn with_peer<T>(
         &mut self,
         node: NodeId,
-        act: impl FnOnce(&mut crate::progress::Progress) -> T,
+        act: impl FnOnce(&mut Progress) -> T,
     ) -> Option<T> {
         self.leadership()?.peers.get_mut(&node).map(act)
     }

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::change::OpenChange;
+use crate::few::Few;
 use crate::progress::Progress;
 use crate::promote::CatchUp;
 use crate::read_index::Reads;
@@ -63,7 +64,7 @@ pub(crate) struct Campaign {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leadership {
     /// Every other member's progress, and that of former members who are still to learn that they are none.
-    pub(crate) peers: BTreeMap<NodeId, Progress>,
+    pub(crate) peers: Few<NodeId, Progress>,
     /// The index of the no-op that began the term: once it is committed, everything before it is (paper §5.4.2, §8).
     pub(crate) term_start: Index,
     /// When the next heartbeat is due.

@@ -246,7 +246,7 @@ impl Raft {
 
     /// Has the state machine replaced, one snapshot at a time: its file outlives a crash from here on.
     pub(crate) fn flush_install_snapshot(&mut self) {
-        if self.snapshots.installing.is_some() {
+        if self.snapshots.installing.is_some() || self.snapshots.to_install.is_none() {
             return;
         }
         let durable = self.durable_index();

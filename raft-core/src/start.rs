@@ -8,6 +8,7 @@ use crate::apply::ApplyState;
 use crate::config::Config;
 use crate::entry::{Entry, Payload};
 use crate::error::{RecoverError, StartError};
+use crate::few::Few;
 use crate::follower_read::ForwardedReads;
 use crate::journal::Journal;
 use crate::log_view::LogView;
@@ -199,8 +200,9 @@ impl Raft {
             outbox: Outbox::default(),
             rng: Rng::new(&seed),
             last_number: 0,
-            boots: BTreeMap::new(),
+            boots: Few::default(),
             strangers: BTreeMap::new(),
+            reported_at: LogId::ZERO,
             reported: (hard_state.term, RoleName::Follower, None),
             log,
             config,

@@ -22,28 +22,29 @@ impl Raft {
         }
     }
 
-    pub(crate) fn on_envelope(&mut self, envelope: Envelope) -> Result<(), Rejected> {
-        self.check_delivery(&envelope)?;
-        check_form(&envelope)?;
-        self.check_boot(&envelope)?;
+    /// What it holds is taken out of it: a message is large, and not moved about.
+    pub(crate) fn on_envelope(&mut self, envelope: &mut Envelope) -> Result<(), Rejected> {
+        self.check_delivery(envelope)?;
+        check_form(envelope)?;
+        self.check_boot(envelope)?;
         self.note_stranger(envelope.from.member);
 
         let (from, term) = (envelope.from.member, envelope.term);
-        match envelope.message {
-            Message::PreVoteRequest { id, last } => {
+        match &mut envelope.message {
+            &mut Message::PreVoteRequest { id, last } => {
                 self.note_asker(from);
                 self.on_pre_vote_request(from, term, id, last);
             }
-            Message::VoteRequest { id, last, transfer } => {
+            &mut Message::VoteRequest { id, last, transfer } => {
                 self.note_asker(from);
                 self.on_vote_request(from, term, id, last, transfer);
             }
-            Message::TimeoutNow { id } => self.on_timeout_now(from, term, id),
-            Message::ReadRequest { id } => self.on_read_request(from, term, id),
-            Message::AppendRequest {
+            &mut Message::TimeoutNow { id } => self.on_timeout_now(from, term, id),
+            &mut Message::ReadRequest { id } => self.on_read_request(from, term, id),
+            &mut Message::AppendRequest {
                 id,
                 prev,
-                entries,
+                ref mut entries,
                 commit,
             } => {
                 if term < self.term {
@@ -55,9 +56,9 @@ impl Raft {
                     return Ok(());
                 }
                 self.follow(from, term, id)?;
-                self.on_append_request(from, id, prev, entries, commit)?;
+                self.on_append_request(from, id, prev, core::mem::take(entries), commit)?;
             }
-            Message::SnapshotRequest { id, snapshot } => {
+            &mut Message::SnapshotRequest { id, ref snapshot } => {
                 if term < self.term {
                     let result = AppendResult::Conflict {
                         prev: snapshot.last.index,
@@ -67,9 +68,9 @@ impl Raft {
                     return Ok(());
                 }
                 self.follow(from, term, id)?;
-                self.on_snapshot_request(from, id, snapshot)?;
+                self.on_snapshot_request(from, id, snapshot.clone())?;
             }
-            Message::HeartbeatRequest { id, commit } => {
+            &mut Message::HeartbeatRequest { id, commit } => {
                 if term < self.term {
                     self.send(
                         from,
@@ -96,9 +97,9 @@ impl Raft {
         &mut self,
         from: MemberId,
         term: Term,
-        response: Message,
+        response: &Message,
     ) -> Result<(), Rejected> {
-        let id = match &response {
+        let id = match response {
             Message::PreVoteResponse { id, .. }
             | Message::VoteResponse { id, .. }
             | Message::AppendResponse { id, .. }
@@ -121,7 +122,7 @@ impl Raft {
             self.become_follower(term, None);
             return Ok(());
         }
-        match response {
+        match *response {
             // A voter of an earlier term answers a pre-vote in that term: it has no reason to raise it.
             Message::PreVoteResponse { id, granted } => {
                 self.on_pre_vote_response(from, id, granted);
@@ -196,11 +197,14 @@ impl Raft {
         if !self.membership().contains(from.member) {
             return Ok(());
         }
-        let latest = self.boots.entry(from.member).or_insert(from.boot);
-        if from.boot < *latest {
-            return Err(Rejected::StaleBoot);
-        }
-        *latest = from.boot;
+        match self.boots.get_mut(&from.member) {
+            Some(latest) if from.boot < *latest => return Err(Rejected::StaleBoot),
+            Some(latest) => {
+                *latest = from.boot;
+                return Ok(());
+            }
+            None => self.boots.insert(from.member, from.boot),
+        };
         if self.boots.len() > crate::membership::Membership::MEMBERS_MAX {
             let membership = self.memberships.current();
             self.boots.retain(|&member, _| membership.contains(member));

@@ -134,7 +134,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => id.clone().prop_map(|id| Message::TimeoutNow { id }),
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::VoteResponse { id, granted }),
         4 => (id.clone(), entries(), number())
-            .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries, commit: Index(commit) }),
+            .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries: entries.into(), commit: Index(commit) }),
         1 => id.clone().prop_map(|id| Message::ReadRequest { id }),
         1 => (id.clone(), prop::option::of(number()))
             .prop_map(|(id, index)| Message::ReadResponse { id, index: index.map(Index) }),

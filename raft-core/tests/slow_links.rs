@@ -283,7 +283,8 @@ fn the_tail_is_bounded_while_a_node_replays() {
                 entries: vec![Entry {
                     id: LogId::new(index, 1),
                     payload: payload.clone(),
-                }],
+                }]
+                .into(),
                 commit: raft_core::Index(index),
             },
         };

@@ -121,7 +121,7 @@ fn message() -> impl Strategy<Value = Message> {
                 Just(Message::AppendRequest {
                     id,
                     prev,
-                    entries,
+                    entries: entries.into(),
                     commit: Index(commit)
                 }),
                 Just(Message::AppendResponse {
@@ -440,7 +440,7 @@ fn large_payloads_are_shared_on_the_way_out_and_small_ones_gathered() {
                 number: 1,
             },
             prev: LogId::ZERO,
-            entries: vec![entry(&small), entry(&small), entry(&large), entry(&small)],
+            entries: vec![entry(&small), entry(&small), entry(&large), entry(&small)].into(),
             commit: Index(0),
         },
     });

@@ -123,7 +123,7 @@ impl Source<'_> {
                 Message::AppendRequest {
                     id,
                     prev,
-                    entries: self.entries(prev),
+                    entries: self.entries(prev).into(),
                     commit: self.index(),
                 }
             }

@@ -35,7 +35,7 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
         "append" => Message::AppendRequest {
             id,
             prev,
-            entries,
+            entries: entries.into(),
             commit,
         },
         "snapshot" => Message::SnapshotRequest {

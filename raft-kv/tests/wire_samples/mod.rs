@@ -318,7 +318,7 @@ fn appends() -> Vec<Sample> {
             envelope(Message::AppendRequest {
                 id: ID,
                 prev: last,
-                entries,
+                entries: entries.into(),
                 commit: Index(4),
             }),
             "01 05 0000 636c75737465722d6964656e74697479 0100000000000000 1100000000000000 \

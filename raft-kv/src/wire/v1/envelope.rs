@@ -235,7 +235,7 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
             id,
             prev: read_log_id(reader)?,
             commit: Index(reader.u64()?),
-            entries: read_entries(reader)?,
+            entries: read_entries(reader)?.into(),
         },
         APPEND_RESPONSE => Message::AppendResponse {
             id,
