@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: what the store and the log do a second on this machine, as a table to be written down.
+//! `cargo xtask bench`: what the store, the log and the core do a second on this machine, as a table to be written down.
 //!
 //! It measures, and asserts nothing of time: that is for a person, on a quiet machine.
 
+mod core;
 mod log;
 
 use std::fs;
@@ -32,6 +33,8 @@ enum What {
     Cluster(ClusterArguments),
     /// The log beside raft-engine and a bare loop of write and fdatasync: writing, opening, reading
     Log(log::LogArguments),
+    /// The core beside raft-rs: proposals, allocations, heartbeat rounds, all in memory
+    Core(core::CoreArguments),
 }
 
 #[derive(Args)]
@@ -71,6 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Cluster(arguments) => cluster(arguments),
         What::Log(arguments) => log::run(arguments),
+        What::Core(arguments) => core::run(arguments),
     }
 }
 
