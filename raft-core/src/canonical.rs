@@ -101,8 +101,8 @@ impl Raft {
         let me = self.me();
         for (member, _) in self.memberships.current().members() {
             // A boot of 0 is before all others, as is none.
-            if member != me {
-                self.boots.entry(member).or_insert(Boot::ZERO);
+            if member != me && !self.boots.contains_key(&member) {
+                self.boots.insert(member, Boot::ZERO);
             }
         }
         let mut known = Vec::new();
