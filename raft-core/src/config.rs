@@ -27,7 +27,7 @@ pub struct Config {
     /// log, must take one such entry.
     pub command_bytes_max: usize,
     /// How many bytes of durable, applied entries stay in memory for followers; of durable ones that are still to be applied, up to
-    /// twice as many. Default 16 MiB.
+    /// twice as many. Entries that came together are given back together, so late by up to an append. Default 16 MiB.
     pub tail_bytes_max: usize,
     /// How many reads may wait; beyond it [`ReadError::Busy`](crate::ReadError::Busy). Default 65,536.
     pub reads_max: usize,

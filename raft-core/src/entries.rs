@@ -87,18 +87,18 @@ impl<'a> IntoIterator for &'a Entries {
 
 impl IntoIterator for Entries {
     type Item = Entry;
-    type IntoIter = IntoIter;
+    type IntoIter = EntriesIntoIter;
 
-    fn into_iter(self) -> IntoIter {
-        IntoIter(self)
+    fn into_iter(self) -> EntriesIntoIter {
+        EntriesIntoIter(self)
     }
 }
 
 /// What goes through [`Entries`] by value.
 #[derive(Clone, Debug)]
-pub struct IntoIter(Entries);
+pub struct EntriesIntoIter(Entries);
 
-impl Iterator for IntoIter {
+impl Iterator for EntriesIntoIter {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
@@ -112,7 +112,7 @@ impl Iterator for IntoIter {
     }
 }
 
-impl ExactSizeIterator for IntoIter {}
+impl ExactSizeIterator for EntriesIntoIter {}
 
 impl PartialEq for Entries {
     fn eq(&self, other: &Self) -> bool {

@@ -197,7 +197,7 @@ pub use effect::{
     AbortReason, ApplyJob, Effect, Event, FetchId, FetchJob, Outcome, PersistJob, ProposalId,
     ProposalIds, ReadId,
 };
-pub use entries::{Entries, IntoIter};
+pub use entries::{Entries, EntriesIntoIter};
 pub use entry::{Entry, Payload};
 pub use error::{
     AnswerError, ChangeError, ProposeError, ReadError, RecoverError, Rejected, StartError,

@@ -12,8 +12,8 @@ use crate::entries::Entries;
 use crate::entry::Entry;
 use crate::types::Index;
 
-/// A piece is closed when it has so many bytes: what is trimmed is given back to the allocator piece by piece, and so is late by at
-/// most this. As large as an append, so that those are made of one piece each.
+/// What a node appends itself is closed to a piece of at most so many bytes, or one entry: what is trimmed is given back to the
+/// allocator piece by piece, and so is late by at most this. As large as an append is by default, so that those are made of one piece each.
 const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// So many of the newest pieces are looked at one by one.

@@ -19,6 +19,8 @@ pub const CONFIGURATION: &str = "raft-rs is 0.7.0 with protobuf-codec, MemStorag
 /// `PLAIN`: as it comes. Else as it is best here.
 pub struct Theirs<const PLAIN: bool> {
     raw: RawNode<MemStorage>,
+    /// The first entry in the log.
+    first: u64,
     applied: Applied,
 }
 
@@ -32,18 +34,10 @@ impl<const PLAIN: bool> Theirs<PLAIN> {
     /// Cuts the log like the other side.
     fn cut(&mut self) {
         let applied = self.applied.index;
-        let due = applied > KEPT_ENTRIES && {
-            let storage = self.raw.store().rl();
-            let first = raft::Storage::first_index(self.raw.store()).unwrap_or(0);
-            drop(storage);
-            applied - first >= 2 * KEPT_ENTRIES
-        };
-        if due {
-            self.raw
-                .store()
-                .wl()
-                .compact(applied - KEPT_ENTRIES)
-                .expect("the log has it");
+        if applied >= self.first + 2 * KEPT_ENTRIES {
+            self.first = applied - KEPT_ENTRIES;
+            let mut storage = self.raw.store().wl();
+            storage.compact(self.first).expect("the log has it");
         }
     }
 }
@@ -72,6 +66,7 @@ impl<const PLAIN: bool> Node for Theirs<PLAIN> {
                 let storage = MemStorage::new_with_conf_state(ConfState::from((voters, vec![])));
                 Ok(Theirs {
                     raw: RawNode::new(&config, storage, &logger)?,
+                    first: 1,
                     applied: Applied::default(),
                 })
             })
@@ -120,7 +115,7 @@ impl<const PLAIN: bool> Node for Theirs<PLAIN> {
             ensure!(ready.snapshot().is_empty(), "a snapshot came");
             let committed = ready.take_committed_entries();
             self.apply(&committed);
-            {
+            if !ready.entries().is_empty() || ready.hs().is_some() {
                 let mut storage = self.raw.store().wl();
                 storage.append(ready.entries())?;
                 if let Some(hard_state) = ready.hs() {
