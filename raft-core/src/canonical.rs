@@ -96,6 +96,8 @@ impl Raft {
             && self.snapshots.installing().is_none()
             && !transfers;
         assert!(covered, "a state that a canonical one is not made of");
+        // It is looked at only by whoever may have got or lost a vote since, and then brought up to date.
+        self.reported_at = self.memberships.current_at();
         self.forget_when();
         self.forget_job_numbers();
         let me = self.me();

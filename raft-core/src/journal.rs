@@ -189,6 +189,9 @@ impl Journal {
             job.id.0 -= done;
             job.issued_at = now;
         }
+        if let Some(job) = &mut self.state_under_way {
+            job.0 -= done;
+        }
         self.issued.0 -= done;
         self.completed_at = now;
         done
@@ -283,14 +286,15 @@ mod tests {
     proptest! {
         /// What is kept beside the jobs is what going through them would find.
         #[test]
-        fn as_found_in_the_jobs(steps in prop::collection::vec((0u8..4, 1u64..12), 0..40)) {
+        fn as_found_in_the_jobs(steps in prop::collection::vec((0u8..5, 1u64..12), 0..40)) {
             let mut journal = Journal::new(Index(11));
             for (what, number) in steps {
                 match what {
                     0 => journal.log_changed(Index(number)),
                     1 => journal.state_changed(),
                     2 => drop(journal.seal(Index(11), 0)),
-                    _ => drop(journal.complete(JobId(number), 0)),
+                    3 => drop(journal.complete(JobId(number), 0)),
+                    _ => drop(journal.forget_done(0)),
                 }
                 let jobs = || journal.pending.iter();
                 let written = jobs().filter_map(|job| job.from).chain(journal.open_from);

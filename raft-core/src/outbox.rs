@@ -33,11 +33,6 @@ impl Outbox {
         self.ready.push_back(effect);
     }
 
-    /// Whether nothing is ready.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
-    }
-
     pub(crate) fn pop(&mut self) -> Option<Effect> {
         self.ready.pop_front()
     }

@@ -300,7 +300,7 @@ impl Raft {
         let before = invariants::Before::of(self);
         self.flush();
         // When nothing was made nothing leaves, and what stays as it was needs no second check.
-        if !self.outbox.is_empty() || invariants::Before::of(self) != before {
+        if !self.outbox.is_drained() || invariants::Before::of(self) != before {
             self.report_role();
             invariants::check(&before, self);
         }
