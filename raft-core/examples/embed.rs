@@ -83,8 +83,8 @@ fn run(node: u64, inbox: &Receiver<Input>, peers: &Peers) -> Vec<Bytes> {
                 Effect::Outcome(id, outcome) => {
                     let _ = waiting.remove(&id).map(|answer| answer.send(outcome));
                 }
-                // Events are for people; nobody reads here, and no snapshots are taken.
-                _ => {}
+                Effect::Event(_) => {} // For people.
+                other => unreachable!("{other:?}: nobody reads here, and no snapshots are taken"),
             }
         }
     }

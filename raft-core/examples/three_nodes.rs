@@ -113,7 +113,7 @@ fn run(node: u64, disk: &Mutex<Disk>, inbox: &Receiver<Input>, network: &Network
                 }
                 Effect::Outcome(id, Outcome::Unknown) => drop(waiting.remove(&id)),
                 Effect::Event(event) => println!("n{node} {event:?}"),
-                _ => {}
+                other => unreachable!("{other:?}: nobody reads here, and no snapshots are taken"),
             }
         }
     }

@@ -45,11 +45,13 @@ pub struct ReadId {
 }
 
 /// One thing for the driver to do. Those that name a job or an id want an answer that names it.
+///
+/// All of them are listed to the compiler: a driver that matches each by name learns of a new one when it is compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use = "an effect that is dropped is an order that is not carried out"]
-#[non_exhaustive]
 pub enum Effect {
-    /// Send this. It is always safe to send now, in any order, twice, or to lose.
+    /// Send this. It is always safe to send now, in any order, twice, or to lose. The addressee need not be in this node's membership:
+    /// see [the front page](crate#what-the-driver-promises).
     Send(Envelope),
     /// Write this, whole or not at all; answer with [`Raft::persisted`](crate::Raft::persisted).
     Persist(PersistJob),
@@ -73,8 +75,8 @@ pub enum Effect {
     /// The log is no longer needed up to this entry, and including it: a durable snapshot stands in for it. Drop it when
     /// convenient, or only some of it; nothing waits for that.
     CutLog {
-        /// The last entry that may go.
-        up_to: Index,
+        /// The last entry that may go. If it is the last that went, it is [`Recovered::base`](crate::Recovered::base) from then on.
+        up_to: LogId,
     },
     /// The state machine, as it is now, answers this read linearizably (thesis §6.4).
     ReadReady(ReadId),

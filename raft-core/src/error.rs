@@ -16,6 +16,8 @@ pub enum StartError {
     Membership(MembershipError),
     /// The first membership does not hold this node.
     NotAMember(MemberId),
+    /// The identity names no cluster ([`ClusterId::UNKNOWN`](crate::ClusterId::UNKNOWN)).
+    NoCluster,
 }
 
 /// Why a node was not recovered: what the driver read is not what a core ever wrote.
@@ -41,12 +43,21 @@ pub enum RecoverError {
         last: LogId,
     },
     /// The snapshot ends in front of the log or behind it, or with another term than the log has there; or the log does not begin
-    /// at 1, and there is no snapshot for what is missing; or the state machine is behind what is there.
+    /// at 1, and there is no snapshot for what is missing.
     BadSnapshot(LogId),
+    /// The state machine has applied less than what the log no longer holds.
+    AppliedBehindLog {
+        /// What it has applied.
+        applied: Index,
+        /// What the log begins behind.
+        base: LogId,
+    },
     /// A membership is given for an entry that the log does not have.
     BadMembership(LogId),
     /// Neither the log nor its base holds a membership.
     NoMembership,
+    /// The identity names no cluster ([`ClusterId::UNKNOWN`](crate::ClusterId::UNKNOWN)).
+    NoCluster,
 }
 
 /// Why an envelope was not used. A peer can cause every one of these, and none changes any state.
@@ -174,6 +185,8 @@ pub enum AnswerError {
     UnknownApply(Index),
 }
 
+const NO_CLUSTER: &str = "the identity names no cluster: every node has to be told which one it belongs to before it starts";
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -182,6 +195,7 @@ impl fmt::Display for StartError {
             Self::NotAMember(member) => {
                 write!(f, "the first membership does not hold this node, {member}")
             }
+            Self::NoCluster => f.write_str(NO_CLUSTER),
         }
     }
 }
@@ -190,7 +204,17 @@ impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::BadRuns(index) => write!(f, "the log's terms do not add up at index {index}"),
+            Self::BadRuns(index) => write!(
+                f,
+                "the log's terms do not add up at index {index}: the first run begins right behind `base`, the last entry that was \
+                 cut, and each other one behind the run before"
+            ),
+            Self::AppliedBehindLog { applied, base } => write!(
+                f,
+                "the state machine has applied up to {applied}, and the log begins behind {base}: load the snapshot first, and give \
+                 its end as `applied`"
+            ),
+            Self::NoCluster => f.write_str(NO_CLUSTER),
             Self::TermBehindLog { stored, last } => {
                 write!(
                     f,

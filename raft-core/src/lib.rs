@@ -59,7 +59,8 @@
 //! is durable, says how much of the log may go, and whom to send it; files, their checksums, chunks, and resuming a transfer are the
 //! driver's. A snapshot that arrives is a file and an envelope: a driver keeps the envelope until the file is whole and durable, then
 //! hands it to [`receive`](Raft::receive) like any other. What follows is a [`PersistJob`] that marks it, and when that is durable
-//! [`Effect::InstallSnapshot`]. A crash at any point leaves the node with the old state, or with the new one.
+//! [`Effect::InstallSnapshot`]. A crash at any point leaves the node with the old state, or with the new one. When a job that marks a
+//! snapshot is durable, all older files may go, once whoever has them open is done; at a start, all but the one marked last.
 //!
 //! # Changing the membership
 //!
@@ -71,8 +72,13 @@
 //!
 //! # What the driver promises
 //!
-//! Four rules are the driver's:
+//! Five rules are the driver's:
 //!
+//! - **Find addresses outside the membership too.** An envelope may be for a node that is not in this node's membership: one that has
+//!   just joined answers a leader that it has never heard of, and a leader speaks to former members until they know that they are.
+//!   So answer on the connection that a request came by, or keep every address that was ever seen. A membership is in force when it
+//!   is appended: its new addresses stand in the entries, or the snapshot, of a [`PersistJob`], and [`Event::MembershipCommitted`] comes too
+//!   late for them.
 //! - **Before [`Raft::recover`], raise the boot number and make it durable.** Two lives with one number could take each other's
 //!   answers for their own.
 //! - **The incarnation is drawn at random when a data directory is made, and stays in it.** An incarnation that can be guessed from the
@@ -110,19 +116,27 @@
 //! let members = Membership::of_voters([(me, "127.0.0.1:7101".into())])?;
 //! let identity = Identity { cluster: ClusterId([1; 16]), member: me, boot: Boot(1) };
 //! let mut raft = Raft::bootstrap(Config::new(42), identity, members)?;
-//! let mut applied = Vec::new();
+//! let (mut log, mut applied) = (Vec::new(), Vec::new());
 //!
 //! // The whole driver.
 //! let mut drive = |raft: &mut Raft| {
 //!     while let Some(effect) = raft.next_effect() {
 //!         match effect {
-//!             Effect::Persist(job) => raft.persisted(job.id).expect("a job that was handed out"), // after an fsync
+//!             Effect::Persist(job) => {
+//!                 log.extend(job.entries); // and an fsync
+//!                 raft.persisted(job.id).expect("a job that was handed out");
+//!             }
+//!             Effect::FetchLog(job) => {
+//!                 let wanted = |entry: &&Entry| (job.from..=job.to).contains(&entry.id.index);
+//!                 raft.fetched(job.id, log.iter().filter(wanted).cloned().collect());
+//!             }
 //!             Effect::Apply(job) => {
 //!                 let last = job.entries.last().expect("a job is never empty").id.index;
 //!                 applied.extend(job.entries);
 //!                 raft.applied(last).expect("entries that were handed out");
 //!             }
-//!             _ => {}
+//!             Effect::Outcome(..) | Effect::Event(_) => {}
+//!             other => unreachable!("nobody reads, there are no peers, and no snapshots: {other:?}"),
 //!         }
 //!     }
 //! };

@@ -349,7 +349,8 @@ impl Raft {
         }
         if to > self.log.base().index {
             self.log.cut_front(to);
-            self.outbox.push(Effect::CutLog { up_to: to });
+            let up_to = self.log.base();
+            self.outbox.push(Effect::CutLog { up_to });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::raft::Raft;
 use crate::rng::Rng;
 use crate::role::{Role, RoleName};
 use crate::snapshot::{Snapshot, Snapshots};
-use crate::types::{HardState, Identity, Index, LogId, Term};
+use crate::types::{ClusterId, HardState, Identity, Index, LogId, Term};
 
 /// What a driver read back from its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +51,16 @@ impl Raft {
     /// every founding member, so that they all start from one log. Nothing is granted or asked before that is durable.
     ///
     /// # Errors
-    /// When the settings or the membership cannot work, or the membership does not hold this node.
+    /// When the settings or the membership cannot work, the membership does not hold this node, or the identity names no cluster.
     pub fn bootstrap(
         config: Config,
         identity: Identity,
         membership: Membership,
     ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
+        if identity.cluster == ClusterId::UNKNOWN {
+            return Err(StartError::NoCluster);
+        }
         if membership.voters().is_empty() {
             return Err(StartError::Membership(
                 crate::membership::MembershipError::NoVoter,
@@ -85,12 +88,16 @@ impl Raft {
     }
 
     /// Starts a new node that others are to take in: it has an empty disk, knows of no membership, and waits for a leader to send it the
-    /// log. Until then it grants no vote and asks for none.
+    /// log. Until then it grants no vote and asks for none. It must be told which cluster that is, by an operator or by whoever asks to
+    /// have it added.
     ///
     /// # Errors
-    /// When the settings cannot work.
+    /// When the settings cannot work, or the identity names no cluster.
     pub fn join(config: Config, identity: Identity) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
+        if identity.cluster == ClusterId::UNKNOWN {
+            return Err(StartError::NoCluster);
+        }
         Ok(Self::start(
             config,
             identity,
@@ -107,6 +114,9 @@ impl Raft {
     /// When the settings cannot work, or what was read is not what a core ever wrote.
     pub fn recover(config: Config, disk: Recovered) -> Result<Self, RecoverError> {
         config.validate().map_err(RecoverError::Config)?;
+        if disk.identity.cluster == ClusterId::UNKNOWN {
+            return Err(RecoverError::NoCluster);
+        }
         let log =
             LogView::from_runs(disk.base, disk.runs, disk.last).map_err(RecoverError::BadRuns)?;
         let last = log.last();
@@ -223,10 +233,11 @@ fn check_snapshot(
 ) -> Result<(), RecoverError> {
     let base = log.base();
     let end = snapshot.map_or(LogId::ZERO, |snapshot| snapshot.last);
-    let good = end.index >= base.index && log.contains(end) && applied >= base.index;
-    if good {
-        Ok(())
-    } else {
-        Err(RecoverError::BadSnapshot(end))
+    if end.index < base.index || !log.contains(end) {
+        return Err(RecoverError::BadSnapshot(end));
     }
+    if applied < base.index {
+        return Err(RecoverError::AppliedBehindLog { applied, base });
+    }
+    Ok(())
 }

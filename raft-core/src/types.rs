@@ -78,12 +78,13 @@ impl Index {
     }
 }
 
-/// What a cluster is told apart by: a hash of its first membership. All zero: not known yet.
+/// What a cluster is told apart by: a hash of its first membership, say. The driver chooses it, the same on every node; the core only
+/// compares.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
 impl ClusterId {
-    /// Not known yet.
+    /// Not known yet. No node starts with it: it would take no envelope.
     pub const UNKNOWN: Self = Self([0; 16]);
 }
 

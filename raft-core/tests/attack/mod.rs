@@ -335,7 +335,7 @@ impl Victim {
                 self.handed = snapshot.last.index;
                 self.installing.push_back(snapshot.last);
             }
-            Effect::CutLog { up_to } => self.disk.cut(*up_to),
+            Effect::CutLog { up_to } => self.disk.cut(up_to.index),
             Effect::Outcome(id, outcome) => {
                 self.end(id.boot, id.number);
                 if matches!(outcome, Outcome::Committed(_)) {

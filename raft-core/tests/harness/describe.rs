@@ -40,7 +40,7 @@ pub fn describe(id: u64, effect: &Effect) -> String {
             format!("{} (with its file)", describe_envelope(envelope))
         }
         Effect::InstallSnapshot(snapshot) => format!("n{id} installs snapshot {}", snapshot.last),
-        Effect::CutLog { up_to } => format!("n{id} lets go of the log up to {up_to}"),
+        Effect::CutLog { up_to } => format!("n{id} lets go of the log up to {}", up_to.index),
         Effect::ReadReady(read) => format!("n{id} answers read {}", read.number),
         Effect::ReadFailed(read) => format!("n{id} fails read {}", read.number),
         Effect::Outcome(proposal, Outcome::Committed(at)) => {
@@ -54,7 +54,6 @@ pub fn describe(id: u64, effect: &Effect) -> String {
             format!("n{id} is {} in term {term}{leader}", role.as_str())
         }
         Effect::Event(event) => format!("n{id} tells: {event:?}"),
-        other => format!("n{id} {other:?}"),
     }
 }
 

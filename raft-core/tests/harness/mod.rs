@@ -496,9 +496,8 @@ impl Cluster {
                     let content = node.disk.content().unwrap().clone();
                     node.chores.push_back(Chore::Install(snapshot, content));
                 }
-                Effect::CutLog { up_to } => node.disk.cut(up_to),
+                Effect::CutLog { up_to } => node.disk.cut(up_to.index),
                 Effect::Event(event) => node.events.push(event),
-                _ => {}
             }
             if !self.nodes[&id].slow {
                 self.one_chore(id, true);
