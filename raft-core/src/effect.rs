@@ -187,13 +187,16 @@ pub enum Event {
         /// How many ticks came at once.
         elapsed_ticks: u32,
     },
-    /// A new membership is committed.
+    /// A new membership is committed. Also when a joint one is left, and when a learner that caught up has become a voter: nobody
+    /// proposed those, and so no [`Outcome`] tells of them.
     MembershipCommitted {
         /// Its entry.
         at: LogId,
     },
     /// A committed membership does not hold this node any more. It campaigns no longer; what it has on disk stays, and it goes on serving
-    /// whoever asks.
+    /// whoever asks. Its process may be stopped at any time; if it led, better after the [`Event::RoleChanged`] that follows, for it
+    /// hands over first. Told once: after a restart, it is a [`RoleName::Learner`] that [`Raft::membership`](crate::Raft::membership)
+    /// does not hold.
     Removed {
         /// The membership's entry.
         at: LogId,

@@ -306,6 +306,30 @@ impl Raft {
         }
     }
 
+    /// Its role now. This, and the three that follow, cost nothing; [`Raft::status`] has everything.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        self.role_name()
+    }
+
+    /// Its current term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Who leads, as far as it knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader_node()
+    }
+
+    /// The membership in force: the newest in the log, committed or not (thesis §4.1).
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
     // ---- shared by the parts of the core ----
 
     /// Runs one input with the safety properties checked around it.
@@ -319,11 +343,6 @@ impl Raft {
 
     pub(crate) fn me(&self) -> MemberId {
         self.identity.member
-    }
-
-    /// The membership in force: the newest in the log, committed or not (thesis §4.1).
-    pub(crate) fn membership(&self) -> &Membership {
-        self.memberships.current()
     }
 
     pub(crate) fn leader_node(&self) -> Option<NodeId> {

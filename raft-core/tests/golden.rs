@@ -1,28 +1,7 @@
-//! Raft by example: each script in `tests/golden` shows one behaviour, input and effects side by side. After an intended change,
-//! `UPDATE_GOLDENFILES=1 cargo test -p raft-core --test golden` writes the effects anew; what a script `expect`s stays as it is.
+//! Raft by example: each script in `tests/golden` shows one behaviour: inputs above a line, their effects below it. After an intended
+//! change, `UPDATE_GOLDENFILES=1 cargo test -p raft-core --test golden` writes the effects anew; what a script `expect`s stays as it is.
 //!
-//! | command | does |
-//! | --- | --- |
-//! | `cluster nodes=3` or `cluster logs=1,1;1,2; terms=2;2;2` | starts nodes with these logs, each a list of terms from index 1 |
-//! | `… snapshots=ENTRIES/TAIL/BYTES` | takes one after so many entries or bytes, and leaves a tail of the log |
-//! | `found nodes=3` | founds a cluster: entry 1@1 is its membership |
-//! | `campaign N` | lets time pass on nN alone until it begins a campaign |
-//! | `elect N` | the same, and delivers everything until nN leads; others forget a leader first |
-//! | `tick N [TICKS]`, `pause N TICKS` | time passes on nN, tick by tick, or all at once |
-//! | `run TICKS` | time passes on all nodes alike, and after each tick everything is delivered |
-//! | `propose N VALUE…`, `read N` | |
-//! | `deliver [from=N] [to=N]`, `settle` | delivers what is on its way now, or until nothing is |
-//! | `drop [from=N] [to=N]`, `keep [from=N] [to=N]`, `replay` | loses what is on its way, sets it aside, and brings it back, late |
-//! | `hold N`, `save N [COUNT]`, `crash N [kept=COUNT]`, `restart N` | the disk of nN holds writes back, finishes the oldest; nN dies, comes back |
-//! | `slow N`, `chore N [fails=yes]` | from now on the driver of nN gets to its snapshots late: it takes, or installs, one now |
-//! | `join N`, `wipe N INCARNATION` | a new node starts empty; a node loses its disk and returns empty, as another member |
-//! | `change N STEP… [at=ID]` | changes the membership: `voter=4`, `learner=4`, `promotable=4`, `remove=4`, `vote=4`, `demote=4`, `promote=4`, `context=4:text`, `priority=4:2`; a member as `node` or `node/incarnation` |
-//! | `transfer N [TO]` | |
-//! | `full N`, `room N` | the disk of nN has no room for commands, and has some again |
-//! | `isolate N`, `cut FROM TO`, `heal` | |
-//! | `inject from=N to=M term=T KIND …` | a message made up by hand; `granted=no` for an answer, `transfer=yes` for a vote |
-//! | `messages`, `status`, `log N` | shows |
-//! | `expect N key=value…` | fails unless it is so |
+//! The commands and the notation are explained in `tests/golden/README.md`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -630,6 +609,7 @@ fn scripts() {
     let mut paths: Vec<_> = std::fs::read_dir("tests/golden")
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     paths.sort();
     assert!(paths.len() >= 20, "only {} scripts", paths.len());

@@ -64,7 +64,7 @@ pub(super) fn unnamed(root: &Path) -> Result<Vec<String>> {
         fs::read_dir(&scripts).with_context(|| format!("cannot list {}", scripts.display()))?
     {
         let script = format!("{SCRIPTS}/{}", entry?.file_name().to_string_lossy());
-        if !named.contains(&script) {
+        if script.ends_with(".txt") && !named.contains(&script) {
             wrong.push(format!(
                 "{script}: neither {} nor {} names it",
                 TABLES[0], TABLES[1]
