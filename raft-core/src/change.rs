@@ -14,6 +14,7 @@ use crate::membership::{Member, Membership, MembershipParts};
 use crate::mutants::{Mutant, mutant};
 use crate::progress::Progress;
 use crate::promote::CatchUp;
+use crate::quorum;
 use crate::raft::Raft;
 use crate::role::Role;
 use crate::types::{Index, LogId, MemberId, NodeId};
@@ -229,9 +230,14 @@ impl Raft {
         if mutant(Mutant::SkipsJoint) {
             return Ok(target);
         }
-        self.membership()
-            .toward(target)
-            .map_err(ChangeError::Membership)
+        let next = self.membership().toward(target);
+        let next = next.map_err(ChangeError::Membership)?;
+        // Replaced voters never answer: without a majority of the others, the old half could decide nothing any more, nor be left.
+        let (speaking, silent) = (next.outgoing().len(), next.replaced().len());
+        if speaking < quorum::majority(speaking + silent) && silent > 0 {
+            return Err(ChangeError::ReplacesMajority);
+        }
+        Ok(next)
     }
 
     /// Who is to vote has to have the membership in force: an empty node knows of none, and so grants no vote to anyone (F-M4).
@@ -291,6 +297,8 @@ impl Raft {
             if known.is_none_or(|peer| peer.member != id) {
                 let progress = Progress::new(id, last, now);
                 leadership.peers.insert(id.node, progress);
+                // What another incarnation caught up with says nothing of this one.
+                leadership.catching_up.remove(&id.node);
             }
         }
         leadership

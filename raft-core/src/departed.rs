@@ -60,7 +60,10 @@ impl Raft {
     pub(crate) fn forget_silent_departed(&mut self) {
         let patience = 2 * u64::from(self.config.election_timeout_ticks);
         let (now, membership) = (self.now, self.memberships.current());
-        if let Role::Leader(leadership) = &mut self.role {
+        // Mostly there are none: this node itself is no peer.
+        if let Role::Leader(leadership) = &mut self.role
+            && leadership.peers.len() >= membership.seats().len()
+        {
             leadership.peers.retain(|_, peer| {
                 membership.contains(peer.member) || now - peer.heard_at < patience
             });

@@ -60,11 +60,12 @@ pub enum RecoverError {
     NoCluster,
 }
 
-/// Why an envelope was not used. A peer can cause every one of these, and none changes any state.
+/// Why an envelope was not used. A peer can cause every one of these. Nothing that it says of a log, a vote or a read counts then; its term
+/// may, as that of any envelope of the cluster: one that is higher makes this node a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// It is for another node, another incarnation, or another cluster.
+    /// It is for another node, another incarnation, or another cluster; or it names none.
     Misdelivered,
     /// It claims to come from this node.
     FromSelf,
@@ -93,7 +94,8 @@ pub enum ProposeError {
     Busy,
     /// This node's disk is full; another may lead soon that has room.
     Full,
-    /// The batch is empty, or has an entry over the limit for one.
+    /// The batch is empty, has a command over [`Config::command_bytes_max`](crate::Config::command_bytes_max), or several that weigh more
+    /// together than [`Config::uncommitted_bytes_max`](crate::Config::uncommitted_bytes_max): propose those in parts.
     BadBatch,
     /// This leader is handing over; try again soon, of whoever leads then.
     Transferring,
@@ -103,6 +105,9 @@ pub enum ProposeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeError {
+    /// So many voters would be replaced by new incarnations at once that the others are no majority: nothing could be committed any more.
+    /// Replace one after the other.
+    ReplacesMajority,
     /// This node does not lead.
     NotLeader {
         /// Who does, as far as it knows.
@@ -284,6 +289,10 @@ impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLeader { leader } => not_leader(f, *leader),
+            Self::ReplacesMajority => f.write_str(
+                "too many voters would be replaced at once: those that are left would be no majority of the old ones; replace one \
+                 after the other",
+            ),
             Self::Transferring => f.write_str(HANDING_OVER),
             Self::NotReady => {
                 f.write_str("this leader has committed nothing in its term yet; try again soon")

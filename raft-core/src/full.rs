@@ -6,8 +6,7 @@ use crate::effect::{Effect, Event};
 use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
 use crate::raft::Raft;
-use crate::role::Role;
-use crate::types::{Index, NodeId};
+use crate::types::Index;
 
 impl Raft {
     /// The log's disk has no room for more commands, or has some again.
@@ -28,20 +27,10 @@ impl Raft {
         (news.take(at), first)
     }
 
-    /// On a leader without room: steps down when a voter that answers has room, and all of the log, so that it can be elected at once.
+    /// On a leader without room: hands over when a voter that answers has room, and all of the log, so that it can be elected at once.
     /// Whether it did.
     pub(crate) fn hand_over_if_full(&mut self) -> bool {
-        let Role::Leader(leadership) = &self.role else {
-            return false;
-        };
-        let (last, now) = (self.log.last().index, self.now);
-        let patience = u64::from(self.config.election_timeout_ticks);
-        let can_lead = |node: &NodeId| {
-            leadership.peers.get(node).is_some_and(|peer| {
-                !peer.full && peer.heard && now - peer.heard_at < patience && peer.matched >= last
-            })
-        };
-        if !self.full || !self.membership().voters().iter().any(can_lead) {
+        if !self.full || !self.try_hand_over_to_room() {
             return false;
         }
         self.outbox

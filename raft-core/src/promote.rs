@@ -72,8 +72,10 @@ impl Raft {
             && !membership.is_joint()
             && commit >= leadership.term_start
             && leadership.transfer.is_none();
-        let alive =
-            |node| (leadership.peers.get(node)).is_some_and(|peer| now - peer.heard_at < timeout);
+        let alive = |node| {
+            (leadership.peers.get(node))
+                .is_some_and(|peer| peer.heard && now - peer.heard_at < timeout)
+        };
         let ready = |node| {
             (leadership.catching_up.get(node)).is_some_and(|catch_up| catch_up.caught_up)
                 && alive(node)

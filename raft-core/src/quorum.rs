@@ -17,7 +17,7 @@ pub(crate) enum Tally {
 }
 
 /// How many of so many are more than half of them.
-fn majority(of: usize) -> usize {
+pub(crate) fn majority(of: usize) -> usize {
     of / 2 + usize::from(!mutant(Mutant::HalfIsAMajority))
 }
 

@@ -110,8 +110,8 @@ impl Raft {
     /// Takes a peer's envelope.
     ///
     /// # Errors
-    /// When it is not for this node, contradicts itself or the protocol. Nothing it said was used then; the connection that brought
-    /// it may as well be closed. No envelope, whatever is in it, makes this panic.
+    /// When it is not for this node, contradicts itself or the protocol. Nothing it said counts then, but for a higher term; the connection that
+    /// brought it may as well be closed. No envelope, whatever is in it, makes this panic.
     pub fn receive(&mut self, mut envelope: Envelope) -> Result<(), Rejected> {
         self.step(|raft| raft.on_envelope(&mut envelope))
     }
@@ -144,6 +144,10 @@ impl Raft {
                 .iter()
                 .map(|command| command.len() + Entry::OVERHEAD_BYTES)
                 .sum();
+            // It would not fit, however often it is tried.
+            if batch.len() > 1 && bytes > raft.config.uncommitted_bytes_max {
+                return Err(ProposeError::BadBatch);
+            }
             // One command alone is always taken, so that any that is allowed can get through.
             let alone = leadership.open_bytes == 0 && batch.len() == 1;
             if !alone && leadership.open_bytes + bytes > raft.config.uncommitted_bytes_max {

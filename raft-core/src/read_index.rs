@@ -99,7 +99,10 @@ impl Reads {
             }
         }
         self.count -= peers.len();
-        self.confirmed.push_back((round.index, here));
+        // A round that only peers asked for leaves nothing to do here.
+        if !here.is_empty() {
+            self.confirmed.push_back((round.index, here));
+        }
         Some((round.index, peers))
     }
 

@@ -50,8 +50,8 @@ impl Raft {
         }
         let heartbeat_due = now >= leadership.heartbeat_at;
         self.on_transfer_tick();
+        self.forget_silent_departed();
         if heartbeat_due {
-            self.forget_silent_departed();
             self.send_heartbeats();
         }
     }

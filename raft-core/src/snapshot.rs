@@ -29,6 +29,15 @@ pub struct Snapshot {
     pub membership_at: LogId,
 }
 
+impl Snapshot {
+    /// Whether it can be one: its membership stood in its last entry or before, and somebody decides in it.
+    pub(crate) fn is_possible(&self) -> bool {
+        let (last, at) = (self.last, self.membership_at);
+        let before = at.index < last.index && at.term <= last.term;
+        (before || at == last) && !self.membership.voters().is_empty()
+    }
+}
+
 /// What is known of snapshots here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Snapshots {
@@ -229,6 +238,8 @@ impl Raft {
             resets_log: true,
         });
         self.log = LogView::empty(snapshot.last);
+        // All that is left of it; a leader that had said otherwise before contradicts itself.
+        self.verified = snapshot.last.index;
         let held = self.is_held_at(before);
         self.memberships
             .reset(snapshot.membership_at, snapshot.membership.clone());

@@ -233,7 +233,8 @@ fn check_snapshot(
 ) -> Result<(), RecoverError> {
     let base = log.base();
     let end = snapshot.map_or(LogId::ZERO, |snapshot| snapshot.last);
-    if end.index < base.index || !log.contains(end) {
+    let possible = snapshot.is_none_or(Snapshot::is_possible);
+    if end.index < base.index || !log.contains(end) || !possible {
         return Err(RecoverError::BadSnapshot(end));
     }
     if applied < base.index {

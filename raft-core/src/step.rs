@@ -1,6 +1,7 @@
 //! All dispatch: what a tick and an envelope mean, by term (paper §5.1) and by role.
 
 use crate::effect::{Effect, Event};
+use crate::entry::Payload;
 use crate::error::Rejected;
 use crate::message::{AppendResult, Envelope, Message, RequestId};
 use crate::mutants::{Mutant, mutant};
@@ -255,20 +256,20 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
                         let follows =
                             entry.id.index.0 == before.index.0 + 1 && entry.id.term >= before.term;
                         before = entry.id;
-                        follows && sane_id(entry.id)
+                        let decides = match &entry.payload {
+                            Payload::Membership(membership) => !membership.voters().is_empty(),
+                            Payload::Command(_) | Payload::Noop => true,
+                        };
+                        follows && decides && sane_id(entry.id)
                     })
             }
             Message::SnapshotRequest { snapshot, .. } => {
                 let Snapshot {
                     last,
-                    membership,
                     membership_at: at,
+                    ..
                 } = snapshot;
-                sane_id(*last)
-                    && sane_id(*at)
-                    && last.index > Index::ZERO
-                    && (at.index < last.index && at.term <= last.term || at == last)
-                    && !membership.voters().is_empty()
+                sane_id(*last) && sane_id(*at) && last.index > Index::ZERO && snapshot.is_possible()
             }
             Message::HeartbeatRequest { commit, .. } => sane_index(*commit),
             Message::HeartbeatResponse { matched, .. } => sane_index(*matched),

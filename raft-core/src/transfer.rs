@@ -6,6 +6,7 @@
 use crate::effect::{AbortReason, Effect, Event};
 use crate::error::TransferError;
 use crate::message::{Message, RequestId};
+use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::role::{Leadership, Role};
 use crate::types::{MemberId, NodeId, Term};
@@ -16,15 +17,15 @@ pub(crate) struct Transfer {
     pub(crate) to: MemberId,
     /// When it is given up.
     pub(crate) until: u64,
-    /// Whether the target was told to campaign.
-    pub(crate) told: bool,
+    /// When the target was told to campaign, if it was.
+    pub(crate) told_at: Option<u64>,
     /// Whether this leader has no vote any more, and steps down in any case.
     pub(crate) leaving: bool,
 }
 
 impl Raft {
-    /// Hands over the lead: to `to`, or when none is named, to the best of the other voters that answer: one that has all that is
-    /// committed, then the highest priority, then the longest log. Says whom.
+    /// Hands over the lead: to `to`, or when none is named, to the best of the other voters that answer: one whose disk has room, that has
+    /// all that is committed, then the highest priority, then the longest log. Says whom.
     ///
     /// Until the target leads or an election timeout has passed, proposals and changes of the membership are refused; reads go on. Given
     /// up, [`Event::TransferAborted`] says so, and proposals are taken again.
@@ -71,6 +72,11 @@ impl Raft {
 
     /// The voter that is to lead next, of those that have answered within an election timeout.
     fn best_successor(&self) -> Option<MemberId> {
+        self.best_successor_of(|_| true)
+    }
+
+    /// The same, of those that `fits` says of besides.
+    fn best_successor_of(&self, fits: impl Fn(&Progress) -> bool) -> Option<MemberId> {
         let Role::Leader(leadership) = &self.role else {
             return None;
         };
@@ -78,10 +84,11 @@ impl Raft {
         let voters = self.membership().voters().iter();
         let peers = voters.filter_map(|node| leadership.peers.get(node));
         peers
-            .filter(|peer| peer.heard && self.now - peer.heard_at < timeout)
+            .filter(|peer| peer.heard && self.now - peer.heard_at < timeout && fits(peer))
             .max_by_key(|peer| {
                 let member = self.membership().member(peer.member.node);
                 (
+                    !peer.full,
                     peer.matched >= self.commit,
                     member.map_or(0, |member| member.priority),
                     peer.matched,
@@ -97,7 +104,7 @@ impl Raft {
             leadership.transfer = Some(Transfer {
                 to,
                 until,
-                told: false,
+                told_at: None,
                 leaving,
             });
         }
@@ -122,7 +129,7 @@ impl Raft {
     /// Tells the target of a transfer to campaign, once it has everything. Called when effects are drained, so that it follows what
     /// was sent before.
     pub(crate) fn flush_transfer(&mut self) {
-        let last = self.log.last().index;
+        let (last, now) = (self.log.last().index, self.now);
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
@@ -130,10 +137,10 @@ impl Raft {
             return;
         };
         let peer = leadership.peers.get(&transfer.to.node);
-        if transfer.told || peer.is_none_or(|peer| peer.matched < last) {
+        if transfer.told_at.is_some() || peer.is_none_or(|peer| peer.matched < last) {
             return;
         }
-        transfer.told = true;
+        transfer.told_at = Some(now);
         let (to, leaving) = (transfer.to, transfer.leaving);
         self.send_timeout_now(to);
         if leaving {
@@ -150,12 +157,19 @@ impl Raft {
     /// The disk hangs, and this leader is about to step down: whoever has everything need not wait for its election timeout.
     pub(crate) fn try_hand_over_at_once(&mut self) {
         let last = self.log.last().index;
-        if let Some(to) = self.best_successor()
-            && let Role::Leader(leadership) = &self.role
-            && (leadership.peers.get(&to.node)).is_some_and(|peer| peer.matched >= last)
-        {
+        if let Some(to) = self.best_successor_of(|peer| peer.matched >= last) {
             self.send_timeout_now(to);
         }
+    }
+
+    /// The disk is full: hands over at once to a voter that has room and the whole log, if there is one. Whether it did.
+    pub(crate) fn try_hand_over_to_room(&mut self) -> bool {
+        let last = self.log.last().index;
+        let to = self.best_successor_of(|peer| !peer.full && peer.matched >= last);
+        to.is_some_and(|to| {
+            self.send_timeout_now(to);
+            true
+        })
     }
 
     /// Watches a transfer: gives it up in time; tells a target again with every heartbeat
@@ -168,11 +182,14 @@ impl Raft {
             return;
         };
         let heartbeat_due = self.now >= leadership.heartbeat_at;
+        // Read rounds are heartbeats too, and may put off the next one for ever.
+        let interval = u64::from(self.config.heartbeat_ticks);
+        let told_long_ago = transfer.told_at.is_some_and(|at| self.now - at >= interval);
         if self.now >= transfer.until {
             self.abort_transfer(AbortReason::TimedOut);
-        } else if heartbeat_due {
+        } else if heartbeat_due || told_long_ago {
             // The last one may be lost; and the target forgets it with this heartbeat.
-            self.with_transfer(|transfer| transfer.told = false);
+            self.with_transfer(|transfer| transfer.told_at = None);
         }
     }
 
@@ -196,7 +213,10 @@ impl Raft {
 
     /// A leadership ends with a transfer that came to nothing.
     pub(crate) fn note_transfer_ended(&mut self, leadership: &Leadership) {
-        if let Some(transfer) = leadership.transfer.filter(|transfer| !transfer.told) {
+        if let Some(transfer) = leadership
+            .transfer
+            .filter(|transfer| transfer.told_at.is_none())
+        {
             let (to, why) = (transfer.to, AbortReason::SteppedDown);
             self.outbox
                 .push(Effect::Event(Event::TransferAborted { to, why }));

@@ -200,7 +200,8 @@ fn the_first_batch_is_bounded_too() {
     let mut raft = leader_of_one(config);
     assert_eq!(
         raft.propose(vec![Bytes::from(vec![0; 500]); 3]),
-        Err(ProposeError::Busy)
+        Err(ProposeError::BadBatch),
+        "busy would mean that it fits another time"
     );
     raft.propose(vec![Bytes::from(vec![0; 5000])])
         .expect("one alone is always taken");
