@@ -1,10 +1,14 @@
 //! One error enum per operation. Every message says what happened, where, and what to do.
 
+mod batch;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+
+pub use batch::{InvalidBatch, Oversized};
 
 use crate::options::OptionsError;
 use crate::position::Position;
@@ -22,8 +26,8 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// Acknowledged content is damaged or gone.
-    #[error("{}: {place}{at}: {what}; do not use this log: restore the directory, or give this node a new directory and \
-             identity", file.display(), place = Place(what, *offset), at = AtIndex(*index))]
+    #[error("{}: {place}{at}: {what}; do not use this log: restore the directory, or start anew in \
+             another one", file.display(), place = Place(what, *offset), at = AtIndex(*index))]
     Corrupt {
         /// The damaged (or missing) file.
         file: PathBuf,
@@ -36,7 +40,7 @@ pub enum OpenError {
     },
     /// The directory belongs to a log with another identity.
     #[error("{} belongs to another log (its identity is {}, not {}); point to the right directory", dir.display(),
-            Hex(stored), Hex(given))]
+            Identity(stored), Identity(given))]
     ForeignIdentity {
         /// The directory.
         dir: PathBuf,
@@ -56,7 +60,8 @@ pub enum OpenError {
         known: u32,
     },
     /// The directory holds something, but no log.
-    #[error("{} holds no log, but other files such as {found:?}; choose an empty directory", dir.display())]
+    #[error("{} holds no log, but other files such as {found:?}; point to the directory of a log, or to an \
+             empty one", dir.display())]
     NotALog {
         /// The directory.
         dir: PathBuf,
@@ -305,149 +310,6 @@ impl WriteError {
     }
 }
 
-/// What is wrong with a batch: always a mistake of the caller.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum InvalidBatch {
-    /// A record does not continue the log.
-    #[error("record {found} does not follow record {last}; the next one has index {}", last.saturating_add(1))]
-    Gap {
-        /// The last index before it.
-        last: u64,
-        /// Its index.
-        found: u64,
-    },
-    /// No log goes on as far as this: indexes end at 2⁶³ - 1.
-    #[error("index {index} is higher than the highest that a log can hold, {max}")]
-    IndexTooHigh {
-        /// The index given.
-        index: u64,
-        /// The highest index.
-        max: u64,
-    },
-    /// A record's term is lower than that of the record before, or zero.
-    #[error(
-        "record {index} has term {found}, and the record before has term {last}; terms begin at 1 and never fall"
-    )]
-    Term {
-        /// The record's index.
-        index: u64,
-        /// The term of the record before.
-        last: u64,
-        /// Its term.
-        found: u64,
-    },
-    /// A truncation or purge outside the log.
-    #[error("index {index} is outside what can be cut: {}", Bounds(*first, *last))]
-    Range {
-        /// The index given.
-        index: u64,
-        /// The lowest allowed.
-        first: u64,
-        /// The highest allowed.
-        last: u64,
-    },
-    /// A purge of records that no snapshot stands in for, in a log that has snapshots.
-    #[error(
-        "records up to {index} cannot be purged: the newest snapshot stands for those up to {snapshot}; mark a newer one first"
-    )]
-    PurgeBeyondSnapshot {
-        /// The index given.
-        index: u64,
-        /// The last index that the newest snapshot stands for.
-        snapshot: u64,
-    },
-    /// A snapshot is older than the newest one marked, or than what was purged.
-    #[error(
-        "the snapshot for index {index} is older than what stands for the records up to {newest} already; there is no need of it"
-    )]
-    SnapshotOld {
-        /// The snapshot's index.
-        index: u64,
-        /// The index that is reached already.
-        newest: u64,
-    },
-    /// A snapshot's term contradicts the newest one marked, or what was purged.
-    #[error(
-        "the snapshot for index {index} has term {term}, and what stands for the records up to {} has term {}: it is of \
-         another history, and must not be used",
-        newest.0,
-        newest.1
-    )]
-    SnapshotTerm {
-        /// The snapshot's index.
-        index: u64,
-        /// The snapshot's term.
-        term: u64,
-        /// Index and term that are reached already.
-        newest: (u64, u64),
-    },
-    /// The log does not hold the record that a snapshot of its own content ends with.
-    #[error(
-        "the log, which ends with {}@{}, does not hold the record {index}@{term} that the snapshot ends with; one that came \
-         from another node is marked with `install_snapshot`, which drops the log",
-        last.0,
-        last.1
-    )]
-    SnapshotNotHeld {
-        /// The snapshot's index.
-        index: u64,
-        /// The snapshot's term.
-        term: u64,
-        /// Index and term of the log's last record.
-        last: (u64, u64),
-    },
-    /// The snapshot marked for this index has other bytes.
-    #[error(
-        "another snapshot is marked for index {index}, with another term or other bytes; keep that one"
-    )]
-    SnapshotDiffers {
-        /// The snapshot's index.
-        index: u64,
-    },
-    /// The snapshot is not, or no longer, a file of this log.
-    #[error(
-        "the snapshot for index {index} was finished in another log or before this one was opened, or another replaced its \
-         file; make it anew"
-    )]
-    SnapshotForeign {
-        /// The snapshot's index.
-        index: u64,
-    },
-    /// A payload, metadata blob or whole batch is too large.
-    #[error("{what} has {bytes} bytes, {} more than the limit of {max}", bytes.saturating_sub(*max))]
-    TooLarge {
-        /// What is too large.
-        what: Oversized,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        max: u64,
-    },
-}
-
-/// What is too large in a batch, and so, which limit it breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Oversized {
-    /// The payload of the record with this index: [`Options::record_bytes_max`](crate::Options::record_bytes_max).
-    Record(u64),
-    /// The metadata: [`METADATA_BYTES_MAX`](crate::METADATA_BYTES_MAX).
-    Metadata,
-    /// All of it, with the headers of its records: half of [`SEGMENT_BYTES_MAX`](crate::SEGMENT_BYTES_MAX).
-    Batch,
-}
-
-impl std::fmt::Display for Oversized {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Oversized::Record(index) => write!(f, "the payload of record {index}"),
-            Oversized::Metadata => f.write_str("the metadata"),
-            Oversized::Batch => f.write_str("the whole batch"),
-        }
-    }
-}
-
 /// Why records could not be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -473,8 +335,8 @@ pub enum ReadError {
         last: u64,
     },
     /// A durable record does not verify any more.
-    #[error("{}: record {index} does not verify near byte {offset}; the disk has damaged the log: stop this node and \
-             give it a new directory", file.display())]
+    #[error("{}: record {index} does not verify near byte {offset}; the disk has damaged the log: close the log, then \
+             restore the directory, or start anew in another one", file.display())]
     Corrupt {
         /// The segment.
         file: PathBuf,
@@ -488,12 +350,18 @@ pub enum ReadError {
     Io(#[from] Failure),
 }
 
-struct Hex<'a>(&'a [u8]);
+/// The caller's bytes: as text in quotes if they are printable, else as hex.
+struct Identity<'a>(&'a [u8]);
 
-impl std::fmt::Display for Hex<'_> {
+impl std::fmt::Display for Identity<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_empty() {
             return f.write_str("empty");
+        }
+        if let Ok(text) = std::str::from_utf8(self.0)
+            && !text.chars().any(char::is_control)
+        {
+            return write!(f, "{text:?}");
         }
         f.write_str("0x")?;
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -509,18 +377,6 @@ impl std::fmt::Display for Place<'_> {
             Place(what, _) if what.is_of_missing_file() => f.write_str("missing"),
             Place(what, _) if what.is_of_whole_file() => f.write_str("damaged"),
             Place(_, offset) => write!(f, "damaged at byte {offset}"),
-        }
-    }
-}
-
-/// The lowest and the highest index that may be given.
-struct Bounds(u64, u64);
-
-impl std::fmt::Display for Bounds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Bounds(first, last) if first > last => f.write_str("there is nothing to cut"),
-            Bounds(first, last) => write!(f, "{first} to {last}"),
         }
     }
 }

@@ -107,7 +107,7 @@ pub fn directory(bytes: &[u8]) {
     let verified = Inspection::open_with(disk.clone(), dir())
         .map(|inspection| inspection.verify().map(|verified| verified.recovery));
     let verified = match verified {
-        Err(InspectError::Empty { .. }) => return,
+        Err(InspectError::Missing { .. } | InspectError::Empty { .. }) => return,
         Err(InspectError::Open(error)) => Err(error.to_string()),
         Ok(verdict) => verdict.map_err(|error| error.to_string()),
     };

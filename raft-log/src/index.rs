@@ -340,7 +340,7 @@ impl Staged {
 
     fn stage_purge(&mut self, base: (u64, u64)) -> Result<(), InvalidBatch> {
         if base.0 > self.last {
-            return Err(InvalidBatch::Range {
+            return Err(InvalidBatch::PurgeRange {
                 index: base.0,
                 first: self.base.0,
                 last: self.last,

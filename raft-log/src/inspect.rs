@@ -12,6 +12,7 @@ mod item;
 mod read_only;
 mod verify;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -31,7 +32,13 @@ use crate::open::{Survey, survey};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InspectError {
-    /// There is no such directory, or it holds nothing.
+    /// There is no such directory.
+    #[error("there is no directory {}; point to the directory of a log", dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory holds nothing.
     #[error("{} holds no log: there is nothing in it; point to the directory of a log", dir.display())]
     Empty {
         /// The directory.
@@ -61,7 +68,8 @@ impl Inspection<OsFiles> {
     /// Locks the log in a directory for inspection.
     ///
     /// # Errors
-    /// [`InspectError::Empty`] when there is no log; [`OpenError::NotALog`], [`OpenError::Locked`] or [`OpenError::Io`].
+    /// [`InspectError::Missing`] when there is no directory, [`InspectError::Empty`] when it holds nothing;
+    /// [`OpenError::NotALog`], [`OpenError::Locked`] or [`OpenError::Io`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, InspectError> {
         Inspection::open_with(OsFiles, dir.as_ref())
     }
@@ -76,8 +84,14 @@ impl<F: Files> Inspection<F> {
         let files = ReadOnly::new(files);
         match survey(&files, dir) {
             Ok(Survey::Empty) => {
+                let missing =
+                    (files.list(dir)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
                 let dir = dir.to_path_buf();
-                return Err(InspectError::Empty { dir });
+                return Err(if missing {
+                    InspectError::Missing { dir }
+                } else {
+                    InspectError::Empty { dir }
+                });
             }
             // A damaged log is what an inspection is for.
             Ok(Survey::Log(_)) | Err(OpenError::Corrupt { .. }) => {}

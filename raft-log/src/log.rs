@@ -189,7 +189,7 @@ impl<F: Files> Log<F> {
     /// replaces the records. Below the first index it does nothing.
     ///
     /// # Errors
-    /// As [`Log::commit`]; [`InvalidBatch::Range`] if `up_to` is beyond the end,
+    /// As [`Log::commit`]; [`InvalidBatch::PurgeRange`] if `up_to` is beyond the end,
     /// [`InvalidBatch::PurgeBeyondSnapshot`] if it is beyond the newest snapshot.
     pub fn purge(&mut self, up_to: u64) -> Result<(), WriteError> {
         self.check_poison()?;
@@ -200,7 +200,7 @@ impl<F: Files> Log<F> {
         if up_to < first {
             return Ok(());
         }
-        let term = term.ok_or(InvalidBatch::Range {
+        let term = term.ok_or(InvalidBatch::PurgeRange {
             index: up_to,
             first,
             last,

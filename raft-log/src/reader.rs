@@ -125,6 +125,11 @@ impl<F: Files> Reader<F> {
     /// size, which lives as long as any of them. To get at the first one, up to 16 KiB of the file before it are skipped (more, the older it is, in a log of more than 1 GiB), so
     /// short reads one after another cost more than few long ones.
     ///
+    /// To follow a log as it grows, read only while `from` is not above [`Reader::last_index`], and wait otherwise: the index
+    /// behind the last one is an error here, not an empty answer. What wakes a reader is the commit, or the callback of the
+    /// [`Writer`](crate::writer::Writer): records are visible before it is told of
+    /// [`Completion::Durable`](crate::writer::Completion::Durable).
+    ///
     /// # Errors
     /// [`ReadError::Purged`] and [`ReadError::BeyondEnd`] if `from` is outside the log; [`ReadError::Corrupt`] if a record
     /// does not verify any more; [`ReadError::Io`] if the file cannot be read.

@@ -193,7 +193,11 @@ fn a_wrong_batch_changes_nothing() {
     ));
     assert!(matches!(
         log.purge(3),
-        Err(WriteError::Invalid(InvalidBatch::Range { .. }))
+        Err(WriteError::Invalid(InvalidBatch::PurgeRange {
+            index: 3,
+            first: 1,
+            last: 2
+        }))
     ));
     append(&mut log, 3..=3, 5, b"");
 }

@@ -523,7 +523,7 @@ fn there_must_be_a_log() {
     let scratch = tempfile::tempdir().unwrap();
     let missing = scratch.path().join("missing");
     let error = Inspection::open(&missing).unwrap_err();
-    assert!(matches!(error, InspectError::Empty { .. }), "{error}");
+    assert!(matches!(error, InspectError::Missing { .. }), "{error}");
     assert!(!missing.exists(), "it was made");
     let error = Inspection::open(scratch.path()).unwrap_err();
     assert!(matches!(error, InspectError::Empty { .. }), "{error}");

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use harness::{check_recovery, dir, options, random_steps, run};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
-use raft_log::{Batch, Log, Options, Record, Space};
+use raft_log::{Batch, Log, OpenError, Options, Record, Space};
 use std::io::Write as _;
 
 /// Random workloads; the process is killed at an operation, or that operation fails; the machine goes on. Then the power fails at
@@ -110,6 +110,36 @@ fn an_opening_finishes_a_purge() {
     log.retry_space();
     assert_eq!(log.space(), Space::Ready);
     assert!(append(&mut log, 1500) && append(&mut log, 1500));
+}
+
+/// The first opening needs room for the superblock and one segment; that there is none for the next is said, and no failure.
+#[test]
+fn a_log_begins_with_room_for_one_segment() {
+    let bytes = |disk: &SimDisk| -> u64 {
+        let contents = disk.files().into_iter().map(|file| disk.content(&file));
+        contents.map(|content| content.unwrap().len() as u64).sum()
+    };
+    let roomy = SimDisk::new();
+    drop(open(&roomy));
+    let one = bytes(&roomy) - options().segment_bytes;
+    assert!(one < 2 * options().segment_bytes + 4096, "both are there");
+
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(one));
+    let mut log = open(&disk);
+    assert_eq!((log.space(), bytes(&disk)), (Space::Full, one));
+    assert!(append(&mut log, 300), "the first segment takes records");
+    disk.set_capacity(None);
+    log.retry_space();
+    assert_eq!(log.space(), Space::Ready);
+
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(one - 1));
+    let error = Log::open_with(disk, &dir(), options()).unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Io(failure) if failure.is_full()),
+        "{error}"
+    );
 }
 
 /// A snapshot that no mark ever named and no record stands behind is discarded for good: were it back after a loss of power, a later

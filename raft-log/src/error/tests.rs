@@ -56,26 +56,31 @@ fn opening() {
             "/d/f is in use by another process, or by another log of this one; stop it, or choose another directory";
         OpenError::Corrupt { .. }, corrupt(96, Some(5), Damage::Order) =>
             "/d/f: damaged at byte 96, from index 5 on: a record verifies, and cannot follow those before it; do not use this log: \
-             restore the directory, or give this node a new directory and identity";
+             restore the directory, or start anew in another one";
         OpenError::Corrupt { .. }, corrupt(0, None, Damage::SegmentMissing) =>
             "/d/f: missing: there is no such file, though the superblock counts this segment among those in use; do not use this \
-             log: restore the directory, or give this node a new directory and identity";
+             log: restore the directory, or start anew in another one";
         OpenError::Corrupt { .. }, corrupt(0, Some(3), Damage::EntriesMissing { from: 3, to: 4 }) =>
-            "/d/f: damaged, from index 3 on: entries 3 to 4 are missing; do not use this log: restore the directory, or give this \
-             node a new directory and identity";
+            "/d/f: damaged, from index 3 on: entries 3 to 4 are missing; do not use this log: restore the directory, or start anew in \
+             another one";
         OpenError::ForeignIdentity { .. },
             OpenError::ForeignIdentity { dir: path(), stored: vec![], given: vec![1, 0xab] } =>
             "/d/f belongs to another log (its identity is empty, not 0x01ab); point to the right directory";
+        OpenError::ForeignIdentity { .. },
+            OpenError::ForeignIdentity { dir: path(), stored: "wal 1".into(), given: "a \"b\"\n".into() } =>
+            "/d/f belongs to another log (its identity is \"wal 1\", not 0x61202262220a); point to the right directory";
         OpenError::UnknownVersion { .. }, OpenError::UnknownVersion { file: path(), found: 3, known: 1 } =>
             "/d/f: format version 3, and this build knows versions up to 1; use a newer build";
         OpenError::NotALog { .. }, OpenError::NotALog { dir: path(), found: "cat.jpg".into() } =>
-            "/d/f holds no log, but other files such as \"cat.jpg\"; choose an empty directory";
+            "/d/f holds no log, but other files such as \"cat.jpg\"; point to the directory of a log, or to an empty one";
         OpenError::Options(_), OptionsError::RecordBytesMax(0).into() =>
             "record_bytes_max is 0; choose a value between 1 and 536870912";
         OpenError::Io(_), failure(io::ErrorKind::PermissionDenied).into() =>
             "/d/f: cannot sync the segment: permission denied; give this process the permission, or choose another directory";
     }
     messages! { InspectError:
+        InspectError::Missing { .. }, InspectError::Missing { dir: path() } =>
+            "there is no directory /d/f; point to the directory of a log";
         InspectError::Empty { .. }, InspectError::Empty { dir: path() } =>
             "/d/f holds no log: there is nothing in it; point to the directory of a log";
         InspectError::Open(_), OpenError::UnknownVersion { file: path(), found: 3, known: 1 }.into() =>
@@ -166,6 +171,10 @@ fn writing() {
             "index 9 is outside what can be cut: 2 to 4";
         InvalidBatch::Range { .. }, InvalidBatch::Range { index: 9, first: 1, last: 0 } =>
             "index 9 is outside what can be cut: there is nothing to cut";
+        InvalidBatch::PurgeRange { .. }, InvalidBatch::PurgeRange { index: 9, first: 2, last: 4 } =>
+            "index 9 is outside what can be purged: 2 to 4";
+        InvalidBatch::PurgeRange { .. }, InvalidBatch::PurgeRange { index: 9, first: 1, last: 0 } =>
+            "index 9 is outside what can be purged: there is nothing to purge";
         InvalidBatch::PurgeBeyondSnapshot { .. }, InvalidBatch::PurgeBeyondSnapshot { index: 9, snapshot: 7 } =>
             "records up to 9 cannot be purged: the newest snapshot stands for those up to 7; mark a newer one first";
         InvalidBatch::SnapshotOld { .. }, InvalidBatch::SnapshotOld { index: 5, newest: 7 } =>
@@ -200,7 +209,8 @@ fn reading() {
         ReadError::BeyondEnd { .. }, ReadError::BeyondEnd { index: 9, last: 4 } =>
             "record 9 is beyond the end of the log: the last durable record is 4; read it once it is written";
         ReadError::Corrupt { .. }, ReadError::Corrupt { file: path(), offset: 640, index: 3 } =>
-            "/d/f: record 3 does not verify near byte 640; the disk has damaged the log: stop this node and give it a new directory";
+            "/d/f: record 3 does not verify near byte 640; the disk has damaged the log: close the log, then restore \
+             the directory, or start anew in another one";
         ReadError::Io(_), failure(io::ErrorKind::NotFound).into() =>
             "/d/f: cannot sync the segment: entity not found; check the path";
     }
