@@ -324,7 +324,7 @@ fn where_no_log_is_nothing_is_made() {
     fs::write(home.path().join("photos/cat.jpg"), "cat").unwrap();
     for verb in ["dump", "verify"] {
         for (dir, status, says) in [
-            (&missing, 2, "holds no log"),
+            (&missing, 2, "there is no directory"),
             (&empty, 2, "holds no log"),
             (&photos, 3, "cat.jpg"),
         ] {
@@ -333,32 +333,102 @@ fn where_no_log_is_nothing_is_made() {
             assert_eq!(output.status.code(), Some(status), "{said}");
             assert!(said.starts_with("error: ") && said.contains(says), "{said}");
         }
-        refused(&["log", verb], 2, &["<DIR>"]);
+        let help = format!("see `raft-kv log {verb} --help`");
+        refused(&["log", verb], 2, &["<DIR>", &help]);
         refused(&["log", verb, &empty, "-o", "xml"], 2, &["xml"]);
     }
-    refused(&["log"], 2, &["log dump or log verify"]);
+    refused(
+        &["log"],
+        2,
+        &["`log` wants dump or verify; see `raft-kv log --help`"],
+    );
+    refused(&[], 2, &["serve or check-config, log dump or log verify"]);
+    let misspelt = run(&["log", "dump", &empty, "--form", "3"]);
+    let said = String::from_utf8_lossy(&misspelt.stderr);
+    assert!(
+        misspelt.status.code() == Some(2) && said.contains("hint: ") && said.contains("'--from'"),
+        "{said}"
+    );
     assert!(fs::read_dir(&empty).unwrap().next().is_none());
     assert!(!Path::new(&missing).exists());
+}
 
-    // A log, but no node's.
-    let other = home.path().join("other");
-    let options = raft_log::Options {
-        segment_bytes: 4096,
-        ..raft_log::Options::new("somebody else's")
-    };
-    raft_log::Log::open(&other, options)
+/// A log that another program made is sound, and no node's. That is said once, and not as a problem of each record.
+#[test]
+fn a_log_of_another_program_is_sound_and_no_nodes() {
+    let (home, _) = three_segments(true);
+    let dir = home.path().display().to_string();
+    let says = "the log is sound, but not one of raft-kv's: its identity is \"somebody's\"";
+    refused(&["log", "verify", &dir], 3, &[says]);
+    let verdict = run(&["log", "verify", &dir, "-o", "json"]);
+    let verdict: Value = serde_json::from_slice(&verdict.stdout).unwrap();
+    assert_eq!(
+        (&verdict["sound"], &verdict["error"]["code"]),
+        (&true.into(), &"not_a_node".into())
+    );
+    for range in [&[][..], &["--from", "2", "--to", "3"]] {
+        let (status, lines) = dump(home.path(), range);
+        assert_eq!(status, Some(0));
+        let problems: Vec<_> = lines
+            .iter()
+            .filter(|line| !line["problem"].is_null())
+            .collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0]["item"], "superblock");
+        assert_eq!(problems[0]["identity"], "somebody's");
+    }
+
+    // One of a later release is for that release to judge.
+    let home = tempfile::tempdir().unwrap();
+    let options = raft_log::Options::new([9; 24]);
+    raft_log::Log::open(home.path(), options)
         .unwrap()
         .0
         .close()
         .unwrap();
-    let other = other.display().to_string();
-    let output = run(&["log", "verify", &other]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("no node's"), "{said}");
-    let listed = run(&["log", "dump", &other]);
-    assert_eq!(listed.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&listed.stdout).contains("no node's"));
+    let dir = home.path().display().to_string();
+    refused(&["log", "verify", &dir], 3, &["upgrade this node"]);
+}
+
+/// An entry that was cut and written again stands there twice: a range shows what happened between.
+#[test]
+fn a_range_shows_what_cut_purged_or_replaced_its_entries() {
+    let home = tempfile::tempdir().unwrap();
+    let options = raft_log::Options::new("somebody's");
+    let (mut log, _) = raft_log::Log::open(home.path(), options).unwrap();
+    let record = |index, term| raft_log::Record {
+        index,
+        term,
+        kind: 0,
+        payload: b"x",
+    };
+    let mut batch = raft_log::Batch::new();
+    for index in 1..=6 {
+        batch.append(record(index, 1));
+    }
+    log.commit(&batch).unwrap();
+    let mut batch = raft_log::Batch::new();
+    log.commit(batch.truncate_from(5).append(record(5, 2)))
+        .unwrap();
+    log.purge(2).unwrap();
+    log.close().unwrap();
+    let types = |from: &str, to: &str| -> Vec<String> {
+        let (_, lines) = dump(home.path(), &["--from", from, "--to", to]);
+        let records = lines.iter().filter(|line| line["item"] == "record");
+        let of = |line: &Value| {
+            let at = if line["index"].is_null() {
+                "from"
+            } else {
+                "index"
+            };
+            format!("{} {}", line["type"].as_str().unwrap(), line[at])
+        };
+        records.map(of).collect()
+    };
+    assert_eq!(types("5", "5"), ["entry 5", "truncate 5", "entry 5"]);
+    assert_eq!(types("6", "6"), ["entry 6", "truncate 5"]);
+    assert_eq!(types("2", "3"), ["entry 2", "entry 3", "purge 2"]);
+    assert_eq!(types("3", "4"), ["entry 3", "entry 4"]);
 }
 
 /// A log of three segments with the entries 1 to 6, two in each, and its files.
@@ -390,7 +460,9 @@ fn three_segments(close: bool) -> (tempfile::TempDir, Vec<PathBuf>) {
 fn listed(dir: &Path, range: [u64; 2]) -> (Option<i32>, Vec<(String, Value)>) {
     let [from, to] = range.map(|index| index.to_string());
     let (status, lines) = dump(dir, &["--from", &from, "--to", &to]);
-    let lines = lines.into_iter().map(|line| {
+    // Whose log it is, is told first.
+    let lines = lines.into_iter().filter(|line| line["identity"].is_null());
+    let lines = lines.map(|line| {
         let item = line["item"].as_str().unwrap().to_owned();
         let at = ["index", "offset", "segments", "segment"];
         let at = at.iter().find(|name| !line[**name].is_null());
@@ -442,7 +514,8 @@ fn a_range_hides_no_damage() {
     // A segment that is gone has no place within it.
     let (damaged, files) = three_segments(true);
     fs::remove_file(&files[1]).unwrap();
-    let (status, lines) = dump(damaged.path(), &["--to", "1"]);
+    let (status, mut lines) = dump(damaged.path(), &["--to", "1"]);
+    lines.remove(0); // whose log it is
     assert_eq!((status, lines.len()), (Some(3), 3));
     assert_eq!(lines[1]["item"], "missing");
     assert_eq!(lines[2]["error"]["offset"], Value::Null);

@@ -41,7 +41,10 @@ pub(crate) enum LogVerb {
     /// behind the records. A value is never shown. What an entry says is what was once written: later truncations stand
     /// in the list as well.
     ///
-    /// With a range, what does not verify is listed as well, wherever it is; and at the end stands, list or range, whether
+    /// Each record says how it stands: `complete`, in a batch that is whole; `unfinished`, in one without an end; `stray`,
+    /// not behind the record before it.
+    ///
+    /// With a range, what cut, purged or replaced any of its entries is listed as well, and what does not verify, wherever it is; and at the end stands, list or range, whether
     /// the log is sound, as `verify` judges it.
     ///
     /// Exit status: 0 listed and sound; 2 wrong usage, or nothing there; 3 damaged, in use, or another program's.
@@ -61,10 +64,12 @@ pub(crate) struct DumpFlags {
     /// Text for people, or one JSON object a line.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: LogFormat,
-    /// Only entries with this index or a higher one, and what does not verify, wherever it is.
+    /// Only entries with this index or a higher one, truncations, purges and snapshots that touch them, and what does not
+    /// verify, wherever it is.
     #[arg(long, value_name = "INDEX")]
     pub(crate) from: Option<u64>,
-    /// Only entries with this index or a lower one, and what does not verify, wherever it is.
+    /// Only entries with this index or a lower one, truncations, purges and snapshots that touch them, and what does not
+    /// verify, wherever it is.
     #[arg(long, value_name = "INDEX")]
     pub(crate) to: Option<u64>,
 }

@@ -23,6 +23,9 @@ use range::Chosen;
 /// How much of a listing is gathered before it is written.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
+/// What to do where there is no log.
+const NO_LOG_HINT: &str = "give it the --data-dir of a node that does not run";
+
 /// Lists what stands in the log, then says whether it is damaged: a list alone, or a part of it, would not tell.
 pub(crate) fn dump(flags: &DumpFlags) -> Result<(), Failure> {
     let mut chosen = Chosen::new(flags.from, flags.to)?;
@@ -52,9 +55,10 @@ pub(crate) fn dump(flags: &DumpFlags) -> Result<(), Failure> {
     } else {
         format!("`raft-kv log dump {dir}` without a range lists all that is there")
     };
-    unsound(
+    refused(
         &mut out,
         flags.output,
+        false,
         error.to_string(),
         damage(&error),
         hint,
@@ -74,16 +78,36 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 
 fn open(dir: &Path) -> Result<Inspection, Failure> {
     Inspection::open(dir).map_err(|error| match error {
+        InspectError::Missing { dir } => Failure {
+            hint: Some(NO_LOG_HINT.into()),
+            ..Failure::new(
+                EXIT_USAGE,
+                format!("there is no directory {}", dir.display()),
+            )
+        },
         InspectError::Empty { dir } => Failure {
-            hint: Some("give it the --data-dir of a node that does not run".into()),
+            hint: Some(NO_LOG_HINT.into()),
             ..Failure::new(
                 EXIT_USAGE,
                 format!("{} holds no log: there is nothing in it", dir.display()),
             )
         },
-        error @ InspectError::Open(OpenError::Locked { .. }) => Failure {
+        InspectError::Open(OpenError::NotALog { dir, found }) => Failure {
+            hint: Some(NO_LOG_HINT.into()),
+            ..Failure::new(
+                EXIT_DATA,
+                format!(
+                    "{} holds no log, but other files such as {found:?}",
+                    dir.display()
+                ),
+            )
+        },
+        InspectError::Open(OpenError::Locked { dir }) => Failure {
             hint: Some("stop the node first; one that runs is asked with `raft-cli status`".into()),
-            ..Failure::new(EXIT_DATA, error.to_string())
+            ..Failure::new(
+                EXIT_DATA,
+                format!("{} is in use by another process", dir.display()),
+            )
         },
         error => Failure::new(EXIT_DATA, error.to_string()),
     })
@@ -92,39 +116,38 @@ fn open(dir: &Path) -> Result<Inspection, Failure> {
 /// Says whether the log is sound.
 pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Failure> {
     let inspection = open(&flags.dir)?;
-    let verdict = inspection
-        .verify()
-        .map_err(|error| {
-            let fields = damage(&error);
-            (error.to_string(), fields)
-        })
-        .and_then(|verified| {
-            node(&verified).map_err(|message| (message, json!({ "code": "not_a_node" })))
-        });
-    let mut out = io::stdout().lock();
-    match verdict {
-        Ok(line) => printed(line.print(&mut out, flags.output)),
-        Err((message, fields)) => {
-            let dir = flags.dir.display();
+    let dir = flags.dir.display();
+    let (sound, message, fields, hint) = match inspection.verify() {
+        Ok(verified) => match node(&verified) {
+            Ok(line) => return printed(line.print(&mut io::stdout().lock(), flags.output)),
+            Err(message) => {
+                let hint = format!("`raft-kv log dump {dir}` lists what stands there");
+                (true, message, json!({ "code": "not_a_node" }), hint)
+            }
+        },
+        Err(error) => {
             let hint = format!(
                 "`raft-kv log dump {dir}` lists what stands there, and what does not verify"
             );
-            unsound(&mut out, flags.output, message, fields, hint)
+            (false, error.to_string(), damage(&error), hint)
         }
-    }
+    };
+    let mut out = io::stdout().lock();
+    refused(&mut out, flags.output, sound, message, fields, hint)
 }
 
-/// The end of a log that is not sound: a line for programs, the message for people, and the exit status for both.
-fn unsound(
+/// The end of a log that no node could start with, be it sound or not: a line for programs, the message for people, and the exit status for both.
+fn refused(
     out: &mut impl Write,
     format: LogFormat,
+    sound: bool,
     message: String,
     mut error: Value,
     hint: String,
 ) -> Result<(), Failure> {
     if let (LogFormat::Json, Some(fields)) = (format, error.as_object_mut()) {
         fields.insert("message".into(), json!(message));
-        let line = json!({ "item": "log", "sound": false, "error": error });
+        let line = json!({ "item": "log", "sound": sound, "error": error });
         printed(writeln!(out, "{line}").and_then(|()| out.flush()))?;
     }
     Err(Failure {
@@ -155,6 +178,12 @@ fn damage(error: &OpenError) -> Value {
 
 /// A sound log as a node's: the checks that `serve` makes once the log is open, and the summary.
 fn node(verified: &Verified<OsFiles>) -> Result<Line, String> {
+    if stored::is_foreign(&verified.identity) {
+        let identity = stored::foreign(&verified.identity);
+        return Err(format!(
+            "the log is sound, but not one of raft-kv's: its identity is {identity}"
+        ));
+    }
     let identity = wire::decode_identity(verified.identity.clone().into())
         .map_err(|error| format!("the log is sound, but no node's: {error}"))?;
     let recovery = &verified.recovery;

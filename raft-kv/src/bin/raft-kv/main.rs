@@ -91,15 +91,45 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
         return Ok(());
     }
     let text = error.to_string();
-    let what = text.split("\n\n").next().unwrap_or_default();
+    let mut parts = text.split("\n\n");
+    let what = parts.next().unwrap_or_default();
     let what = what.trim_start_matches("error: ");
-    let what = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        "a command is missing: serve or check-config, log dump or log verify"
-    } else {
-        what
+    let (command, verbs) = command_given();
+    let what = match (error.kind(), command.as_str()) {
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "raft-kv") => {
+            "a command is missing: serve or check-config, log dump or log verify".to_owned()
+        }
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            let name = command.trim_start_matches("raft-kv ");
+            format!("`{name}` wants {}", verbs.join(" or "))
+        }
+        _ => what.to_owned(),
     };
-    Err(Failure::new(
-        EXIT_USAGE,
-        format!("{what}; see raft-kv --help"),
-    ))
+    // A misspelling, say.
+    let tips = parts.next().into_iter().flat_map(str::lines);
+    let hint = tips
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .collect::<Vec<_>>()
+        .join("; ");
+    Err(Failure {
+        hint: (!hint.is_empty()).then_some(hint),
+        ..Failure::new(EXIT_USAGE, format!("{what}; see `{command} --help`"))
+    })
+}
+
+/// The command that was given, as far as its words are known, and those that may follow.
+fn command_given() -> (String, Vec<String>) {
+    let root = Cli::command();
+    let (mut path, mut command) = (root.get_name().to_owned(), &root);
+    for word in std::env::args_os().skip(1) {
+        let Some(next) = command.find_subcommand(&word) else {
+            break;
+        };
+        command = next;
+        path = format!("{path} {}", command.get_name());
+    }
+    let verbs = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned());
+    (path, verbs.collect())
 }

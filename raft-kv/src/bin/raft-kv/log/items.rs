@@ -13,7 +13,16 @@ use serde_json::{Value, json};
 use super::line::{Line, numbers, position};
 use super::stored;
 
-pub(crate) fn line(item: &Item<'_>) -> Line {
+/// Whose log it is, and so, whether its payloads can be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A node, or nobody knows.
+    Node,
+    /// Another program.
+    Other,
+}
+
+pub(crate) fn line(item: &Item<'_>, owner: Owner) -> Line {
     match item {
         Item::Superblock(copy) => superblock(copy),
         Item::Segment(head) => segment(head),
@@ -22,7 +31,7 @@ pub(crate) fn line(item: &Item<'_>) -> Line {
             line.add("segments", numbers(segments));
             line
         }
-        Item::Record(item) => record(item),
+        Item::Record(item) => record(item, owner),
         Item::Gap(item) => gap(item),
         Item::Snapshot(item) => snapshot(item),
         _ => Line::new("unknown"),
@@ -56,6 +65,14 @@ fn superblock(copy: &SuperblockItem) -> Line {
             line.add("boot", json!(facts.boot));
             line.add("segments", numbers(&facts.segments));
             line.add("watermark", position(facts.watermark));
+            if stored::is_foreign(&facts.identity) {
+                line.add("identity", stored::text(&facts.identity));
+                // Said once.
+                if copy.counts {
+                    line.add("problem", json!("the log is not one of raft-kv's"));
+                }
+                return line;
+            }
             match wire::decode_identity(facts.identity.clone().into()) {
                 Ok(identity) => {
                     line.add("node", json!(identity.node.0));
@@ -98,7 +115,7 @@ fn segment(head: &SegmentItem) -> Line {
     line
 }
 
-fn record(record: &RecordItem<'_>) -> Line {
+fn record(record: &RecordItem<'_>, owner: Owner) -> Line {
     let mut line = Line::new("record");
     line.add("file", file(&record.file));
     line.add("segment", json!(record.position.segment));
@@ -114,11 +131,15 @@ fn record(record: &RecordItem<'_>) -> Line {
             line.add("index", json!(index));
             line.add("term", json!(term));
             line.add("kind", json!(kind));
-            stored::entry(&mut line, *kind, payload);
+            if owner == Owner::Node {
+                stored::entry(&mut line, *kind, payload);
+            }
         }
         Content::Metadata(blob) => {
             line.add("type", json!("metadata"));
-            stored::metadata(&mut line, blob);
+            if owner == Owner::Node {
+                stored::metadata(&mut line, blob);
+            }
         }
         Content::Truncate { from } => {
             line.add("type", json!("truncate"));
@@ -126,7 +147,7 @@ fn record(record: &RecordItem<'_>) -> Line {
         }
         Content::Checkpoint(facts) => {
             line.add("type", json!("checkpoint"));
-            checkpoint(&mut line, facts.as_ref());
+            checkpoint(&mut line, facts.as_ref(), owner);
         }
         Content::Boot { boot } => {
             line.add("type", json!("boot"));
@@ -159,7 +180,7 @@ fn record(record: &RecordItem<'_>) -> Line {
     line
 }
 
-fn checkpoint(line: &mut Line, facts: Option<&CheckpointFacts>) {
+fn checkpoint(line: &mut Line, facts: Option<&CheckpointFacts>, owner: Owner) {
     let Some(facts) = facts else {
         line.add("problem", json!("does not decode"));
         return;
@@ -171,7 +192,9 @@ fn checkpoint(line: &mut Line, facts: Option<&CheckpointFacts>) {
     if let Some(id) = &facts.snapshot {
         mark(line, id);
     }
-    if let Some(blob) = &facts.metadata {
+    if let Some(blob) = &facts.metadata
+        && owner == Owner::Node
+    {
         stored::metadata(line, blob);
     }
 }

@@ -1,17 +1,20 @@
-//! Which items of a dump are shown: all, or the entries of a range, and whatever there does not verify.
+//! Which items of a dump are shown: all, or the entries of a range with what cut, purged or replaced any of them, and
+//! whatever does not verify.
 
 use std::path::Path;
 
 use raft_log::inspect::{Content, Gap, Item, Standing};
 
-use super::items;
+use super::items::{self, Owner};
 use super::line::Line;
+use super::stored;
 use crate::{EXIT_USAGE, Failure};
 
 /// What was asked for, and what has to be remembered of the items before to judge the next.
 pub(crate) struct Chosen {
     from: Option<u64>,
     to: Option<u64>,
+    owner: Owner,
     segment: Segment,
 }
 
@@ -39,6 +42,7 @@ impl Chosen {
         Ok(Self {
             from,
             to,
+            owner: Owner::Node,
             segment: Segment::default(),
         })
     }
@@ -49,15 +53,24 @@ impl Chosen {
 
     /// What is shown of an item, in this order: maybe a hole before it, and itself.
     pub(crate) fn lines(&mut self, item: &Item<'_>) -> Vec<Line> {
+        // The superblock comes first.
+        if let Item::Superblock(copy) = item
+            && let Ok(facts) = &copy.content
+            && copy.counts
+            && stored::is_foreign(&facts.identity)
+        {
+            self.owner = Owner::Other;
+            return vec![items::line(item, self.owner)];
+        }
         if self.is_all() {
-            return vec![items::line(item)];
+            return vec![items::line(item, self.owner)];
         }
         let mut lines = Vec::new();
         let shown = match item {
             Item::Record(record) => {
                 let hole = self.segment.hole.take();
                 if record.standing == Standing::Stray && self.segment.counts {
-                    lines.extend(hole.map(|gap| items::line(&Item::Gap(gap))));
+                    lines.extend(hole.map(|gap| items::line(&Item::Gap(gap), self.owner)));
                 }
                 self.is_wanted(&record.content)
             }
@@ -79,16 +92,22 @@ impl Chosen {
             _ => true,
         };
         if shown {
-            lines.push(items::line(item));
+            lines.push(items::line(item, self.owner));
         }
         lines
     }
 
     fn is_wanted(&self, content: &Content<'_>) -> bool {
+        let (from, to) = (self.from.unwrap_or(0), self.to.unwrap_or(u64::MAX));
         match content {
-            Content::Entry { index, .. } => {
-                (self.from.unwrap_or(0)..=self.to.unwrap_or(u64::MAX)).contains(index)
-            }
+            Content::Entry { index, .. } => (from..=to).contains(index),
+            // What becomes of the entries of the range is told as well: without it, one that was replaced stands there twice.
+            Content::Truncate { from: cut } => *cut <= to,
+            Content::Purge { index, .. } => *index >= from,
+            Content::Snapshot {
+                snapshot: Some(id),
+                drops,
+            } => *drops || id.index >= from,
             Content::Checkpoint(None) | Content::Snapshot { snapshot: None, .. } => true,
             _ => false,
         }

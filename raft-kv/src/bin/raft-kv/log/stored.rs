@@ -8,6 +8,32 @@ use serde_json::{Value, json};
 
 use super::line::Line;
 
+/// The first byte of a node's identity is its version, which is never a printable one.
+const VERSIONS: u8 = b' ';
+
+/// Whether an identity is no node's: neither of this release, nor of a newer one.
+pub(crate) fn is_foreign(identity: &[u8]) -> bool {
+    let decoded = wire::decode_identity(Bytes::copy_from_slice(identity));
+    match decoded {
+        Ok(_) => false,
+        Err(wire::DecodeError::UnknownVersion { version, .. }) => {
+            version == 0 || version >= VERSIONS
+        }
+        Err(_) => true,
+    }
+}
+
+/// An identity that is not a node's, for people: as text in quotes if it is printable, else as hex.
+pub(crate) fn foreign(identity: &[u8]) -> String {
+    match std::str::from_utf8(identity) {
+        Ok(text) if !text.chars().any(char::is_control) => format!("{text:?}"),
+        _ => {
+            let digits = identity.iter().map(|byte| format!("{byte:02x}"));
+            format!("0x{}", digits.collect::<String>())
+        }
+    }
+}
+
 /// Term, vote and what was known to be committed.
 pub(crate) fn hard_state(line: &mut Line, state: &HardState) {
     line.add("current_term", json!(state.term.0));
@@ -96,7 +122,7 @@ fn range(keys: &KeyRange) -> Value {
 }
 
 /// A string where it is UTF-8.
-fn text(bytes: &[u8]) -> Value {
+pub(crate) fn text(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => json!({ "base64": base64::encode(bytes) }),
