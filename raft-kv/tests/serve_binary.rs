@@ -138,7 +138,7 @@ fn a_directory_that_is_locked_foreign_or_damaged_is_status_3() {
     let foreign = home.path().join("photos");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("cat.jpg"), "cat").unwrap();
-    refused_with(&alone(&foreign, port()), 3, &["cat.jpg", "empty directory"]);
+    refused_with(&alone(&foreign, port()), 3, &["cat.jpg", "an empty one"]);
 
     // Damaged: its log was closed cleanly, so nothing may be missing.
     let mut damaged = 0;
