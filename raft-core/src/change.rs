@@ -27,7 +27,8 @@ pub enum Seat {
     Voter,
     /// Gets the log, and decides nothing.
     Learner,
-    /// A learner that the leader makes a voter by itself once it has caught up (thesis §4.2.1), whoever leads then.
+    /// A learner that the leader makes a voter by itself once it has caught up (thesis §4.2.1), whoever leads then. The change that adds
+    /// it has its outcome while it is a learner; its vote comes with a later membership, of which only [`Event::MembershipCommitted`] tells.
     Promotable,
 }
 
@@ -61,6 +62,27 @@ pub enum Step {
 pub struct Change {
     /// The steps.
     pub steps: Vec<Step>,
+}
+
+impl Step {
+    /// Takes this member in, with no particular priority.
+    ///
+    /// ```
+    /// use raft_core::*;
+    ///
+    /// let member = MemberId { node: NodeId(4), incarnation: Incarnation(0x5eed) };
+    /// let change = Change::of(Step::add(member, "127.0.0.1:7104".into(), Seat::Promotable));
+    /// # assert!(matches!(change.steps.as_slice(), [Step::Add { priority: 0, seat: Seat::Promotable, .. }]));
+    /// ```
+    #[must_use]
+    pub const fn add(member: MemberId, context: Bytes, seat: Seat) -> Self {
+        Self::Add {
+            member,
+            context,
+            seat,
+            priority: 0,
+        }
+    }
 }
 
 impl Change {
@@ -172,6 +194,8 @@ impl Raft {
     ///
     /// A change of who votes goes through a joint configuration, which is left by itself once it is committed, by whoever leads
     /// then. Exactly one [`Effect::Outcome`] follows: [`Outcome::Committed`] with the entry of the final membership.
+    /// In that one, whoever was added as [`Seat::Promotable`] is a learner still. To learn that it votes, look into
+    /// [`Raft::membership`] at each later [`Event::MembershipCommitted`].
     ///
     /// # Errors
     /// Surely nothing was appended; [`ChangeError`] says why. [`ChangeError::NoChange`] means that all is as wished already.

@@ -65,7 +65,8 @@ pub enum RecoverError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// It is for another node, another incarnation, or another cluster; or it names none.
+    /// It is for another node, another incarnation, or another cluster. Compare its `cluster` and `to` with this node's
+    /// [`Identity`](crate::Identity) to see which.
     Misdelivered,
     /// It claims to come from this node.
     FromSelf,
@@ -248,10 +249,12 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Misdelivered => {
-                f.write_str("the envelope is for another node, incarnation or cluster")
+                f.write_str("the envelope's cluster, node or incarnation is not this node's")
             }
             Self::FromSelf => f.write_str("the envelope claims to come from this node"),
-            Self::Malformed => f.write_str("the envelope's fields contradict each other"),
+            Self::Malformed => {
+                f.write_str("the envelope's fields contradict each other, or are out of range")
+            }
             Self::TwoLeadersSameTerm(term) => write!(f, "two nodes claim to lead term {term}"),
             Self::AckBeyondLog(index) => {
                 write!(f, "an entry that never was is acknowledged: {index}")
@@ -278,7 +281,9 @@ impl fmt::Display for ProposeError {
             Self::Busy => f.write_str("too many bytes wait to be committed; try again soon"),
             Self::Transferring => f.write_str(HANDING_OVER),
             Self::Full => f.write_str("this node's disk is full"),
-            Self::BadBatch => f.write_str("the batch is empty, or one of its entries is too large"),
+            Self::BadBatch => {
+                f.write_str("the batch is empty, or has a command over `command_bytes_max`")
+            }
         }
     }
 }

@@ -143,7 +143,7 @@
 //! };
 //!
 //! drive(&mut raft);
-//! while raft.status().role != RoleName::Leader {
+//! while raft.role() != RoleName::Leader {
 //!     raft.tick(1);
 //!     drive(&mut raft);
 //! }

@@ -16,7 +16,8 @@ use crate::types::{Incarnation, Index, LogId, MemberId, NodeId};
 pub struct Member {
     /// The life of its data directory.
     pub incarnation: Incarnation,
-    /// What others need to reach it, opaque to Raft: an address, say. At most [`Membership::CONTEXT_BYTES_MAX`] bytes.
+    /// What others need to reach it, opaque to Raft: an address, say. At most [`Membership::CONTEXT_BYTES_MAX`] bytes. The
+    /// memberships do not hold everyone whom a node has to answer: see [the front page](crate#what-the-driver-promises).
     pub context: Bytes,
     /// How much it is wanted as leader; more is more. It stands here, and not in each node's settings, so that all judge by the same
     /// numbers. It only ever delays: a voter that others outrank waits longer before it campaigns, and is picked later as the target

@@ -1,11 +1,11 @@
 //! How a node begins: what a disk may hold, what follows from it, and which settings cannot work.
 
 use raft_core::{
-    Config, ConfigError, Effect, HardState, Index, LogId, RecoverError, Recovered, RoleName,
-    SnapshotPolicy, Term,
+    Boot, ClusterId, Config, ConfigError, Effect, HardState, Identity, Index, LogId, Raft,
+    RecoverError, Recovered, RoleName, Snapshot, SnapshotPolicy, StartError, Term,
 };
 
-use crate::harness::membership;
+use crate::harness::{member, membership};
 use crate::{command, config, recovered};
 
 fn log(disk: &mut Recovered, runs: &[(u64, u64)], last: u64) {
@@ -56,7 +56,11 @@ fn a_recovered_node_only_applies() {
 #[test]
 fn a_disk_that_cannot_be() {
     type Spoil = fn(&mut Recovered);
-    let spoils: [(Spoil, RecoverError); 7] = [
+    let spoils: [(Spoil, RecoverError); 9] = [
+        (
+            |disk| disk.identity.cluster = ClusterId::UNKNOWN,
+            RecoverError::NoCluster,
+        ),
         (|disk| disk.runs.clear(), RecoverError::BadRuns(Index(12))),
         (
             |disk| disk.hard_state.term = Term(1),
@@ -88,6 +92,23 @@ fn a_disk_that_cannot_be() {
             },
             RecoverError::BadSnapshot(LogId::ZERO),
         ),
+        // A snapshot does, and was not loaded.
+        (
+            |disk| {
+                disk.base = LogId::new(3, 1);
+                disk.runs = vec![(Index(4), Term(2))];
+                let (membership_at, membership) = disk.memberships.remove(0);
+                disk.snapshot = Some(Snapshot {
+                    last: disk.base,
+                    membership,
+                    membership_at,
+                });
+            },
+            RecoverError::AppliedBehindLog {
+                applied: Index(0),
+                base: LogId::new(3, 1),
+            },
+        ),
         (
             |disk| disk.memberships[0].0 = LogId::new(1, 2),
             RecoverError::BadMembership(LogId::new(1, 2)),
@@ -101,6 +122,20 @@ fn a_disk_that_cannot_be() {
         });
         assert_eq!(raft.err(), Some(why));
     }
+}
+
+/// A node that does not know its cluster would take no envelope, and so does not start.
+#[test]
+fn no_node_starts_without_a_cluster() {
+    let identity = Identity {
+        cluster: ClusterId::UNKNOWN,
+        member: member(1),
+        boot: Boot(1),
+    };
+    let founded = Raft::bootstrap(config(), identity, membership(1..=3));
+    assert_eq!(founded.err(), Some(StartError::NoCluster));
+    let joined = Raft::join(config(), identity);
+    assert_eq!(joined.err(), Some(StartError::NoCluster));
 }
 
 /// S-J6, F-P21: settings that cannot work are refused before anything begins: an election timeout under three heartbeats, and every limit
