@@ -282,7 +282,10 @@ impl fmt::Display for ProposeError {
             Self::Transferring => f.write_str(HANDING_OVER),
             Self::Full => f.write_str("this node's disk is full"),
             Self::BadBatch => {
-                f.write_str("the batch is empty, or has a command over `command_bytes_max`")
+                f.write_str(
+                "the batch is empty, has a command over `command_bytes_max`, or several that weigh more together than \
+                 `uncommitted_bytes_max`",
+            )
             }
         }
     }
