@@ -310,7 +310,7 @@ impl Raft {
         }
     }
 
-    /// Its role now. This, and the three that follow, cost nothing; [`Raft::status`] has everything.
+    /// Its role now. This, and the five that follow, cost nothing; [`Raft::status`] has everything.
     #[must_use]
     pub fn role(&self) -> RoleName {
         self.role_name()
@@ -326,6 +326,18 @@ impl Raft {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.leader_node()
+    }
+
+    /// Up to where it knows the log to be committed.
+    #[must_use]
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// The last entry of its log, durable or not.
+    #[must_use]
+    pub fn last(&self) -> LogId {
+        self.log.last()
     }
 
     /// The membership in force: the newest in the log, committed or not (thesis §4.1).

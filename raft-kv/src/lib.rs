@@ -50,6 +50,8 @@ pub mod base64;
 pub mod client;
 pub mod glue;
 pub mod node;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 pub mod wire;
 

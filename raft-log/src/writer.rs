@@ -63,7 +63,8 @@ impl OwnedBatch {
         records + self.metadata.as_ref().map_or(0, Bytes::len) + snapshot + 56
     }
 
-    fn add_to<'a>(&'a self, batch: &mut Batch<'a>) {
+    /// Adds its parts to a batch. So the writer makes one of many; it is for who drives a [`Log`] without a thread.
+    pub fn add_to<'a>(&'a self, batch: &mut Batch<'a>) {
         if let Some(metadata) = &self.metadata {
             batch.metadata(metadata);
         }

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
 use super::StateMachine;
-use super::inbox::{Context, FromPeer, Inbox, ReadTicket, WriteTicket};
+use super::inbox::{Context, FromPeer, Heard, Inbox, ReadTicket, WriteTicket};
 use crate::glue;
 use crate::wire::{self, DecodeError, kind};
 
@@ -61,9 +61,9 @@ async fn listen_to_peer(mut link: Link, peers: mpsc::Sender<FromPeer>) {
     while let Ok(frames) = link.receiver.recv_many().await {
         for frame in frames {
             let held = hold(&room, frame.body.len()).await;
-            match read(&link, frame, held) {
-                Ok(event) => {
-                    if peers.send(event).await.is_err() {
+            match read(&link.hello.identity, frame) {
+                Ok(heard) => {
+                    if peers.send(FromPeer { heard, _held: held }).await.is_err() {
                         return;
                     }
                 }
@@ -83,15 +83,11 @@ async fn hold(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermi
     room.clone().acquire_many_owned(bytes).await.ok()
 }
 
-fn read(
-    link: &Link,
-    frame: Frame,
-    held: Option<OwnedSemaphorePermit>,
-) -> Result<FromPeer, DecodeError> {
+/// What a peer's frame says. `named` is who the connection's handshake named.
+pub(crate) fn read(named: &raft_net_tcp::Identity, frame: Frame) -> Result<Heard, DecodeError> {
     match frame.kind {
         kind::ENVELOPE => {
             let envelope = wire::decode_envelope(frame.body)?;
-            let named = &link.hello.identity;
             let from = envelope.from;
             if from.member != glue::member_from_net(named) || from.boot.0 != named.boot {
                 let detail = "the sender is not the one that the handshake named";
@@ -100,10 +96,10 @@ fn read(
                     detail,
                 });
             }
-            Ok(FromPeer::Envelope { envelope, held })
+            Ok(Heard::Envelope(envelope))
         }
-        kind::FORMATION => Ok(FromPeer::Formation {
-            from: glue::member_from_net(&link.hello.identity),
+        kind::FORMATION => Ok(Heard::Formation {
+            from: glue::member_from_net(named),
             message: glue::formation_from_wire(wire::decode_formation(frame.body)?),
         }),
         kind => Err(DecodeError::UnknownKind {

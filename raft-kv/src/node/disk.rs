@@ -10,7 +10,10 @@ use std::sync::mpsc;
 
 use raft_core::{Boot, FetchJob, Incarnation, JobId, MemberId, NodeId};
 use raft_log::writer::{Completion, Writer};
-use raft_log::{Log, OpenError, Options, ReadError, Reader, Space, peek_identity};
+use raft_log::{
+    Cut, Files, Log, OpenError, Options, OsFiles, ReadError, Reader, Space, peek_identity,
+    peek_identity_with,
+};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
@@ -60,22 +63,40 @@ pub enum DirectoryError {
 }
 
 /// An open data directory.
-pub(crate) struct Directory {
-    pub(crate) log: Log,
-    pub(crate) reader: Reader,
+pub(crate) struct Directory<F: Files = OsFiles> {
+    pub(crate) log: Log<F>,
+    pub(crate) reader: Reader<F>,
     pub(crate) member: MemberId,
     pub(crate) boot: Boot,
     pub(crate) disk: Option<FormedDisk>,
+    /// The torn tail that was cut, if there was one.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the log of the process has it"))]
+    pub(crate) cut: Option<Cut>,
 }
 
 /// Opens a node's data directory, or makes it. The boot number that it gives is durable.
 pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory, DirectoryError> {
+    let options = Options {
+        segment_bytes,
+        ..Options::default()
+    };
+    open_with(OsFiles, dir, id, options, draw_incarnation)
+}
+
+/// [`open`] on any files. The options' identity is set here; `incarnation` is drawn for a new directory.
+pub(crate) fn open_with<F: Files>(
+    files: F,
+    dir: &Path,
+    id: u64,
+    options: Options,
+    incarnation: impl FnOnce() -> Incarnation,
+) -> Result<Directory<F>, DirectoryError> {
     let failed = |source| DirectoryError::Open {
         dir: dir.to_path_buf(),
         source,
     };
     let given = NodeId(id);
-    let identity = match peek_identity(dir).map_err(failed)? {
+    let identity = match peek_identity_with(&files, dir).map_err(failed)? {
         Some(blob) => {
             wire::decode_identity(blob.into()).map_err(|source| DirectoryError::NoNode {
                 dir: dir.to_path_buf(),
@@ -84,7 +105,7 @@ pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory,
         }
         None => DirectoryIdentity {
             node: given,
-            incarnation: draw_incarnation(),
+            incarnation: incarnation(),
         },
     };
     if identity.node != given {
@@ -95,10 +116,10 @@ pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory,
         });
     }
     let options = Options {
-        segment_bytes,
-        ..Options::new(wire::encode_identity(&identity).to_vec())
+        identity: wire::encode_identity(&identity).to_vec(),
+        ..options
     };
-    let (log, recovery) = Log::open(dir, options).map_err(failed)?;
+    let (log, recovery) = Log::open_with(files, dir, options).map_err(failed)?;
     let reader = log.reader();
     let disk = glue::recovered(&recovery, &reader).map_err(|source| DirectoryError::Content {
         dir: dir.to_path_buf(),
@@ -122,6 +143,7 @@ pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory,
         member,
         boot: Boot(recovery.boot),
         disk,
+        cut: recovery.cut,
     })
 }
 
@@ -205,7 +227,7 @@ pub(crate) fn fetcher(
 }
 
 /// Nothing, when the entries were cut since they were asked for.
-fn fetch(reader: &Reader, job: FetchJob) -> Result<Vec<raft_core::Entry>, String> {
+pub(crate) fn fetch<F: Files>(reader: &Reader<F>, job: FetchJob) -> Result<Vec<raft_core::Entry>, String> {
     let mut records = match reader.read(job.from.0, job.bytes_max) {
         Ok(records) => records,
         Err(ReadError::Purged { .. } | ReadError::BeyondEnd { .. }) => Vec::new(),

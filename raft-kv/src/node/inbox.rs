@@ -60,12 +60,15 @@ pub(crate) enum Request<S: StateMachine, W, R> {
     Inspect(Inspector<S, W, R>),
 }
 
-/// From other nodes.
-pub(crate) enum FromPeer {
-    Envelope {
-        envelope: Envelope,
-        held: Option<OwnedSemaphorePermit>,
-    },
+/// From another node, with its share of the bytes that may wait.
+pub(crate) struct FromPeer {
+    pub(crate) heard: Heard,
+    pub(crate) _held: Option<OwnedSemaphorePermit>,
+}
+
+/// What another node says.
+pub(crate) enum Heard {
+    Envelope(Envelope),
     Formation {
         from: MemberId,
         message: FormationMessage,

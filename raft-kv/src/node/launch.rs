@@ -45,6 +45,7 @@ where
         member,
         boot,
         disk,
+        cut: _,
     } = open_directory(&config).await?;
     let sleep_max_ticks = (core.heartbeat_ticks / 2).max(1);
     let start = Start {
@@ -55,7 +56,7 @@ where
     };
     let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
     let gate = Arc::new(Gate::new(replica.identity(), F::SERVES_CLIENTS));
-    let net = network(&config);
+    let net = network(config.election_timeout, config.heartbeat);
     let listener = listen(&config, &net, &gate).await?;
     let local_addr = listener.local_addr();
     let (inbox, arrivals) = inbox();
@@ -132,14 +133,14 @@ async fn listen(
 
 /// The network's settings that go with the node's: silence of half an election timeout ends a connection, and a peer
 /// that comes back is found within two heartbeats.
-fn network(config: &NodeConfig) -> raft_net_tcp::Config {
+pub(crate) fn network(election_timeout: Duration, heartbeat: Duration) -> raft_net_tcp::Config {
     let mut net = raft_net_tcp::Config::default();
-    let silence = (config.election_timeout / 2).max(Duration::from_millis(30));
+    let silence = (election_timeout / 2).max(Duration::from_millis(30));
     for role in [&mut net.peer, &mut net.bulk] {
         role.silence_timeout = silence;
         role.ping_interval = silence / 3;
     }
-    let soon = (config.heartbeat * 2).max(Duration::from_millis(20));
+    let soon = (heartbeat * 2).max(Duration::from_millis(20));
     net.connect_timeout = soon.max(Duration::from_millis(200));
     net.backoff = Backoff {
         min: Duration::from_millis(10).min(soon),

@@ -10,16 +10,16 @@
 //! peer and a job to the log writer, both made once for all that came in together → answers → applied here → the ticket's
 //! answer.
 
-mod accept;
-mod config;
-mod disk;
+pub(crate) mod accept;
+pub(crate) mod config;
+pub(crate) mod disk;
 mod driver;
 mod exit;
 pub mod formation;
-mod gate;
+pub(crate) mod gate;
 mod handle;
-mod inbox;
-mod launch;
+pub(crate) mod inbox;
+pub(crate) mod launch;
 mod machine;
 mod peers;
 pub mod replica;

@@ -27,7 +27,7 @@ use super::config::TICK;
 use super::exit::Exit;
 use super::gate::Gate;
 use super::inbox::{
-    Arrivals, Context, FromPeer, Inspection, Own, ReadTicket, Request, WriteTicket,
+    Arrivals, Context, FromPeer, Heard, Inspection, Own, ReadTicket, Request, WriteTicket,
 };
 use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
@@ -211,13 +211,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 }
             }
         }
-        for event in std::mem::take(&mut self.round.peers) {
-            match event {
-                FromPeer::Envelope { envelope, held } => {
-                    self.parts.replica.receive(envelope);
-                    drop(held);
-                }
-                FromPeer::Formation { from, message } => {
+        for FromPeer { heard, _held } in std::mem::take(&mut self.round.peers) {
+            match heard {
+                Heard::Envelope(envelope) => self.parts.replica.receive(envelope),
+                Heard::Formation { from, message } => {
                     self.parts.replica.receive_formation(from, message);
                 }
             }

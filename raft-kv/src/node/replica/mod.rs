@@ -89,6 +89,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         &self.machine
     }
 
+    /// To take away what a simulated state machine has written down.
+    #[cfg(feature = "sim")]
+    pub(crate) fn machine_mut(&mut self) -> &mut S {
+        &mut self.machine
+    }
+
     /// What stands in every reply.
     #[must_use]
     pub fn view(&self) -> View {
@@ -107,6 +113,15 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         match &self.phase {
             Phase::Forming(_) => None,
             Phase::Formed(member) => Some(member.core.status()),
+        }
+    }
+
+    /// The core; none while the cluster is not formed.
+    #[must_use]
+    pub fn raft(&self) -> Option<&Raft> {
+        match &self.phase {
+            Phase::Forming(_) => None,
+            Phase::Formed(member) => Some(&member.core),
         }
     }
 

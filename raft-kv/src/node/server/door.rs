@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use raft_core::Index;
 
-use super::{KvFront, REPLY_BYTES_MAX, is_range};
+use super::answer::{REPLY_BYTES_MAX, is_range};
 use crate::api::{Command, Query, RequestError};
 use crate::node::replica::Freshness;
-use crate::store::{validate_command, validate_query};
+use crate::store::{Limits, validate_command, validate_query};
 use crate::wire::{self, DecodeError, Incoming};
 
 /// A payload below this is copied out of the buffer that it came in: the log keeps it for long, and a small slice would keep
@@ -18,7 +18,7 @@ const COPY_BELOW_BYTES: usize = 1024;
 const RANGE_REPLY_BYTES: usize = 2 * REPLY_BYTES_MAX;
 
 /// A request that may go to the loop.
-pub(super) enum Admitted {
+pub(crate) enum Admitted {
     Write(Bytes),
     Read {
         query: Query,
@@ -30,7 +30,7 @@ pub(super) enum Admitted {
 
 impl Admitted {
     /// How much memory the reply may take beyond what every reply does. A single key's value is shared with the store.
-    pub(super) fn reply_bytes(&self) -> usize {
+    pub(crate) fn reply_bytes(&self) -> usize {
         match self {
             Self::Read { query, .. } if is_range(query) && !query.count_only => RANGE_REPLY_BYTES,
             _ => 0,
@@ -38,11 +38,11 @@ impl Admitted {
     }
 }
 
-/// Decodes and checks a request.
-pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestError> {
+/// Decodes and checks a request. `in_force` is the cluster version.
+pub(crate) fn admit(limits: &Limits, in_force: u16, body: Bytes) -> Result<Admitted, RequestError> {
     match wire::decode_request(body).map_err(unreadable)? {
         Incoming::Write { payload, command } => {
-            check_command(front, &payload, &command)?;
+            check_command(limits, in_force, &payload, &command)?;
             let small = payload.len() < COPY_BELOW_BYTES;
             Ok(Admitted::Write(if small {
                 Bytes::copy_from_slice(&payload)
@@ -55,7 +55,7 @@ pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestErr
             stale,
             min_applied,
         } => {
-            validate_query(&query, &front.limits)?;
+            validate_query(&query, limits)?;
             let freshness = if stale {
                 Freshness::Stale
             } else {
@@ -71,18 +71,22 @@ pub(super) fn admit(front: &KvFront, body: Bytes) -> Result<Admitted, RequestErr
     }
 }
 
-fn check_command(front: &KvFront, payload: &Bytes, command: &Command) -> Result<(), RequestError> {
+fn check_command(
+    limits: &Limits,
+    in_force: u16,
+    payload: &Bytes,
+    command: &Command,
+) -> Result<(), RequestError> {
     // A command of a later cluster version would stop every node that applies it: it must not come into the log.
     let needed = wire::command_header(payload)
         .map_err(unreadable)?
         .cluster_version;
-    let in_force = front.observed().cluster_version;
     if needed > in_force {
         return Err(RequestError::Invalid(format!(
             "the command needs cluster version {needed}, and {in_force} is in force; upgrade every node first"
         )));
     }
-    validate_command(command, &front.limits)
+    validate_command(command, limits)
 }
 
 fn unreadable(error: DecodeError) -> RequestError {

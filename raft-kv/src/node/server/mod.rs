@@ -4,10 +4,11 @@
 //! door, and hands it to the node's loop in batches; the other encodes the answers. Every request gets exactly one answer,
 //! with its request id, unless the connection ends before.
 
+pub(crate) mod answer;
 mod connection;
-mod door;
+pub(crate) mod door;
 mod quota;
-mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +27,13 @@ use tokio::time::timeout;
 use super::accept::Front;
 use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
-use super::replica::{NotDone, ReadFailure, WriteFailure};
+use super::replica::{ReadFailure, WriteFailure};
 use super::{Exit, Halt, NodeConfig, StartError, StateMachine};
-use crate::api::{CommandReply, Header, KeyRange, LeaderHint, Query, Reply, RequestError};
+use crate::api::{CommandReply, Header, Query};
 use crate::store::{Limits, Settings, Store};
 use connection::Answer;
 use quota::Quota;
 use status::DiskUse;
-
-/// How many bytes of key-values one reply carries at most, though always one key-value. The largest frame that a client takes
-/// is 2 MiB; this leaves room for keys and headers.
-const REPLY_BYTES_MAX: usize = 1 << 20;
 
 impl StateMachine for Store {
     type Output = CommandReply;
@@ -169,17 +166,6 @@ impl KvFront {
     }
 }
 
-fn header(context: &Context<'_, Store>) -> Header {
-    let view = &context.view;
-    Header {
-        cluster: view.cluster.0,
-        node: view.node.0,
-        revision: context.machine.revision(),
-        applied: view.applied.0,
-        term: view.term.0,
-    }
-}
-
 impl Front<Store> for KvFront {
     type Write = KvWrite;
     type Read = KvRead;
@@ -187,7 +173,7 @@ impl Front<Store> for KvFront {
 
     fn observe(&self, context: &Context<'_, Store>) {
         *self.observed() = Observed {
-            header: header(context),
+            header: answer::header(context),
             cluster_version: context.machine.cluster_version(),
         };
     }
@@ -214,51 +200,17 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
         context: &Context<'_, Store>,
         result: Result<(LogId, CommandReply), WriteFailure>,
     ) {
-        let body = match result {
-            Ok((_, reply)) => Ok(Reply::Command(reply)),
-            Err(WriteFailure::Unknown) => Err(RequestError::Unknown),
-            Err(WriteFailure::Not(why)) => Err(not_done(why)),
-        };
-        self.0.send(header(context), body);
+        self.0.send(answer::header(context), answer::written(result));
     }
 }
 
 impl super::inbox::ReadTicket<Store> for KvRead {
     fn is_long(&self) -> bool {
-        is_range(&self.query)
+        answer::is_range(&self.query)
     }
 
     fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
-        let body = match result {
-            Ok(()) => Ok(Reply::Query(
-                context.machine.query(&self.query, REPLY_BYTES_MAX),
-            )),
-            Err(ReadFailure(why)) => Err(not_done(why)),
-        };
-        self.answer.send(header(context), body);
-    }
-}
-
-/// Whether it may be about more than one key.
-fn is_range(query: &Query) -> bool {
-    !matches!(query.keys, KeyRange::Key(_))
-}
-
-fn not_done(why: NotDone) -> RequestError {
-    match why {
-        NotDone::NotFormed(why) => RequestError::NotFormed(why),
-        NotDone::NotLeader { leader } => RequestError::NotLeader {
-            leader: leader.map(|(node, address)| LeaderHint {
-                node: node.0,
-                address,
-            }),
-        },
-        NotDone::Busy => RequestError::Busy,
-        NotDone::TooLarge => {
-            RequestError::Invalid("the command is larger than the log takes".into())
-        }
-        NotDone::Failed => RequestError::ReadFailed,
-        // Surely not applied, and no use in asking here again: the client goes elsewhere.
-        NotDone::Stopping => RequestError::NotLeader { leader: None },
+        let body = answer::read(context.machine, &self.query, result);
+        self.answer.send(answer::header(context), body);
     }
 }

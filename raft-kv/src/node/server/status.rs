@@ -7,11 +7,11 @@ use raft_core::{PeerStatus, RoleName, Status};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{KvRead, KvWrite};
 use crate::api::{Header, LeaderHint, MemberStatus, NodeStatus};
 use crate::glue;
 use crate::node::config::TICK;
 use crate::node::disk;
+use crate::node::StateMachine;
 use crate::node::inbox::Inspection;
 use crate::store::Store;
 
@@ -52,13 +52,13 @@ impl DiskUse {
     }
 }
 
-/// The node as it is now.
-pub(super) fn status(
-    inspection: &Inspection<'_, Store, KvWrite, KvRead>,
+/// The node as it is now; `store` is its state machine, or in it.
+pub(crate) fn status<S: StateMachine, W, R>(
+    inspection: &Inspection<'_, S, W, R>,
+    store: &Store,
     disk_bytes: u64,
 ) -> (Header, NodeStatus) {
     let replica = inspection.replica;
-    let store = replica.machine();
     let view = replica.view();
     let identity = replica.identity();
     let header = Header {

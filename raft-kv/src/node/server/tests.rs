@@ -5,9 +5,10 @@ use std::net::TcpListener;
 
 use raft_net_tcp::{Config, Dial, Local, Role};
 
+use super::answer::REPLY_BYTES_MAX;
 use super::door::{Admitted, admit};
 use super::*;
-use crate::api::{Command, Operation, Request};
+use crate::api::{Command, KeyRange, Operation, Request, RequestError};
 use crate::client::{Client, Options};
 use crate::glue;
 use crate::wire::{self, kind};
@@ -36,6 +37,10 @@ fn front() -> KvFront {
     KvFront::new(PathBuf::new(), version, closing, mpsc::channel(1).0)
 }
 
+fn admit_at(front: &KvFront, body: Bytes) -> Result<Admitted, RequestError> {
+    admit(&front.limits, front.observed().cluster_version, body)
+}
+
 fn body(request: &Request) -> Bytes {
     let chunks: Vec<u8> = wire::encode_request(request).concat();
     chunks.into()
@@ -45,7 +50,7 @@ fn body(request: &Request) -> Bytes {
 fn a_range_counts_what_its_reply_may_take_and_nothing_else_does() {
     let front = front();
     let reply_bytes = |query| {
-        let admitted = admit(&front, body(&read(query))).unwrap_or_else(|e| panic!("{e:?}"));
+        let admitted = admit_at(&front, body(&read(query))).unwrap_or_else(|e| panic!("{e:?}"));
         assert!(matches!(admitted, Admitted::Read { .. }));
         admitted.reply_bytes()
     };
@@ -69,7 +74,7 @@ fn commands_are_taken_before_the_loop_has_looked_around() {
         principal: Bytes::new(),
         operation: Operation::RegisterSession,
     });
-    let admitted = admit(&front(), body(&register));
+    let admitted = admit_at(&front(), body(&register));
     assert!(matches!(admitted, Ok(Admitted::Write(_))));
 }
 

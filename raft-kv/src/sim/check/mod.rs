@@ -1,0 +1,312 @@
+//! The invariants, checked from outside after every step: against what the disks hold, not against what the nodes say of it.
+//!
+//! The names are those of `docs/testing.md`: I1 to I20.
+
+mod image;
+
+use std::collections::{BTreeMap, HashMap};
+
+use raft_core::{
+    AppendResult, Envelope, HardState, Index, LogId, MemberId, Membership, Message, NodeId,
+    PersistJob, Raft, RoleName, Term,
+};
+
+use super::observed::AppliedEntry;
+pub(super) use image::Image;
+use image::Stamp;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in `docs/testing.md`, or what else it is called.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+type Checked = Result<(), Violation>;
+
+/// Nothing, or a violation.
+fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Checked {
+    if holds {
+        return Ok(());
+    }
+    let what = what();
+    Err(Violation { invariant, what })
+}
+
+/// An entry that some node has called committed.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    stamp: Stamp,
+    /// The term of whoever called it so first.
+    by: Term,
+}
+
+/// What a node was seen at last, in this life.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    term: Term,
+    commit: Index,
+    applied: Index,
+    leads: bool,
+    /// Where its log ended when it came to lead.
+    led_from: Index,
+}
+
+/// What is known of the whole cluster.
+#[derive(Debug)]
+pub(super) struct Checks {
+    pub(super) images: Vec<Image>,
+    seen: Vec<Seen>,
+    leaders: BTreeMap<Term, MemberId>,
+    /// What stands before, and including, each entry that was ever written.
+    prefixes: HashMap<LogId, u64>,
+    committed: Vec<Committed>,
+    /// The hash of the state after each entry.
+    states: Vec<Option<u64>>,
+    votes: BTreeMap<(MemberId, Term), MemberId>,
+    /// The data was lost beyond what the cluster can stand: what holds only with a majority of good disks is not asked for.
+    pub(super) beyond_budget: bool,
+}
+
+impl Checks {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            images: vec![Image::default(); nodes],
+            seen: vec![Seen::default(); nodes],
+            leaders: BTreeMap::new(),
+            prefixes: HashMap::new(),
+            committed: Vec::new(),
+            states: Vec::new(),
+            votes: BTreeMap::new(),
+            beyond_budget: false,
+        }
+    }
+
+    /// How many entries were committed.
+    pub(super) fn committed(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    /// Up to where a node was seen to know the log committed.
+    pub(super) fn commit(&self, host: usize) -> Index {
+        self.seen[host].commit
+    }
+
+    /// How many terms had a leader.
+    pub(super) fn elections(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// A node starts from what its disk holds (I8, and that nothing durable is gone).
+    pub(super) fn on_start(&mut self, host: usize, held: Image) -> Checked {
+        self.seen[host] = Seen::default();
+        let image = &mut self.images[host];
+        image.restart(held).map_err(|what| Violation {
+            invariant: "I8 what is durable survives",
+            what: format!("node {}: {what}", host + 1),
+        })
+    }
+
+    /// A node orders something to be written: its log may say only what no log with the same end says otherwise (I3).
+    pub(super) fn on_job(&mut self, host: usize, job: &PersistJob) -> Checked {
+        let commit = self.seen[host].commit;
+        if let Some(from) = job.truncate_from {
+            hold(from > commit, "I6 what is committed stays", || {
+                format!(
+                    "node {} cuts its log from {from}, and {commit} is committed",
+                    host + 1
+                )
+            })?;
+            let seen = self.seen[host];
+            hold(!seen.leads || from > seen.led_from, "I2 a leader only appends", || {
+                format!("node {} leads and cuts its log from {from}", host + 1)
+            })?;
+        }
+        let stamps = self.images[host].order(job).map_err(|what| Violation {
+            invariant: "I10 a log has no gaps",
+            what: format!("node {}: {what}", host + 1),
+        })?;
+        for (at, stamp) in stamps {
+            let known = *self.prefixes.entry(at).or_insert(stamp.prefix);
+            hold(known == stamp.prefix, "I3 logs that agree in an entry agree before it", || {
+                format!("node {} has another log up to {at} than some node had", host + 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Jobs up to this one are on the disk (I13).
+    pub(super) fn on_durable(&mut self, host: usize, member: MemberId, job: u64) -> Checked {
+        self.images[host].durable(job);
+        let Some(HardState { term, voted_for, .. }) = self.images[host].hard_state() else {
+            return Ok(());
+        };
+        let Some(vote) = voted_for else { return Ok(()) };
+        let known = *self.votes.entry((member, term)).or_insert(vote);
+        hold(known == vote, "I13 one vote a term", || {
+            format!("{member} voted for {known} and for {vote} in term {term}")
+        })
+    }
+
+    /// A node sends: what it says must be on its disk (I12).
+    pub(super) fn on_send(&self, host: usize, envelope: &Envelope) -> Checked {
+        const NAME: &str = "I12 nothing is said before it is durable";
+        let image = &self.images[host];
+        let node = host + 1;
+        let term = envelope.term;
+        let disk = image.hard_state().unwrap_or(HardState {
+            term: Term::ZERO,
+            voted_for: None,
+            commit: Index::ZERO,
+        });
+        hold(disk.term >= term, NAME, || {
+            format!("node {node} speaks in term {term}, its disk is at {}", disk.term)
+        })?;
+        let voted = |candidate: MemberId| {
+            disk.term > term || (disk.term == term && disk.voted_for == Some(candidate))
+        };
+        match &envelope.message {
+            Message::VoteResponse { granted: true, .. } => hold(voted(envelope.to), NAME, || {
+                format!("node {node} votes for {} in term {term}; its disk says {disk:?}", envelope.to)
+            }),
+            Message::VoteRequest { .. } => hold(voted(envelope.from.member), NAME, || {
+                format!("node {node} stands in term {term}; its disk says {disk:?}")
+            }),
+            Message::AppendResponse {
+                result: AppendResult::Matched(matched) | AppendResult::Full(matched),
+                ..
+            }
+            | Message::HeartbeatResponse { matched, .. } => {
+                hold(image.last() >= *matched || disk.term > term, NAME, || {
+                    format!(
+                        "node {node} acknowledges up to {matched}, its disk ends at {}",
+                        image.last()
+                    )
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A node has come to lead (I1, I4).
+    pub(super) fn on_leader(&mut self, host: usize, member: MemberId, raft: &Raft) -> Checked {
+        let term = raft.term();
+        let known = *self.leaders.entry(term).or_insert(member);
+        hold(known == member, "I1 one leader a term", || {
+            format!("{known} and {member} lead in term {term}")
+        })?;
+        self.seen[host].leads = true;
+        // What it was elected with; the no-op comes behind it.
+        self.seen[host].led_from = self.images[host].ordered_last();
+        let needed = self.committed.partition_point(|entry| entry.by < term);
+        let Some(last) = needed.checked_sub(1).and_then(|last| self.committed.get(last)) else {
+            return Ok(());
+        };
+        let index = Index(needed as u64);
+        let has = self.images[host].ordered(index);
+        hold(has == Some(last.stamp), "I4 a leader has all that is committed", || {
+            format!(
+                "node {} leads in term {term} without entry {index}, which was committed in term {}",
+                host + 1,
+                last.by
+            )
+        })
+    }
+
+    /// A node has done something: what it says of itself never goes back (I8), in order (I10), and what it calls committed is
+    /// (I6, I7).
+    pub(super) fn on_step(&mut self, host: usize, raft: &Raft, applied: Index) -> Checked {
+        let node = host + 1;
+        let seen = &mut self.seen[host];
+        let (term, commit) = (raft.term(), raft.commit());
+        let grows = term >= seen.term && commit >= seen.commit && applied >= seen.applied;
+        hold(grows, "I8 term, commit and applied never go back", || {
+            format!("node {node} was at {seen:?} and is at term {term}, commit {commit}, applied {applied}")
+        })?;
+        let ordered = applied <= commit && commit <= raft.last().index;
+        hold(ordered, "I10 applied, commit and last are in order", || {
+            format!("node {node}: applied {applied}, commit {commit}, last {}", raft.last())
+        })?;
+        let from = seen.commit;
+        seen.term = term;
+        seen.commit = commit;
+        seen.applied = applied;
+        seen.leads = raft.role() == RoleName::Leader;
+        if commit > from {
+            self.on_commit(host, raft, from)?;
+        }
+        Ok(())
+    }
+
+    fn on_commit(&mut self, host: usize, raft: &Raft, from: Index) -> Checked {
+        let node = host + 1;
+        let commit = raft.commit();
+        let first = Index(from.0.min(self.committed.len() as u64) + 1);
+        for index in (first.0..=commit.0).map(Index) {
+            let Some(stamp) = self.images[host].ordered(index) else {
+                let what = format!("node {node} calls {index} committed and does not have it");
+                return Err(Violation {
+                    invariant: "I6 what is committed stays",
+                    what,
+                });
+            };
+            let place = (index.0 - 1) as usize;
+            if let Some(known) = self.committed.get(place) {
+                hold(known.stamp == stamp, "I6 what is committed stays", || {
+                    format!("node {node} calls {index} of term {} committed, and {known:?} was", stamp.term)
+                })?;
+            } else {
+                self.committed.push(Committed {
+                    stamp,
+                    by: raft.term(),
+                });
+                self.is_on_a_quorum(node, index, stamp, raft.membership())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I7: on the disks, not in anyone's memory.
+    fn is_on_a_quorum(&self, node: usize, index: Index, stamp: Stamp, membership: &Membership) -> Checked {
+        let has = |id: &NodeId| {
+            let image = self.images.get((id.0 - 1) as usize);
+            image.is_some_and(|image| image.on_disk(index) == Some(stamp))
+        };
+        let quorum = |voters: &[NodeId]| {
+            voters.is_empty() || voters.iter().filter(|id| has(id)).count() * 2 > voters.len()
+        };
+        let good = quorum(membership.voters()) && quorum(membership.outgoing());
+        hold(good || self.beyond_budget, "I7 what is committed is on a majority of the disks", || {
+            let held: Vec<_> = membership.voters().iter().filter(|id| has(id)).collect();
+            format!("node {node} calls {index} committed, of {:?} only {held:?} have it", membership.voters())
+        })
+    }
+
+    /// A node has applied (I5).
+    pub(super) fn on_applied(&mut self, host: usize, entries: &[AppliedEntry]) -> Checked {
+        for entry in entries {
+            let place = (entry.at.index.0 - 1) as usize;
+            let node = host + 1;
+            let committed = self.committed.get(place).map(|known| known.stamp.term);
+            hold(committed == Some(entry.at.term), "I5 all apply the same", || {
+                format!("node {node} applied {}, committed was {committed:?}", entry.at)
+            })?;
+            if self.states.len() <= place {
+                self.states.resize(place + 1, None);
+            }
+            let known = *self.states[place].get_or_insert(entry.state_hash);
+            hold(known == entry.state_hash, "I5 all apply the same", || {
+                format!("node {node} has another state after {} than another node had", entry.at)
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! A client: the real request machine, and someone who asks it for things.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_net_tcp::Frame;
+
+use super::{Kv, Operation};
+use crate::api::{self, Condition, KeyRange, Query};
+use crate::client::machine::{Ask, Config, ConnectionId, End, Machine, Output, RequestKey};
+use crate::sim::agenda::Time;
+use crate::sim::app::{Desk, Letter, Order};
+use crate::sim::host::address;
+use crate::sim::net::LinkId;
+use crate::sim::random::{Purpose, stream, until_next};
+use crate::sim::setup::Setup;
+use crate::wire::{self, kind};
+
+/// How many keys there are; the first is asked for most.
+const KEYS: u64 = 4;
+/// How long an operation may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// See the [module](self).
+pub(super) struct Client {
+    machine: Machine,
+    /// Connections by their names here and there.
+    links: BTreeMap<ConnectionId, LinkId>,
+    names: BTreeMap<LinkId, ConnectionId>,
+    /// Which operation of the history each request is.
+    open: BTreeMap<RequestKey, usize>,
+    /// How many it has under way at most.
+    open_max: usize,
+    /// How long it thinks between two, on average.
+    pause: Duration,
+    next_at: Time,
+    asked: u64,
+    /// What it has seen last of each key: its revision and value.
+    seen: BTreeMap<Bytes, (u64, Bytes)>,
+    woken_at: Option<Time>,
+}
+
+impl Client {
+    pub(super) fn new(setup: &Setup, number: usize) -> Self {
+        let mut rng = stream(setup.seed, Purpose::Clients, 100 + number as u64);
+        let endpoints: Vec<String> = (0..setup.nodes).map(address).collect();
+        Self {
+            machine: Machine::new(Config::default(), endpoints, rng.u64(..)),
+            links: BTreeMap::new(),
+            names: BTreeMap::new(),
+            open: BTreeMap::new(),
+            open_max: rng.usize(1..=3),
+            pause: Duration::from_millis(rng.u64(50..400)),
+            next_at: Time::ZERO,
+            asked: 0,
+            seen: BTreeMap::new(),
+            woken_at: None,
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Time, link: LinkId, cluster: [u8; 16]) {
+        if let Some(&connection) = self.names.get(&link) {
+            self.machine.connected(now, connection, cluster);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, now: Time, link: LinkId, reason: &str) {
+        if let Some(connection) = self.names.remove(&link) {
+            self.links.remove(&connection);
+            self.machine.disconnected(now, connection, reason);
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Time, link: LinkId, frame: Frame) {
+        let Some(&connection) = self.names.get(&link) else {
+            return;
+        };
+        if frame.kind == kind::RESPONSE
+            && let Ok(response) = wire::decode_response(frame.body)
+        {
+            self.machine.received(now, connection, frame.request_id, response);
+        }
+    }
+
+    /// Something to ask for.
+    fn draw(&mut self, number: usize, rng: &mut fastrand::Rng) -> Ask {
+        self.asked += 1;
+        let which = if rng.bool() { 0 } else { rng.u64(0..KEYS) };
+        let key = Bytes::from(format!("key{which}"));
+        let value = Bytes::from(format!("{number}.{}", self.asked));
+        let seen = self.seen.get(&key).cloned();
+        let conditions = match (rng.u8(0..6), seen) {
+            (0, _) => vec![Condition::Absent { key: key.clone() }],
+            (1, Some((revision, _))) => vec![Condition::ModRevision {
+                key: key.clone(),
+                revision,
+            }],
+            (2, Some((_, value))) => vec![Condition::Value {
+                key: key.clone(),
+                value,
+            }],
+            _ => Vec::new(),
+        };
+        let operation = match rng.u8(0..10) {
+            0..=4 => api::Operation::Put {
+                key,
+                value,
+                lease: 0,
+                want_previous: rng.bool(),
+                conditions,
+            },
+            5 => api::Operation::Delete {
+                keys: KeyRange::Key(key),
+                want_previous: rng.bool(),
+                conditions,
+            },
+            _ => {
+                return Ask::Read {
+                    query: Query {
+                        keys: KeyRange::Key(key),
+                        limit: 0,
+                        keys_only: false,
+                        count_only: false,
+                        reverse: false,
+                    },
+                    stale: false,
+                };
+            }
+        };
+        Ask::Write(operation)
+    }
+
+    /// Remembers what an answer says of a key.
+    fn learn(&mut self, end: &End) {
+        if let End::Answered {
+            reply: api::Reply::Query(reply),
+            ..
+        } = end
+        {
+            for kv in &reply.kvs {
+                self.seen.insert(kv.key.clone(), (kv.mod_revision, kv.value.clone()));
+            }
+        }
+    }
+}
+
+impl Kv {
+    /// A client's time has come: it may ask for something, and its machine may have to do something.
+    pub(super) fn on_time(&mut self, number: usize, desk: &mut Desk<'_, Self>) {
+        let now = desk.now;
+        let resting = self.resting;
+        let Some(client) = self.clients.get_mut(number) else {
+            return;
+        };
+        if client.woken_at.is_some_and(|at| at <= now) {
+            client.woken_at = None;
+        }
+        if !resting && now >= client.next_at {
+            client.next_at = now + until_next(desk.rng, client.pause);
+            if client.open.len() < client.open_max {
+                let ask = client.draw(number, desk.rng);
+                let key = client.machine.submit(now, ask.clone(), now + PATIENCE);
+                client.open.insert(key, self.history.len());
+                self.history.push(Operation {
+                    client: number,
+                    ask,
+                    invoked: now,
+                    ended: None,
+                });
+                self.open += 1;
+            }
+        }
+        client.machine.tick(now);
+        self.act(number, desk);
+    }
+
+    /// Carries out what a client's machine wants.
+    pub(super) fn act(&mut self, number: usize, desk: &mut Desk<'_, Self>) {
+        let now = desk.now;
+        let resting = self.resting;
+        let Some(client) = self.clients.get_mut(number) else {
+            return;
+        };
+        while let Some(output) = client.machine.next_output() {
+            match output {
+                Output::Connect {
+                    connection,
+                    address,
+                    cluster,
+                } => {
+                    let link = desk.fresh_link();
+                    client.links.insert(connection, link);
+                    client.names.insert(link, connection);
+                    desk.order(Order::Dial {
+                        client: number,
+                        link,
+                        address,
+                        cluster,
+                    });
+                }
+                Output::Disconnect { connection } => {
+                    if let Some(link) = client.links.remove(&connection) {
+                        client.names.remove(&link);
+                        desk.order(Order::HangUp { link });
+                    }
+                }
+                Output::Send {
+                    connection,
+                    request_id,
+                    request,
+                } => {
+                    if let Some(&link) = client.links.get(&connection) {
+                        let body = wire::encode_request(&request);
+                        desk.order(Order::Ask {
+                            link,
+                            letter: Letter {
+                                kind: kind::REQUEST,
+                                request_id,
+                                body,
+                            },
+                        });
+                    }
+                }
+                Output::Complete { key, end } => {
+                    let Some(operation) = client.open.remove(&key) else {
+                        continue;
+                    };
+                    client.learn(&end);
+                    self.open -= 1;
+                    self.acknowledged += u64::from(matches!(end, End::Answered { .. }));
+                    if matches!(end, End::Unknown(_)) {
+                        self.unknown += 1;
+                    }
+                    desk.order(Order::Note {
+                        client: number,
+                        text: super::judge::describe(&self.history[operation].ask, &end),
+                    });
+                    self.history[operation].ended = Some((now, end));
+                }
+            }
+        }
+        let next = client.machine.next_deadline(now);
+        let own = (!resting).then_some(client.next_at);
+        let next = match (next, own) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Some(at) = next.map(|at| at.max(now + Duration::from_micros(1)))
+            && client.woken_at.is_none_or(|planned| at < planned)
+        {
+            client.woken_at = Some(at);
+            desk.order(Order::Wake { client: number, at });
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What runs must reach, lest they prove nothing: marks are counted where something rare happens, and a batch of runs in which one was
+//! never hit has not tested it.
+
+use std::collections::BTreeMap;
+
+/// How often each mark was hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks(BTreeMap<Mark, u64>);
+
+/// Something that must happen in some run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Mark {
+    /// A node came to lead.
+    Election,
+    /// A leader lost its lead while it had writes open.
+    LeaderDeposed,
+    /// A follower cut entries that conflicted.
+    LogCut,
+    /// A node was told that it lacks what comes before an append.
+    Conflict,
+    /// The power went while a write was under way, and some of it was on the disk.
+    CrashInWrite,
+    /// The power went while nothing was being written.
+    CrashAtRest,
+    /// A log was opened whose end was torn.
+    TornTail,
+    /// A write or a sync failed, and the node ended.
+    DiskFailed,
+    /// The disk was full, and later was not.
+    DiskFull,
+    /// Several jobs became durable by one write.
+    GroupCommit,
+    /// A log began a new file.
+    SegmentChanged,
+    /// A node fetched entries that it no longer had in memory.
+    LogFetched,
+    /// A client's write was tried again and answered as the first time.
+    Retried,
+    /// A client does not know what became of a write.
+    Unknown,
+    /// A node refused a write as busy.
+    Busy,
+    /// A connection was closed because nothing was heard.
+    Silence,
+    /// A node refused one that came with an older boot, or as another.
+    HandshakeRefused,
+    /// A message of an earlier term was heard.
+    OldTerm,
+    /// A node started from a damaged directory and refused.
+    DamageRefused,
+    /// A node with a new directory under its old id was kept out.
+    WipedKeptOut,
+    /// A node stood still for longer than the election timeout.
+    LongPause,
+    /// A leader stepped down because its disk hung.
+    StalledLeader,
+}
+
+impl Mark {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Election,
+        Self::LeaderDeposed,
+        Self::LogCut,
+        Self::Conflict,
+        Self::CrashInWrite,
+        Self::CrashAtRest,
+        Self::TornTail,
+        Self::DiskFailed,
+        Self::DiskFull,
+        Self::GroupCommit,
+        Self::SegmentChanged,
+        Self::LogFetched,
+        Self::Retried,
+        Self::Unknown,
+        Self::Busy,
+        Self::Silence,
+        Self::HandshakeRefused,
+        Self::OldTerm,
+        Self::DamageRefused,
+        Self::WipedKeptOut,
+        Self::LongPause,
+        Self::StalledLeader,
+    ];
+}
+
+impl Marks {
+    pub(super) fn hit(&mut self, mark: Mark) {
+        *self.0.entry(mark).or_default() += 1;
+    }
+
+    /// How often it was hit.
+    #[must_use]
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.0.get(&mark).copied().unwrap_or(0)
+    }
+
+    /// Those that were never hit.
+    pub fn missing(&self) -> impl Iterator<Item = Mark> {
+        Mark::ALL.into_iter().filter(|mark| self.count(*mark) == 0)
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (&mark, count) in &other.0 {
+            *self.0.entry(mark).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A state machine that writes down what it applies.
+
+use bytes::Bytes;
+use raft_core::LogId;
+
+use crate::node::{Halt, StateMachine};
+
+/// One entry as it was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AppliedEntry {
+    pub(super) at: LogId,
+    /// Of the state after it.
+    pub(super) state_hash: u64,
+}
+
+/// See the [module](self).
+pub struct Observed<S> {
+    pub(crate) inner: S,
+    hash: fn(&S) -> u64,
+    /// Since it was last asked.
+    pub(super) fresh: Vec<AppliedEntry>,
+}
+
+impl<S> Observed<S> {
+    pub(super) fn new(inner: S, hash: fn(&S) -> u64) -> Self {
+        Self {
+            inner,
+            hash,
+            fresh: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, at: LogId) {
+        let state_hash = (self.hash)(&self.inner);
+        self.fresh.push(AppliedEntry { at, state_hash });
+    }
+}
+
+impl<S: StateMachine> StateMachine for Observed<S> {
+    type Output = S::Output;
+
+    fn apply(&mut self, at: LogId, command: &Bytes) -> Result<Self::Output, Halt> {
+        let output = self.inner.apply(at, command)?;
+        self.note(at);
+        Ok(output)
+    }
+
+    fn passed(&mut self, at: LogId) {
+        self.inner.passed(at);
+        self.note(at);
+    }
+}

@@ -1,0 +1,216 @@
+//! A run: faults until the horizon, then calm, in which all must be well soon; and what came of it.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::agenda::Time;
+use super::app::{App, Judgement};
+use super::check::Violation;
+use super::marks::Marks;
+use super::net::Place;
+use super::setup::Setup;
+use super::trace::Record;
+use super::world::{Checked, World};
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The run.
+    pub setup: Setup,
+    /// What does not hold, if something does not.
+    pub violation: Option<Violation>,
+    /// What could not be judged, if something could not.
+    pub inconclusive: Option<String>,
+    /// Of every record of the trace: the same setup gives the same.
+    pub hash: u64,
+    /// How many records there were.
+    pub steps: u64,
+    /// When it ended.
+    pub ended: Time,
+    /// How many of the clients' operations were acknowledged.
+    pub acknowledged: u64,
+    /// How many entries were committed.
+    pub committed: u64,
+    /// How many terms had a leader.
+    pub elections: usize,
+    /// What it reached.
+    pub marks: Marks,
+    /// The last records; all, if the trace was to be kept whole.
+    pub records: Vec<Record>,
+}
+
+/// Runs an application.
+pub(super) fn run<A: App>(setup: &Setup, app: A, whole_trace: bool) -> Report {
+    let mut world = World::new(setup.clone(), app, whole_trace);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.live()));
+    let mut inconclusive = None;
+    let violation = match outcome {
+        Ok(Ok(Judgement::Good)) => None,
+        Ok(Ok(Judgement::Inconclusive(what))) => {
+            inconclusive = Some(what);
+            None
+        }
+        Ok(Ok(Judgement::Bad(what))) => Some(Violation {
+            invariant: "I14 linearizability",
+            what,
+        }),
+        Ok(Err(violation)) => Some(violation),
+        Err(panic) => Some(Violation {
+            invariant: "nothing panics",
+            what: said(panic.as_ref()),
+        }),
+    };
+    Report {
+        setup: setup.clone(),
+        violation,
+        inconclusive,
+        hash: world.trace.hash(),
+        steps: world.trace.steps(),
+        ended: world.now(),
+        acknowledged: world.app.acknowledged(),
+        committed: world.checks.committed(),
+        elections: world.checks.elections(),
+        marks: world.marks.clone(),
+        records: world.trace.take(),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}
+
+impl<A: App> World<A> {
+    /// The whole run.
+    fn live(&mut self) -> Checked<Judgement> {
+        let horizon = self.setup.horizon;
+        self.run_until(horizon)?;
+        self.calm()?;
+        Ok(self.app.judge())
+    }
+
+    /// Liveness (L1 to L5): a majority is mended, and the rest is mended with it, or gone for good. Then there is one leader, it
+    /// stays, it serves, and all come to be equal without anyone asking for anything.
+    fn calm(&mut self) -> Checked {
+        self.mend();
+        let good: Vec<usize> = (0..self.hosts.len())
+            .filter(|&host| !self.hosts[host].wiped && !self.hosts[host].damaged)
+            .collect();
+        let majority = self.hosts.len() / 2 + 1;
+        let rng = &mut self.chance.nodes;
+        let with_all = rng.bool();
+        let mut core = good.clone();
+        while !with_all && core.len() > majority {
+            let out = rng.usize(0..core.len());
+            core.remove(out);
+        }
+        for host in (0..self.hosts.len()).filter(|host| !core.contains(host)) {
+            self.hosts[host].on = false;
+            self.end_process(host, "cut off for good");
+            self.hosts[host].given_up = true;
+            self.power_cycle(host);
+        }
+        for &host in &core {
+            self.start(host)?;
+        }
+        // No one waits for what was cut off.
+        self.unstick();
+        let timeout = self.setup.tuning.election_timeout;
+        self.wait_for(timeout * 20 + Duration::from_secs(5), "L1 a leader comes", |world| {
+            world.leader(&core).is_some()
+        })?;
+        let acknowledged = self.app.acknowledged();
+        self.wait_for(timeout * 20, "L2 writes and reads are served", |world| {
+            world.app.acknowledged() >= acknowledged + 10
+        })?;
+        let elections = self.checks.elections();
+        self.app.rest(true);
+        self.wait_for(Duration::from_secs(20), "I19 every operation ends", |world| {
+            world.app.open() == 0
+        })?;
+        self.wait_for(timeout * 10, "L3 all become equal", |world| world.are_equal(&core))?;
+        let end = self.now() + timeout * 30;
+        self.run_until(end)?;
+        let since = self.checks.elections() - elections;
+        if since > 0 {
+            return Err(Violation {
+                invariant: "L1 a leader stays",
+                what: format!("{since} elections in calm"),
+            });
+        }
+        // Those that were cut off come back.
+        for &host in good.iter().filter(|host| !core.contains(host)) {
+            self.hosts[host].given_up = false;
+            self.start(host)?;
+        }
+        self.wait_for(timeout * 20, "L4 those that come back become equal too", |world| {
+            world.are_equal(&good)
+        })
+    }
+
+    /// Runs until something is so.
+    fn wait_for(
+        &mut self,
+        patience: Duration,
+        invariant: &'static str,
+        is_so: impl Fn(&Self) -> bool,
+    ) -> Checked {
+        let end = self.now() + patience;
+        while !is_so(self) {
+            if self.now() >= end {
+                return Err(Violation {
+                    invariant,
+                    what: format!("not within {patience:?}: {}", self.standing()),
+                });
+            }
+            let next = self.now() + Duration::from_millis(20);
+            self.run_until(next)?;
+        }
+        Ok(())
+    }
+
+    fn leader(&self, core: &[usize]) -> Option<usize> {
+        let leads = |host: &&usize| {
+            let process = self.hosts[**host].process.as_ref();
+            process.is_some_and(super::process::Process::leads)
+        };
+        core.iter().find(leads).copied()
+    }
+
+    /// All have applied all that there is.
+    fn are_equal(&self, hosts: &[usize]) -> bool {
+        let committed = self.checks.committed();
+        hosts.iter().all(|&host| {
+            let process = self.hosts[host].process.as_ref();
+            process.is_some_and(|process| {
+                let raft = process.replica.raft();
+                process.replica.view().applied.0 == committed
+                    && raft.is_some_and(|raft| raft.last().index.0 == committed && !raft.membership().is_joint())
+            })
+        })
+    }
+
+    /// How all nodes stand, for a report.
+    fn standing(&self) -> String {
+        let nodes = (0..self.hosts.len()).map(|host| {
+            let machine = &self.hosts[host];
+            let state = match (&machine.process, machine.given_up) {
+                (Some(process), _) => {
+                    let view = process.replica.view();
+                    format!("{:?} term {} applied {}", view.role, view.term, view.applied)
+                }
+                (None, true) => "gone".into(),
+                (None, false) => "down".into(),
+            };
+            format!("node {} {state}", host + 1)
+        });
+        let open = self.app.open();
+        let links = self.net.of(Place::Host(0)).len();
+        let nodes: Vec<_> = nodes.collect();
+        format!("{}; {open} operations open, {links} connections at node 1", nodes.join(", "))
+    }
+}
