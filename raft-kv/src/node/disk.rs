@@ -70,7 +70,10 @@ pub(crate) struct Directory<F: Files = OsFiles> {
     pub(crate) boot: Boot,
     pub(crate) disk: Option<FormedDisk>,
     /// The torn tail that was cut, if there was one.
-    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "the log of the process has it"))]
+    #[cfg_attr(
+        not(feature = "sim"),
+        allow(dead_code, reason = "the log of the process has it")
+    )]
     pub(crate) cut: Option<Cut>,
 }
 
@@ -227,7 +230,10 @@ pub(crate) fn fetcher(
 }
 
 /// Nothing, when the entries were cut since they were asked for.
-pub(crate) fn fetch<F: Files>(reader: &Reader<F>, job: FetchJob) -> Result<Vec<raft_core::Entry>, String> {
+pub(crate) fn fetch<F: Files>(
+    reader: &Reader<F>,
+    job: FetchJob,
+) -> Result<Vec<raft_core::Entry>, String> {
     let mut records = match reader.read(job.from.0, job.bytes_max) {
         Ok(records) => records,
         Err(ReadError::Purged { .. } | ReadError::BeyondEnd { .. }) => Vec::new(),

@@ -56,16 +56,15 @@ pub(crate) trait App: Sized {
     );
 
     /// A node has answered a client.
-    fn answered(
-        &mut self,
-        client: usize,
-        link: LinkId,
-        frame: Frame,
-        desk: &mut Desk<'_, Self>,
-    );
+    fn answered(&mut self, client: usize, link: LinkId, frame: Frame, desk: &mut Desk<'_, Self>);
 
     /// A client has asked a node.
-    fn asked(&self, context: &Context<'_, Self::Machine>, link: LinkId, frame: Frame) -> Asked<Self>;
+    fn asked(
+        &self,
+        context: &Context<'_, Self::Machine>,
+        link: LinkId,
+        frame: Frame,
+    ) -> Asked<Self>;
 
     /// A write has ended, at a node.
     fn written(

@@ -214,7 +214,9 @@ mod tests {
     #[test]
     fn every_class_is_in_about_half_of_the_mixes() {
         for fault in Fault::ALL {
-            let with = (0..1000).filter(|&seed| Faults::draw(seed).has(fault)).count();
+            let with = (0..1000)
+                .filter(|&seed| Faults::draw(seed).has(fault))
+                .count();
             assert!((400..550).contains(&with), "{fault:?}: {with}");
         }
     }

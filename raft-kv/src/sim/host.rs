@@ -170,10 +170,12 @@ impl<A: App> World<A> {
         };
         if self.hosts[host].damaged {
             // What was damaged may be nothing that matters; then all must be there.
-            self.checks.on_start(host, held).map_err(|violation| super::check::Violation {
-                invariant: "I20 damage is never served",
-                what: violation.what,
-            })?;
+            self.checks
+                .on_start(host, held)
+                .map_err(|violation| super::check::Violation {
+                    invariant: "I20 damage is never served",
+                    what: violation.what,
+                })?;
         } else {
             self.checks.on_start(host, held)?;
         }
@@ -230,7 +232,8 @@ impl<A: App> World<A> {
 
     fn core_config(&self, seed: u64) -> Config {
         let tuning = &self.setup.tuning;
-        let ticks = |time: Duration| (time.as_millis() / crate::node::config::TICK.as_millis()) as u32;
+        let ticks =
+            |time: Duration| (time.as_millis() / crate::node::config::TICK.as_millis()) as u32;
         Config {
             election_timeout_ticks: ticks(tuning.election_timeout),
             heartbeat_ticks: ticks(tuning.heartbeat),

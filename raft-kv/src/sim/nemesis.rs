@@ -7,7 +7,6 @@ use raft_log::sim_disk::Fault as DiskFault;
 
 use super::agenda::Time;
 use super::app::App;
-use super::check::Image;
 use super::faults::Fault;
 use super::marks::Mark;
 use super::net::{LinkId, Place};
@@ -95,7 +94,10 @@ impl<A: App> World<A> {
                     let disk = &self.hosts[host].disk;
                     disk.fail(disk.operations() + 1 + amount % 7, DiskFault::PowerLoss);
                 } else {
-                    let busy = self.hosts[host].process.as_ref().is_some_and(super::process::Process::is_writing);
+                    let busy = self.hosts[host]
+                        .process
+                        .as_ref()
+                        .is_some_and(super::process::Process::is_writing);
                     if !busy {
                         self.hit(Mark::CrashAtRest);
                     }
@@ -106,7 +108,8 @@ impl<A: App> World<A> {
                 self.fault_note(format!("node {} stands still for {time:?}", host + 1));
                 self.hosts[host].paused = true;
                 let life = self.hosts[host].life;
-                self.agenda.plan_in(time, Event::Ease(Ease::Resume { host, life }));
+                self.agenda
+                    .plan_in(time, Event::Ease(Ease::Resume { host, life }));
             }
             Fault::Clock => self.skew(host, amount, time),
             Fault::SlowDisk => {
@@ -132,7 +135,8 @@ impl<A: App> World<A> {
                     .map(|content| content.len())
                     .sum();
                 disk.set_capacity(Some(used as u64 + amount));
-                self.agenda.plan_in(time * 2, Event::Ease(Ease::Disk { host }));
+                self.agenda
+                    .plan_in(time * 2, Event::Ease(Ease::Disk { host }));
             }
             Fault::Rot if running => self.rot(host, amount, time),
             Fault::Wipe if running => self.wipe(host, time),
@@ -225,7 +229,11 @@ impl<A: App> World<A> {
 
     fn some_link(&self, amount: u64) -> Option<LinkId> {
         let count = self.net.links.len();
-        self.net.links.keys().nth(amount as usize % count.max(1)).copied()
+        self.net
+            .links
+            .keys()
+            .nth(amount as usize % count.max(1))
+            .copied()
     }
 
     fn reset(&mut self, amount: u64) -> Checked {
@@ -237,7 +245,10 @@ impl<A: App> World<A> {
     }
 
     fn black_hole(&mut self, amount: u64) {
-        let Some(link) = self.some_link(amount).and_then(|link| self.net.links.get_mut(&link)) else {
+        let Some(link) = self
+            .some_link(amount)
+            .and_then(|link| self.net.links.get_mut(&link))
+        else {
             return;
         };
         link.forth.black_hole = amount % 3 != 0;
@@ -252,7 +263,10 @@ impl<A: App> World<A> {
             self.hosts[host].clock.jump(time);
         } else {
             let rate = 500 + (amount as u32 * 1500 / 1000);
-            self.fault_note(format!("node {}: the clock runs at {rate} thousandths", host + 1));
+            self.fault_note(format!(
+                "node {}: the clock runs at {rate} thousandths",
+                host + 1
+            ));
             self.hosts[host].clock.set_rate(now, rate);
         }
         // Timers were planned by the old time.
@@ -267,7 +281,10 @@ impl<A: App> World<A> {
     }
 
     fn rot(&mut self, host: usize, amount: u64, time: Duration) {
-        let settled = self.hosts[host].process.as_ref().is_some_and(super::process::Process::is_settled);
+        let settled = self.hosts[host]
+            .process
+            .as_ref()
+            .is_some_and(super::process::Process::is_settled);
         if !self.may_lose(host) || !settled {
             return;
         }
@@ -284,7 +301,10 @@ impl<A: App> World<A> {
         let length = [1_usize, 8, 512, 4096][rng.usize(0..4)];
         disk.rot(file, |bytes| {
             // Where something is, most of the time: files are written with zeros ahead.
-            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+            let used = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(1, |last| last + 1);
             let at = (place % used as u64) as usize;
             for byte in bytes.iter_mut().skip(at).take(length) {
                 *byte ^= 0x55;
@@ -303,7 +323,7 @@ impl<A: App> World<A> {
         self.fault_note(format!("node {}: its disk is wiped", host + 1));
         self.hosts[host].wiped = true;
         self.hosts[host].disk = raft_log::sim_disk::SimDisk::new();
-        self.checks.images[host] = Image::default();
+        self.checks.on_wipe(host);
         self.start_in(host, time / 2);
     }
 

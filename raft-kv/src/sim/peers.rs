@@ -8,10 +8,10 @@ use raft_net_tcp::{Connection, Role};
 
 use super::app::App;
 use super::host::{address, host_at};
+use super::net::LinkId;
 use super::net::{Place, Side};
 use super::random::between;
 use super::world::{Event, World};
-use super::net::LinkId;
 use crate::node::formation::Founders;
 
 /// A connection to one other node, or the wait before the next attempt.
@@ -50,7 +50,12 @@ impl<A: App> World<A> {
         }
         let mut fresh = Vec::new();
         for (node, address) in nodes {
-            if node == me || process.peers.get(&node).is_some_and(|peer| peer.address == address) {
+            if node == me
+                || process
+                    .peers
+                    .get(&node)
+                    .is_some_and(|peer| peer.address == address)
+            {
                 continue;
             }
             let peer = PeerLink {
@@ -78,7 +83,9 @@ impl<A: App> World<A> {
         let Some(peer) = process.peers.get_mut(&node) else {
             return;
         };
-        let Some(to) = host_at(&peer.address) else { return };
+        let Some(to) = host_at(&peer.address) else {
+            return;
+        };
         peer.link = Some(link);
         peer.open = false;
         debug_assert_eq!(address(to), peer.address);

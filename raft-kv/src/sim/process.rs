@@ -121,7 +121,9 @@ impl<A: App> World<A> {
     pub(super) fn plan_round(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
         let life = machine.life;
-        let Some(process) = &mut machine.process else { return };
+        let Some(process) = &mut machine.process else {
+            return;
+        };
         if std::mem::replace(&mut process.round_planned, true) {
             return;
         }
@@ -168,7 +170,9 @@ impl<A: App> World<A> {
         let elapsed = ticks.saturating_sub(process.ticks);
         if elapsed > 0 {
             process.ticks = ticks;
-            process.replica.tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
+            process
+                .replica
+                .tick(u32::try_from(elapsed).unwrap_or(u32::MAX));
         }
         for ticket in statuses {
             self.inspect(host, ticket)?;
@@ -232,11 +236,10 @@ impl<A: App> World<A> {
             let Some(action) = process.replica.next_action() else {
                 break;
             };
-            self.applied(host)?;
             self.carry_out_action(host, action)?;
         }
-        self.applied(host)?;
         self.stand(host)?;
+        self.applied(host)?;
         self.plan_wake(host);
         Ok(())
     }
@@ -251,8 +254,6 @@ impl<A: App> World<A> {
             return Ok(());
         };
         let index = last.at.index;
-        // What is applied was committed before.
-        self.stand(host)?;
         self.checks.on_applied(host, &fresh)?;
         self.note(Some(host), Happening::Applied { index });
         Ok(())
@@ -268,7 +269,8 @@ impl<A: App> World<A> {
         };
         let before = self.checks.commit(host);
         let commit = raft.commit();
-        self.checks.on_step(host, raft, process.replica.view().applied)?;
+        self.checks
+            .on_step(host, raft, process.replica.view().applied)?;
         if commit > before {
             self.note(Some(host), Happening::Committed { index: commit });
         }
@@ -292,7 +294,8 @@ impl<A: App> World<A> {
             return;
         };
         let sleep = u64::from(process.replica.ticks_until_deadline()).clamp(1, sleep_max.max(1));
-        let local = process.started + TICK * u32::try_from(process.ticks + sleep).unwrap_or(u32::MAX);
+        let local =
+            process.started + TICK * u32::try_from(process.ticks + sleep).unwrap_or(u32::MAX);
         let at = machine.clock.virtual_time(local).max(now);
         if process.wakes_at.is_none_or(|planned| at < planned) {
             process.wakes_at = Some(at);
@@ -342,7 +345,9 @@ impl<A: App> World<A> {
                 });
             }
             Action::WriteFailed { ticket, why } => {
-                if why == crate::node::replica::WriteFailure::Not(crate::node::replica::NotDone::Busy) {
+                if why
+                    == crate::node::replica::WriteFailure::Not(crate::node::replica::NotDone::Busy)
+                {
                     self.hit(Mark::Busy);
                 }
                 return self.answer(host, |app, context, desk| {
@@ -511,7 +516,14 @@ impl<A: App> World<A> {
                 }
                 self.checks.on_durable(host, member, last)?;
                 self.note(Some(host), Happening::Durable { job: last });
-                self.agenda.plan_in(REST, Event::Rest { host, life, commits });
+                self.agenda.plan_in(
+                    REST,
+                    Event::Rest {
+                        host,
+                        life,
+                        commits,
+                    },
+                );
                 self.plan_round(host);
                 self.begin_write(host);
                 Ok(())
@@ -526,7 +538,14 @@ impl<A: App> World<A> {
                     process.inbox.own.push(Own::Full(true));
                 }
                 let commits = process.commits;
-                self.agenda.plan_in(RETRY_FULL, Event::Rest { host, life, commits });
+                self.agenda.plan_in(
+                    RETRY_FULL,
+                    Event::Rest {
+                        host,
+                        life,
+                        commits,
+                    },
+                );
                 self.plan_round(host);
                 Ok(())
             }
@@ -573,29 +592,30 @@ impl<A: App> World<A> {
         if process.commits != commits || process.writing > 0 {
             return Ok(());
         }
+        // Also what failed beside the commits is told here.
+        if let Err(error) = process.log.settle() {
+            let why = error.to_string();
+            return self.write_failed(host, &why);
+        }
         if process.log.space() == Space::Full || process.full {
             process.log.retry_space();
-            let full = process.log.space() == Space::Full;
-            if full {
-                self.agenda.plan_in(RETRY_FULL, Event::Rest { host, life, commits });
-                // A vote, or what the reserve still has room for, is tried all the same.
-            } else {
+            if process.log.space() == Space::Ready {
                 process.inbox.own.push(Own::Full(false));
-                self.plan_round(host);
             }
-            if let Some(process) = self.process(host, life) {
-                process.full = false;
-            }
+            // A vote, which the reserve has room for, is tried in any case.
+            process.full = false;
+            self.agenda.plan_in(
+                RETRY_FULL,
+                Event::Rest {
+                    host,
+                    life,
+                    commits,
+                },
+            );
+            self.plan_round(host);
             self.begin_write(host);
-            return Ok(());
         }
-        match process.log.settle() {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let why = error.to_string();
-                self.write_failed(host, &why)
-            }
-        }
+        Ok(())
     }
 
     // ---- what it says ----
@@ -619,7 +639,8 @@ impl<A: App> World<A> {
             happens(net, self.reorder),
         );
         let delay = between(net, Duration::ZERO, self.setup.tuning.election_timeout / 4);
-        if self.setup.faults.has(Fault::Replay) && happens(net, 20_000) && self.recorded.len() < 64 {
+        if self.setup.faults.has(Fault::Replay) && happens(net, 20_000) && self.recorded.len() < 64
+        {
             self.recorded.push((host, to, body.clone()));
         }
         if lost {
@@ -628,10 +649,26 @@ impl<A: App> World<A> {
         let life = self.hosts[host].life;
         if twice {
             let body = body.clone();
-            self.agenda.plan_in(delay / 2, Event::Late { host, life, to, body });
+            self.agenda.plan_in(
+                delay / 2,
+                Event::Late {
+                    host,
+                    life,
+                    to,
+                    body,
+                },
+            );
         }
         if late {
-            self.agenda.plan_in(delay, Event::Late { host, life, to, body });
+            self.agenda.plan_in(
+                delay,
+                Event::Late {
+                    host,
+                    life,
+                    to,
+                    body,
+                },
+            );
         } else {
             self.send_frame(host, to, wire::kind::ENVELOPE, body);
         }

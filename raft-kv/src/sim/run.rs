@@ -120,19 +120,25 @@ impl<A: App> World<A> {
         // No one waits for what was cut off.
         self.unstick();
         let timeout = self.setup.tuning.election_timeout;
-        self.wait_for(timeout * 20 + Duration::from_secs(5), "L1 a leader comes", |world| {
-            world.leader(&core).is_some()
-        })?;
+        self.wait_for(
+            timeout * 20 + Duration::from_secs(5),
+            "L1 a leader comes",
+            |world| world.leader(&core).is_some(),
+        )?;
         let acknowledged = self.app.acknowledged();
         self.wait_for(timeout * 20, "L2 writes and reads are served", |world| {
             world.app.acknowledged() >= acknowledged + 10
         })?;
         let elections = self.checks.elections();
         self.app.rest(true);
-        self.wait_for(Duration::from_secs(20), "I19 every operation ends", |world| {
-            world.app.open() == 0
+        self.wait_for(
+            Duration::from_secs(20),
+            "I19 every operation ends",
+            |world| world.app.open() == 0,
+        )?;
+        self.wait_for(timeout * 10, "L3 all become equal", |world| {
+            world.are_equal(&core)
         })?;
-        self.wait_for(timeout * 10, "L3 all become equal", |world| world.are_equal(&core))?;
         let end = self.now() + timeout * 30;
         self.run_until(end)?;
         let since = self.checks.elections() - elections;
@@ -147,9 +153,11 @@ impl<A: App> World<A> {
             self.hosts[host].given_up = false;
             self.start(host)?;
         }
-        self.wait_for(timeout * 20, "L4 those that come back become equal too", |world| {
-            world.are_equal(&good)
-        })
+        self.wait_for(
+            timeout * 20,
+            "L4 those that come back become equal too",
+            |world| world.are_equal(&good),
+        )
     }
 
     /// Runs until something is so.
@@ -189,7 +197,9 @@ impl<A: App> World<A> {
             process.is_some_and(|process| {
                 let raft = process.replica.raft();
                 process.replica.view().applied.0 == committed
-                    && raft.is_some_and(|raft| raft.last().index.0 == committed && !raft.membership().is_joint())
+                    && raft.is_some_and(|raft| {
+                        raft.last().index.0 == committed && !raft.membership().is_joint()
+                    })
             })
         })
     }
@@ -201,7 +211,10 @@ impl<A: App> World<A> {
             let state = match (&machine.process, machine.given_up) {
                 (Some(process), _) => {
                     let view = process.replica.view();
-                    format!("{:?} term {} applied {}", view.role, view.term, view.applied)
+                    format!(
+                        "{:?} term {} applied {}",
+                        view.role, view.term, view.applied
+                    )
                 }
                 (None, true) => "gone".into(),
                 (None, false) => "down".into(),
@@ -211,6 +224,9 @@ impl<A: App> World<A> {
         let open = self.app.open();
         let links = self.net.of(Place::Host(0)).len();
         let nodes: Vec<_> = nodes.collect();
-        format!("{}; {open} operations open, {links} connections at node 1", nodes.join(", "))
+        format!(
+            "{}; {open} operations open, {links} connections at node 1",
+            nodes.join(", ")
+        )
     }
 }

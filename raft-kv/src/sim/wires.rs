@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raft_core::NodeId;
 use raft_net_tcp::{
-    ClusterId, CloseReason, Connection, Event as NetEvent, Frame, Identity, Local, Policy, Role,
+    CloseReason, ClusterId, Connection, Event as NetEvent, Frame, Identity, Local, Policy, Role,
 };
 
 use super::agenda::Time;
@@ -95,7 +95,9 @@ impl<A: App> World<A> {
     /// A dial arrives: the operating system takes it, if a process listens.
     pub(super) fn dialled(&mut self, id: LinkId) {
         let now_config = Arc::new(self.net_config());
-        let Some(link) = self.net.links.get(&id) else { return };
+        let Some(link) = self.net.links.get(&id) else {
+            return;
+        };
         let (from, to) = link.route(Side::Dialler);
         let Place::Host(host) = to else { return };
         if !self.hosts[host].on || self.net.is_cut(to, from) {
@@ -213,7 +215,14 @@ impl<A: App> World<A> {
         let at = (now + delay).max(pipe.free_at);
         pipe.free_at = at;
         let to = from_side.other();
-        self.agenda.plan(at, Event::Deliver { link: id, to, parcel });
+        self.agenda.plan(
+            at,
+            Event::Deliver {
+                link: id,
+                to,
+                parcel,
+            },
+        );
     }
 
     /// Links have healed: what was held up goes on.
@@ -271,7 +280,9 @@ impl<A: App> World<A> {
     }
 
     fn plan_timer(&mut self, id: LinkId, side: Side) {
-        let Some(link) = self.net.links.get(&id) else { return };
+        let Some(link) = self.net.links.get(&id) else {
+            return;
+        };
         let end = link.end_ref(side);
         let Some(deadline) = end.machine.as_ref().and_then(Connection::deadline) else {
             return;
@@ -298,7 +309,9 @@ impl<A: App> World<A> {
         let place = end.place;
         let local = self.local(place);
         if let Some(connection) = self.connection(id, side)
-            && connection.deadline().is_some_and(|deadline| deadline <= local)
+            && connection
+                .deadline()
+                .is_some_and(|deadline| deadline <= local)
         {
             connection.handle_timeout(local);
             return self.pump(id, side);
@@ -309,10 +322,7 @@ impl<A: App> World<A> {
 
     /// Does all that a connection has to tell.
     fn pump(&mut self, id: LinkId, side: Side) -> Checked {
-        while let Some(event) = self
-            .connection(id, side)
-            .and_then(Connection::next_event)
-        {
+        while let Some(event) = self.connection(id, side).and_then(Connection::next_event) {
             match event {
                 NetEvent::Hello(hello) => self.on_hello(id, side, &hello)?,
                 NetEvent::Frame(frame) => self.on_frame(id, side, frame)?,
@@ -516,10 +526,18 @@ impl<A: App> World<A> {
             let Some(link) = self.net.links.get(&id) else {
                 return Ok(());
             };
-            let paused = matches!(link.end_ref(side).place, Place::Host(host) if self.hosts[host].paused);
+            let paused =
+                matches!(link.end_ref(side).place, Place::Host(host) if self.hosts[host].paused);
             if paused {
                 let parcel = Parcel::Reset;
-                self.agenda.plan_in(Duration::ZERO, Event::Deliver { link: id, to: side, parcel });
+                self.agenda.plan_in(
+                    Duration::ZERO,
+                    Event::Deliver {
+                        link: id,
+                        to: side,
+                        parcel,
+                    },
+                );
             } else if let Some(connection) = self.connection(id, side) {
                 connection.handle_error(std::io::ErrorKind::ConnectionReset);
                 self.pump(id, side)?;

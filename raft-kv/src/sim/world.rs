@@ -36,7 +36,11 @@ pub(super) enum Event {
         job: FetchJob,
     },
     /// A node's disk has rested for a while.
-    Rest { host: usize, life: u64, commits: u64 },
+    Rest {
+        host: usize,
+        life: u64,
+        commits: u64,
+    },
     /// A frame that was held back is sent.
     Late {
         host: usize,
@@ -222,7 +226,11 @@ impl<A: App> World<A> {
             | Event::Late { host, .. }
             | Event::Redial { host, .. } => *host,
             Event::Deliver { link, to: side, .. } | Event::Timer { link, side } => {
-                let place = self.net.links.get(link).map(|link| link.end_ref(*side).place);
+                let place = self
+                    .net
+                    .links
+                    .get(link)
+                    .map(|link| link.end_ref(*side).place);
                 let Some(Place::Host(host)) = place else {
                     return false;
                 };
@@ -283,7 +291,11 @@ impl<A: App> World<A> {
 
     /// A program that has the node in itself asks it; one that is down has no such program.
     fn call(&mut self, host: usize, call: Call<A>) {
-        let Some(process) = self.hosts.get_mut(host).and_then(|host| host.process.as_mut()) else {
+        let Some(process) = self
+            .hosts
+            .get_mut(host)
+            .and_then(|host| host.process.as_mut())
+        else {
             return;
         };
         match call {

@@ -17,20 +17,43 @@ fn main() -> ExitCode {
         let report = run_kv(&setup, false);
         marks.add(&report.marks);
         if count <= 20 {
-        println!("seed {seed}: nodes {} faults {} acked {} committed {} elections {} steps {} ended {:?} hash {:x}", setup.nodes, setup.faults, report.acknowledged, report.committed, report.elections, report.steps, report.ended, report.hash);
+            println!(
+                "seed {seed}: nodes {} faults {} acked {} committed {} elections {} steps {} ended {:?} hash {:x}",
+                setup.nodes,
+                setup.faults,
+                report.acknowledged,
+                report.committed,
+                report.elections,
+                report.steps,
+                report.ended,
+                report.hash
+            );
         }
         if let Some(violation) = report.violation {
-            println!("seed {seed} FAILED ({} nodes; {}): {violation}", setup.nodes, setup.faults);
+            println!(
+                "seed {seed} FAILED ({} nodes; {}): {violation}",
+                setup.nodes, setup.faults
+            );
             failed += 1;
             if count == 1 {
                 for record in report.records.iter().rev().take(200).rev() {
-                    println!("{:>10.6} {:?} {:.300}", record.at.as_secs_f64(), record.node, format!("{:?}", record.what));
+                    println!(
+                        "{:>10.6} {:?} {:.300}",
+                        record.at.as_secs_f64(),
+                        record.node,
+                        format!("{:?}", record.what)
+                    );
                 }
             }
         }
     }
-    println!("{count} seeds, {failed} failed, {:.1} a second", count as f64 / begun.elapsed().as_secs_f64());
-    for mark in Mark::ALL { print!("{mark:?} {}  ", marks.count(mark)); }
+    println!(
+        "{count} seeds, {failed} failed, {:.1} a second",
+        count as f64 / begun.elapsed().as_secs_f64()
+    );
+    for mark in Mark::ALL {
+        print!("{mark:?} {}  ", marks.count(mark));
+    }
     println!();
     ExitCode::SUCCESS
 }

@@ -2,9 +2,7 @@
 
 use raft_core::LogId;
 
-use crate::api::{
-    CommandReply, Header, KeyRange, LeaderHint, Query, Reply, RequestError,
-};
+use crate::api::{CommandReply, Header, KeyRange, LeaderHint, Query, Reply, RequestError};
 use crate::node::inbox::Context;
 use crate::node::replica::{NotDone, ReadFailure, WriteFailure};
 use crate::store::Store;

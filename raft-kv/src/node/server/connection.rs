@@ -115,7 +115,11 @@ impl Door {
         {
             let body_bytes = body.len();
             // Decoded first, since what it asks for says what its reply may take.
-            let admitted = door::admit(&self.front.limits, self.front.observed().cluster_version, body);
+            let admitted = door::admit(
+                &self.front.limits,
+                self.front.observed().cluster_version,
+                body,
+            );
             let bytes = body_bytes + admitted.as_ref().map_or(0, Admitted::reply_bytes);
             let share = match self.quota.try_take(bytes) {
                 Some(share) => share,
@@ -170,7 +174,8 @@ impl Door {
         if !statuses.is_empty() {
             let disk_bytes = self.front.disk_use.bytes().await;
             let request = Request::Inspect(Box::new(move |inspection| {
-                let (header, node) = status::status(inspection, inspection.replica.machine(), disk_bytes);
+                let (header, node) =
+                    status::status(inspection, inspection.replica.machine(), disk_bytes);
                 for answer in statuses {
                     answer.send(header, Ok(Reply::Status(node.clone())));
                 }

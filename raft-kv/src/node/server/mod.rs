@@ -200,7 +200,8 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
         context: &Context<'_, Store>,
         result: Result<(LogId, CommandReply), WriteFailure>,
     ) {
-        self.0.send(answer::header(context), answer::written(result));
+        self.0
+            .send(answer::header(context), answer::written(result));
     }
 }
 

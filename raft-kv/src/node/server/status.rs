@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::api::{Header, LeaderHint, MemberStatus, NodeStatus};
 use crate::glue;
+use crate::node::StateMachine;
 use crate::node::config::TICK;
 use crate::node::disk;
-use crate::node::StateMachine;
 use crate::node::inbox::Inspection;
 use crate::store::Store;
 

@@ -25,7 +25,9 @@ impl Stamps {
     }
 
     fn get(&self, index: Index) -> Option<Stamp> {
-        self.0.get(usize::try_from(index.0.checked_sub(1)?).ok()?).copied()
+        self.0
+            .get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+            .copied()
     }
 
     fn cut(&mut self, from: Index) {

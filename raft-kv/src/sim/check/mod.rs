@@ -63,7 +63,7 @@ struct Seen {
 /// What is known of the whole cluster.
 #[derive(Debug)]
 pub(super) struct Checks {
-    pub(super) images: Vec<Image>,
+    images: Vec<Image>,
     seen: Vec<Seen>,
     leaders: BTreeMap<Term, MemberId>,
     /// What stands before, and including, each entry that was ever written.
@@ -72,8 +72,8 @@ pub(super) struct Checks {
     /// The hash of the state after each entry.
     states: Vec<Option<u64>>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
-    /// The data was lost beyond what the cluster can stand: what holds only with a majority of good disks is not asked for.
-    pub(super) beyond_budget: bool,
+    /// What disks held that were wiped since. What they acknowledged before may be counted after.
+    wiped: Vec<(usize, Image)>,
 }
 
 impl Checks {
@@ -86,7 +86,7 @@ impl Checks {
             committed: Vec::new(),
             states: Vec::new(),
             votes: BTreeMap::new(),
-            beyond_budget: false,
+            wiped: Vec::new(),
         }
     }
 
@@ -103,6 +103,12 @@ impl Checks {
     /// How many terms had a leader.
     pub(super) fn elections(&self) -> usize {
         self.leaders.len()
+    }
+
+    /// A node's disk is wiped.
+    pub(super) fn on_wipe(&mut self, host: usize) {
+        let former = std::mem::take(&mut self.images[host]);
+        self.wiped.push((host, former));
     }
 
     /// A node starts from what its disk holds (I8, and that nothing durable is gone).
@@ -126,9 +132,11 @@ impl Checks {
                 )
             })?;
             let seen = self.seen[host];
-            hold(!seen.leads || from > seen.led_from, "I2 a leader only appends", || {
-                format!("node {} leads and cuts its log from {from}", host + 1)
-            })?;
+            hold(
+                !seen.leads || from > seen.led_from,
+                "I2 a leader only appends",
+                || format!("node {} leads and cuts its log from {from}", host + 1),
+            )?;
         }
         let stamps = self.images[host].order(job).map_err(|what| Violation {
             invariant: "I10 a log has no gaps",
@@ -136,9 +144,16 @@ impl Checks {
         })?;
         for (at, stamp) in stamps {
             let known = *self.prefixes.entry(at).or_insert(stamp.prefix);
-            hold(known == stamp.prefix, "I3 logs that agree in an entry agree before it", || {
-                format!("node {} has another log up to {at} than some node had", host + 1)
-            })?;
+            hold(
+                known == stamp.prefix,
+                "I3 logs that agree in an entry agree before it",
+                || {
+                    format!(
+                        "node {} has another log up to {at} than some node had",
+                        host + 1
+                    )
+                },
+            )?;
         }
         Ok(())
     }
@@ -146,7 +161,10 @@ impl Checks {
     /// Jobs up to this one are on the disk (I13).
     pub(super) fn on_durable(&mut self, host: usize, member: MemberId, job: u64) -> Checked {
         self.images[host].durable(job);
-        let Some(HardState { term, voted_for, .. }) = self.images[host].hard_state() else {
+        let Some(HardState {
+            term, voted_for, ..
+        }) = self.images[host].hard_state()
+        else {
             return Ok(());
         };
         let Some(vote) = voted_for else { return Ok(()) };
@@ -168,14 +186,20 @@ impl Checks {
             commit: Index::ZERO,
         });
         hold(disk.term >= term, NAME, || {
-            format!("node {node} speaks in term {term}, its disk is at {}", disk.term)
+            format!(
+                "node {node} speaks in term {term}, its disk is at {}",
+                disk.term
+            )
         })?;
         let voted = |candidate: MemberId| {
             disk.term > term || (disk.term == term && disk.voted_for == Some(candidate))
         };
         match &envelope.message {
             Message::VoteResponse { granted: true, .. } => hold(voted(envelope.to), NAME, || {
-                format!("node {node} votes for {} in term {term}; its disk says {disk:?}", envelope.to)
+                format!(
+                    "node {node} votes for {} in term {term}; its disk says {disk:?}",
+                    envelope.to
+                )
             }),
             Message::VoteRequest { .. } => hold(voted(envelope.from.member), NAME, || {
                 format!("node {node} stands in term {term}; its disk says {disk:?}")
@@ -207,18 +231,25 @@ impl Checks {
         // What it was elected with; the no-op comes behind it.
         self.seen[host].led_from = self.images[host].ordered_last();
         let needed = self.committed.partition_point(|entry| entry.by < term);
-        let Some(last) = needed.checked_sub(1).and_then(|last| self.committed.get(last)) else {
+        let Some(last) = needed
+            .checked_sub(1)
+            .and_then(|last| self.committed.get(last))
+        else {
             return Ok(());
         };
         let index = Index(needed as u64);
         let has = self.images[host].ordered(index);
-        hold(has == Some(last.stamp), "I4 a leader has all that is committed", || {
-            format!(
-                "node {} leads in term {term} without entry {index}, which was committed in term {}",
-                host + 1,
-                last.by
-            )
-        })
+        hold(
+            has == Some(last.stamp),
+            "I4 a leader has all that is committed",
+            || {
+                format!(
+                    "node {} leads in term {term} without entry {index}, which was committed in term {}",
+                    host + 1,
+                    last.by
+                )
+            },
+        )
     }
 
     /// A node has done something: what it says of itself never goes back (I8), in order (I10), and what it calls committed is
@@ -229,11 +260,16 @@ impl Checks {
         let (term, commit) = (raft.term(), raft.commit());
         let grows = term >= seen.term && commit >= seen.commit && applied >= seen.applied;
         hold(grows, "I8 term, commit and applied never go back", || {
-            format!("node {node} was at {seen:?} and is at term {term}, commit {commit}, applied {applied}")
+            format!(
+                "node {node} was at {seen:?} and is at term {term}, commit {commit}, applied {applied}"
+            )
         })?;
         let ordered = applied <= commit && commit <= raft.last().index;
         hold(ordered, "I10 applied, commit and last are in order", || {
-            format!("node {node}: applied {applied}, commit {commit}, last {}", raft.last())
+            format!(
+                "node {node}: applied {applied}, commit {commit}, last {}",
+                raft.last()
+            )
         })?;
         let from = seen.commit;
         seen.term = term;
@@ -261,7 +297,10 @@ impl Checks {
             let place = (index.0 - 1) as usize;
             if let Some(known) = self.committed.get(place) {
                 hold(known.stamp == stamp, "I6 what is committed stays", || {
-                    format!("node {node} calls {index} of term {} committed, and {known:?} was", stamp.term)
+                    format!(
+                        "node {node} calls {index} of term {} committed, and {known:?} was",
+                        stamp.term
+                    )
                 })?;
             } else {
                 self.committed.push(Committed {
@@ -275,19 +314,40 @@ impl Checks {
     }
 
     /// I7: on the disks, not in anyone's memory.
-    fn is_on_a_quorum(&self, node: usize, index: Index, stamp: Stamp, membership: &Membership) -> Checked {
+    fn is_on_a_quorum(
+        &self,
+        node: usize,
+        index: Index,
+        stamp: Stamp,
+        membership: &Membership,
+    ) -> Checked {
         let has = |id: &NodeId| {
-            let image = self.images.get((id.0 - 1) as usize);
-            image.is_some_and(|image| image.on_disk(index) == Some(stamp))
+            let host = (id.0 - 1) as usize;
+            let former = self.wiped.iter().filter(|(wiped, _)| *wiped == host);
+            let images = self
+                .images
+                .get(host)
+                .into_iter()
+                .chain(former.map(|(_, image)| image));
+            images
+                .into_iter()
+                .any(|image| image.on_disk(index) == Some(stamp))
         };
         let quorum = |voters: &[NodeId]| {
             voters.is_empty() || voters.iter().filter(|id| has(id)).count() * 2 > voters.len()
         };
         let good = quorum(membership.voters()) && quorum(membership.outgoing());
-        hold(good || self.beyond_budget, "I7 what is committed is on a majority of the disks", || {
-            let held: Vec<_> = membership.voters().iter().filter(|id| has(id)).collect();
-            format!("node {node} calls {index} committed, of {:?} only {held:?} have it", membership.voters())
-        })
+        hold(
+            good,
+            "I7 what is committed is on a majority of the disks",
+            || {
+                let held: Vec<_> = membership.voters().iter().filter(|id| has(id)).collect();
+                format!(
+                    "node {node} calls {index} committed, of {:?} only {held:?} have it",
+                    membership.voters()
+                )
+            },
+        )
     }
 
     /// A node has applied (I5).
@@ -296,15 +356,25 @@ impl Checks {
             let place = (entry.at.index.0 - 1) as usize;
             let node = host + 1;
             let committed = self.committed.get(place).map(|known| known.stamp.term);
-            hold(committed == Some(entry.at.term), "I5 all apply the same", || {
-                format!("node {node} applied {}, committed was {committed:?}", entry.at)
-            })?;
+            hold(
+                committed == Some(entry.at.term),
+                "I5 all apply the same",
+                || {
+                    format!(
+                        "node {node} applied {}, committed was {committed:?}",
+                        entry.at
+                    )
+                },
+            )?;
             if self.states.len() <= place {
                 self.states.resize(place + 1, None);
             }
             let known = *self.states[place].get_or_insert(entry.state_hash);
             hold(known == entry.state_hash, "I5 all apply the same", || {
-                format!("node {node} has another state after {} than another node had", entry.at)
+                format!(
+                    "node {node} has another state after {} than another node had",
+                    entry.at
+                )
             })?;
         }
         Ok(())

@@ -79,7 +79,8 @@ impl Client {
         if frame.kind == kind::RESPONSE
             && let Ok(response) = wire::decode_response(frame.body)
         {
-            self.machine.received(now, connection, frame.request_id, response);
+            self.machine
+                .received(now, connection, frame.request_id, response);
         }
     }
 
@@ -139,7 +140,8 @@ impl Client {
         } = end
         {
             for kv in &reply.kvs {
-                self.seen.insert(kv.key.clone(), (kv.mod_revision, kv.value.clone()));
+                self.seen
+                    .insert(kv.key.clone(), (kv.mod_revision, kv.value.clone()));
             }
         }
     }

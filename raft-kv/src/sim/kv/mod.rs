@@ -64,7 +64,9 @@ impl Kv {
     fn new(setup: &Setup) -> Self {
         Self {
             limits: Limits::default(),
-            clients: (0..setup.clients).map(|number| Client::new(setup, number)).collect(),
+            clients: (0..setup.clients)
+                .map(|number| Client::new(setup, number))
+                .collect(),
             history: Vec::new(),
             owners: BTreeMap::new(),
             acknowledged: 0,
@@ -86,7 +88,12 @@ impl Kv {
     }
 
     /// Lets a client act, and carries on what its machine wants.
-    fn drive(&mut self, number: usize, desk: &mut Desk<'_, Self>, act: impl FnOnce(&mut Client, Time)) {
+    fn drive(
+        &mut self,
+        number: usize,
+        desk: &mut Desk<'_, Self>,
+        act: impl FnOnce(&mut Client, Time),
+    ) {
         let Some(client) = self.clients.get_mut(number) else {
             return;
         };
@@ -113,17 +120,35 @@ impl App for Kv {
         self.on_time(client, desk);
     }
 
-    fn connected(&mut self, client: usize, link: LinkId, cluster: [u8; 16], desk: &mut Desk<'_, Self>) {
-        self.drive(client, desk, |client, now| client.connected(now, link, cluster));
+    fn connected(
+        &mut self,
+        client: usize,
+        link: LinkId,
+        cluster: [u8; 16],
+        desk: &mut Desk<'_, Self>,
+    ) {
+        self.drive(client, desk, |client, now| {
+            client.connected(now, link, cluster)
+        });
     }
 
-    fn disconnected(&mut self, client: usize, link: LinkId, reason: &str, desk: &mut Desk<'_, Self>) {
+    fn disconnected(
+        &mut self,
+        client: usize,
+        link: LinkId,
+        reason: &str,
+        desk: &mut Desk<'_, Self>,
+    ) {
         self.owners.remove(&link);
-        self.drive(client, desk, |client, now| client.disconnected(now, link, reason));
+        self.drive(client, desk, |client, now| {
+            client.disconnected(now, link, reason)
+        });
     }
 
     fn answered(&mut self, client: usize, link: LinkId, frame: Frame, desk: &mut Desk<'_, Self>) {
-        self.drive(client, desk, |client, now| client.answered(now, link, frame));
+        self.drive(client, desk, |client, now| {
+            client.answered(now, link, frame)
+        });
     }
 
     fn asked(&self, context: &Context<'_, Store>, link: LinkId, frame: Frame) -> Asked<Self> {
