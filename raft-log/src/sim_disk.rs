@@ -221,6 +221,14 @@ impl SimDisk {
         self.state().faults.insert(operation, planned);
     }
 
+    /// Forgets all faults that were planned: from now on the disk is a good one, unless it is full or lies.
+    pub fn forgive(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.faults_on.clear();
+        state.read_faults.clear();
+    }
+
     /// Makes the next operation of this kind on `file` fail, whichever number it will have; for a sync of a directory, the file is
     /// the directory. Not for reads.
     pub fn fail_next(&self, operation: Operation, file: &Path, fault: Fault) {

@@ -11,3 +11,4 @@ pub mod cluster;
 pub mod local;
 pub mod random;
 pub mod search;
+pub mod sim;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, chaos, ci, cluster, search};
+use xtask::{bench, chaos, ci, cluster, search, sim};
 
 /// Development commands of this repository.
 #[derive(Parser)]
@@ -19,6 +19,7 @@ enum Verb {
     Chaos(chaos::Arguments),
     Bench(bench::Arguments),
     Search(search::Arguments),
+    Sim(sim::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Verb::Chaos(arguments) => chaos::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Search(arguments) => search::run(&arguments),
+        Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

@@ -339,6 +339,7 @@ impl<A: App> World<A> {
             self.hosts[host].slow = 1;
             self.hosts[host].stalled_until = Time::ZERO;
             self.hosts[host].disk.set_capacity(None);
+            self.hosts[host].disk.forgive();
             self.hosts[host].clock.set_rate(now, 1000);
             self.retime(host);
             if self.hosts[host].paused {

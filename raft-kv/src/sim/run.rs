@@ -40,6 +40,14 @@ pub struct Report {
     pub records: Vec<Record>,
 }
 
+impl Report {
+    /// Whether it did too little to prove anything: under a minute, or under 200 operations.
+    #[must_use]
+    pub fn is_vacuous(&self) -> bool {
+        self.ended < Duration::from_secs(60) || self.acknowledged < 200
+    }
+}
+
 /// Runs an application.
 pub(super) fn run<A: App>(setup: &Setup, app: A, whole_trace: bool) -> Report {
     let mut world = World::new(setup.clone(), app, whole_trace);

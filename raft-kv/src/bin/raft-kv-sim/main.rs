@@ -1,59 +1,32 @@
-//! Runs simulations of whole clusters; `cargo xtask sim` builds and calls it.
+//! Simulates whole clusters of the key-value store; `cargo xtask sim` builds and calls it.
+
+mod arguments;
+mod campaign;
+mod show;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
-use raft_kv::sim::{Mark, Marks, Setup, run_kv};
+use clap::Parser;
+
+use arguments::Arguments;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let first: u64 = args.next().and_then(|a| a.parse().ok()).unwrap_or(1);
-    let count: u64 = args.next().and_then(|a| a.parse().ok()).unwrap_or(1);
-    let begun = Instant::now();
-    let mut marks = Marks::default();
-    let mut failed = 0;
-    for seed in first..first + count {
-        let setup = Setup::draw(seed);
-        let report = run_kv(&setup, false);
-        marks.add(&report.marks);
-        if count <= 20 {
-            println!(
-                "seed {seed}: nodes {} faults {} acked {} committed {} elections {} steps {} ended {:?} hash {:x}",
-                setup.nodes,
-                setup.faults,
-                report.acknowledged,
-                report.committed,
-                report.elections,
-                report.steps,
-                report.ended,
-                report.hash
-            );
-        }
-        if let Some(violation) = report.violation {
-            println!(
-                "seed {seed} FAILED ({} nodes; {}): {violation}",
-                setup.nodes, setup.faults
-            );
-            failed += 1;
-            if count == 1 {
-                for record in report.records.iter().rev().take(200).rev() {
-                    println!(
-                        "{:>10.6} {:?} {:.300}",
-                        record.at.as_secs_f64(),
-                        record.node,
-                        format!("{:?}", record.what)
-                    );
-                }
-            }
+    // A panic in a run is a finding, which is reported with its seed; its place is kept, its text is not printed twice.
+    std::panic::set_hook(Box::new(|_| {}));
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
         }
     }
-    println!(
-        "{count} seeds, {failed} failed, {:.1} a second",
-        count as f64 / begun.elapsed().as_secs_f64()
-    );
-    for mark in Mark::ALL {
-        print!("{mark:?} {}  ", marks.count(mark));
+}
+
+/// Whether all went well.
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    match arguments.seed {
+        Some(seed) => show::one(arguments, seed),
+        None => campaign::run(arguments),
     }
-    println!();
-    ExitCode::SUCCESS
 }

@@ -1,0 +1,246 @@
+//! Many seeds, on all cores.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use raft_kv::sim::{Mark, Marks, Report, run_kv};
+use serde_json::json;
+
+use crate::arguments::Arguments;
+use crate::show;
+
+/// After how many seeds it is written down where to go on.
+const CHUNK: u64 = 500;
+/// How many failures are shown whole; more are only counted.
+const FAILURES_SHOWN: usize = 10;
+
+/// What came of the runs so far.
+#[derive(Default)]
+pub struct Totals {
+    pub seeds: u64,
+    pub failed: Vec<u64>,
+    pub inconclusive: Vec<u64>,
+    pub vacuous: Vec<u64>,
+    pub acknowledged: u64,
+    pub virtual_time: Duration,
+    pub marks: Marks,
+}
+
+impl Totals {
+    pub fn add(&mut self, report: &Report) {
+        let seed = report.setup.seed;
+        self.seeds += 1;
+        if report.violation.is_some() {
+            self.failed.push(seed);
+        }
+        if report.inconclusive.is_some() {
+            self.inconclusive.push(seed);
+        }
+        if report.violation.is_none() && report.is_vacuous() {
+            self.vacuous.push(seed);
+        }
+        self.acknowledged += report.acknowledged;
+        self.virtual_time += report.ended;
+        self.marks.add(&report.marks);
+    }
+}
+
+/// Runs reports of seeds from `first` on, `count` of them, until `until`; each is handed to `take`, in no order.
+pub fn all(
+    first: u64,
+    count: u64,
+    until: Option<Instant>,
+    jobs: usize,
+    run: impl Fn(u64) -> Report + Sync,
+    mut take: impl FnMut(Report) -> bool,
+) {
+    let next = AtomicU64::new(first);
+    let stop = AtomicBool::new(false);
+    let end = first.saturating_add(count);
+    std::thread::scope(|scope| {
+        let (reports, inbox) = mpsc::channel();
+        for _ in 0..jobs {
+            let (reports, next, stop, run) = (reports.clone(), &next, &stop, &run);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed)
+                    && until.is_none_or(|until| Instant::now() < until)
+                {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || reports.send(run(seed)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(reports);
+        for report in inbox {
+            if !take(report) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+/// How many runs go at the same time.
+pub fn jobs(arguments: &Arguments) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.jobs.unwrap_or(cores).max(1)
+}
+
+/// Runs the seeds that were asked for; whether all went well.
+pub fn run(arguments: &Arguments) -> Result<bool, String> {
+    let begun = Instant::now();
+    let until = arguments.minutes.map(|minutes| {
+        begun + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(Duration::ZERO)
+    });
+    let default = if until.is_some() { u64::MAX / 2 } else { 100 };
+    let count = arguments.seeds.unwrap_or(default);
+    let mut first = arguments.first;
+    let end = first.saturating_add(count);
+    if let Some(file) = &arguments.resume {
+        first = resumed(file, first)?;
+    }
+    let bar = bar(
+        end.saturating_sub(first),
+        until.is_some() && arguments.seeds.is_none(),
+    );
+    let mut totals = Totals::default();
+    let jobs = jobs(arguments);
+    while first < end && until.is_none_or(|until| Instant::now() < until) {
+        // In chunks, each whole, so that there is always a seed to go on from.
+        let count = (end - first).min(CHUNK);
+        let mut chunk = Totals::default();
+        all(
+            first,
+            count,
+            until,
+            jobs,
+            |seed| run_kv(&arguments.setup(seed), false),
+            |report| {
+                totals.add(&report);
+                chunk.add(&report);
+                if report.violation.is_some() && totals.failed.len() <= FAILURES_SHOWN {
+                    bar.suspend(|| show::failure(arguments, &report, totals.failed.len() == 1));
+                }
+                bar.inc(1);
+                bar.set_message(message(&totals, begun));
+                true
+            },
+        );
+        if chunk.seeds < count {
+            break;
+        }
+        if let Some(file) = &arguments.resume {
+            write_down(file, first, &chunk)?;
+        }
+        first += count;
+    }
+    bar.finish_and_clear();
+    summary(&totals, begun);
+    let missing: Vec<Mark> = totals.marks.missing().collect();
+    let unreached = arguments.marks && !missing.is_empty();
+    if !missing.is_empty() {
+        println!("marks that were never hit: {missing:?}");
+    }
+    let inconclusive = totals.inconclusive.len() as u64 * 1000 > totals.seeds.max(1000);
+    if inconclusive {
+        println!("more than one seed in a thousand could not be judged");
+    }
+    Ok(totals.failed.is_empty() && totals.vacuous.is_empty() && !inconclusive && !unreached)
+}
+
+fn bar(count: u64, endless: bool) -> ProgressBar {
+    let bar = if endless {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::new(count)
+    };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn message(totals: &Totals, begun: Instant) -> String {
+    let seconds = begun.elapsed().as_secs_f64().max(0.001);
+    let missing = totals.marks.missing().count();
+    format!(
+        "{:.1} seeds/s, {:.0} times life, {} of {} marks, {} failed",
+        totals.seeds as f64 / seconds,
+        totals.virtual_time.as_secs_f64() / seconds,
+        Mark::ALL.len() - missing,
+        Mark::ALL.len(),
+        totals.failed.len()
+    )
+}
+
+fn summary(totals: &Totals, begun: Instant) {
+    println!(
+        "{} seeds in {:.1} s: {}; {:.1} h of virtual time, {} operations acknowledged",
+        totals.seeds,
+        begun.elapsed().as_secs_f64(),
+        message(totals, begun),
+        totals.virtual_time.as_secs_f64() / 3600.0,
+        totals.acknowledged
+    );
+    for mark in Mark::ALL {
+        println!("  {:18} {}", format!("{mark:?}"), totals.marks.count(mark));
+    }
+    for (what, seeds) in [
+        ("failed", &totals.failed),
+        ("inconclusive", &totals.inconclusive),
+        ("did too little to prove anything", &totals.vacuous),
+    ] {
+        if !seeds.is_empty() {
+            println!("{what}: {seeds:?}");
+        }
+    }
+}
+
+/// The first seed that is not written down as done.
+fn resumed(file: &Path, first: u64) -> Result<u64, String> {
+    let failed = |error| format!("{}: {error}", file.display());
+    let lines = match File::open(file) {
+        Ok(open) => BufReader::new(open).lines(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(first),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut next = first;
+    for line in lines {
+        let line = line.map_err(failed)?;
+        let chunk: serde_json::Value = serde_json::from_str(&line)
+            .map_err(|error| format!("{}: {error}; give another file", file.display()))?;
+        if let Some(end) = chunk["end"].as_u64() {
+            next = next.max(end);
+        }
+    }
+    if next > first {
+        println!("going on from seed {next}");
+    }
+    Ok(next)
+}
+
+fn write_down(file: &Path, first: u64, chunk: &Totals) -> Result<(), String> {
+    let failed = |error| format!("{}: {error}", file.display());
+    let mut out = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)
+        .map_err(failed)?;
+    let line = json!({
+        "first": first,
+        "end": first + chunk.seeds,
+        "commit": std::env::var("RAFT_COMMIT").unwrap_or_else(|_| "unknown".into()),
+        "failed": chunk.failed,
+        "inconclusive": chunk.inconclusive,
+        "acknowledged": chunk.acknowledged,
+        "virtual_seconds": chunk.virtual_time.as_secs(),
+    });
+    writeln!(out, "{line}").map_err(failed)
+}

@@ -1,0 +1,80 @@
+//! One seed, shown.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use raft_kv::sim::{Mark, Record, Report, run_kv};
+
+use crate::arguments::Arguments;
+
+/// How many of the last records a failure shows.
+const SHOWN: usize = 40;
+
+/// Runs one seed; whether it went well.
+pub fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
+    let setup = arguments.setup(seed);
+    let whole = arguments.trace.is_some() || arguments.html.is_some();
+    let report = run_kv(&setup, whole);
+    println!(
+        "seed {seed}: {} nodes, {} clients, faults: {}",
+        setup.nodes, setup.clients, setup.faults
+    );
+    println!(
+        "{:.1} s of virtual time, {} operations acknowledged, {} entries committed, {} elections",
+        report.ended.as_secs_f64(),
+        report.acknowledged,
+        report.committed,
+        report.elections
+    );
+    println!("{} records, hash {:016x}", report.steps, report.hash);
+    let marks: Vec<String> = Mark::ALL
+        .into_iter()
+        .filter(|mark| report.marks.count(*mark) > 0)
+        .map(|mark| format!("{mark:?} {}", report.marks.count(mark)))
+        .collect();
+    println!("marks: {}", marks.join(", "));
+    if let Some(what) = &report.inconclusive {
+        println!("inconclusive: {what}");
+    }
+    failure(arguments, &report, true);
+    Ok(report.violation.is_none())
+}
+
+/// Says what a run has violated, if it has.
+pub fn failure(arguments: &Arguments, report: &Report, records: bool) {
+    let Some(violation) = &report.violation else {
+        return;
+    };
+    let seed = report.setup.seed;
+    if records {
+        println!("\nthe last events:");
+        let skipped = report.records.len().saturating_sub(SHOWN);
+        for record in report.records.iter().skip(skipped) {
+            println!("{}", line(record));
+        }
+    }
+    println!("\nseed {seed} violates {violation}");
+    println!("replay: {}", arguments.replay(seed));
+}
+
+/// A record in a line.
+fn line(record: &Record) -> String {
+    let node = record
+        .node
+        .map_or_else(|| "  -".into(), |node| format!("n{node:2}"));
+    let what = format!("{:?}", record.what);
+    let short: String = what.chars().take(200).collect();
+    format!("{:>11.6} {node} {short}", record.at.as_secs_f64())
+}
+
+fn write_to(
+    file: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), String> {
+    let failed = |error| format!("{}: {error}", file.display());
+    let mut out = BufWriter::new(File::create(file).map_err(failed)?);
+    write(&mut out).and_then(|()| out.flush()).map_err(failed)?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
