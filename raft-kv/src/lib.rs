@@ -42,6 +42,7 @@
 //! - [`wire`]: versioned encodings of messages, entries, requests.
 //! - [`api`]: what a client may ask and what it is answered, as plain data.
 //! - [`client`]: finds the leader, follows it, and tells applied, surely not applied and unknown apart.
+//! - `sim` (feature `sim`): whole clusters in one thread, from one seed; and a checker for linearizability.
 //! - [`base64`]: bytes that are no text, for people and JSON.
 //! - `bin/raft-kv`: the server, and a look into a stopped node's log.
 

@@ -1,7 +1,7 @@
 //! Whole clusters in one thread, from one seed: the real core, log, formation, replica, store, wire, connections and clients, on
 //! simulated disks, networks and clocks, under faults; far faster than life, and the same every time.
 //!
-//! [`run_kv`] runs the key-value store.
+//! [`run_kv`] runs the key-value store. [`linearizability`] checks what clients saw, of the store or of any other machine.
 
 mod agenda;
 mod app;
@@ -10,6 +10,7 @@ mod clock;
 mod faults;
 mod host;
 mod kv;
+pub mod linearizability;
 mod marks;
 mod nemesis;
 mod net;
