@@ -1,9 +1,14 @@
 //! `cargo xtask sim`: whole clusters in one thread, from one seed. It builds `raft-kv-sim` and hands everything on to it.
 
+use std::process::{Command, Stdio};
+
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::cargo;
+
+/// How many seeds CI runs.
+const CI_SEEDS: &str = "1500";
 
 /// Simulates whole clusters under faults, in an optimized build.
 #[derive(Args)]
@@ -19,9 +24,28 @@ pub struct Arguments {
 /// # Errors
 /// When it does not build, or finds something.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut command = cargo::command(&["run", "--quiet", "--release", "--package", "raft-kv"]);
-    command.args(["--features", "sim", "--bin", "raft-kv-sim", "--"]);
-    command.args(&arguments.arguments);
+    let arguments: Vec<&str> = arguments.arguments.iter().map(String::as_str).collect();
+    simulate(&arguments)
+}
+
+/// What CI has the time for: the standing seeds, every mark among them; and that a seed is the same run in every build.
+pub(crate) fn ci() -> Result<()> {
+    simulate(&["--seeds", CI_SEEDS, "--marks"])?;
+    let hashes = ["--hashes", "--seeds", "4"];
+    let optimized = printed(simulator("search").args(hashes))?;
+    let again = printed(simulator("search").args(hashes))?;
+    let plain = printed(simulator("dev").args(hashes))?;
+    ensure!(
+        optimized == again && optimized == plain,
+        "a seed is another run in another build: optimized\n{optimized}again\n{again}not optimized\n{plain}"
+    );
+    println!("   the same runs twice, and without optimization");
+    Ok(())
+}
+
+fn simulate(arguments: &[&str]) -> Result<()> {
+    let mut command = simulator("search");
+    command.args(arguments);
     if let Some(commit) = commit() {
         command.env("RAFT_COMMIT", commit);
     }
@@ -33,9 +57,37 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The command that builds the simulator and runs it, up to its arguments.
+fn simulator(profile: &str) -> Command {
+    let mut command = cargo::command(&["run", "--quiet", "--profile", profile]);
+    command.args([
+        "--package",
+        "raft-kv",
+        "--features",
+        "sim",
+        "--bin",
+        "raft-kv-sim",
+        "--",
+    ]);
+    command
+}
+
+fn printed(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "the simulator ended with {}",
+        output.status
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// The commit that is built, if this is a git checkout.
 fn commit() -> Option<String> {
-    let output = std::process::Command::new("git")
+    let output = Command::new("git")
         .args(["describe", "--always", "--dirty"])
         .current_dir(cargo::workspace_root())
         .output()

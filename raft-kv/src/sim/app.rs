@@ -8,6 +8,7 @@ use raft_core::LogId;
 use raft_net_tcp::Frame;
 
 use super::agenda::Time;
+use super::marks::Marks;
 use super::net::LinkId;
 use super::observed::Observed;
 use crate::node::StateMachine;
@@ -101,8 +102,13 @@ pub(crate) trait App: Sized {
     /// How many operations have not ended.
     fn open(&self) -> usize;
 
-    /// Judges all that clients saw, at the end of a run.
-    fn judge(&mut self) -> Judgement;
+    /// A call went to a node that does not run: it was surely not taken.
+    fn call_failed(&mut self, call: Call<Self>) {
+        let _ = call;
+    }
+
+    /// Judges all that clients saw, at the end of a run, and says what they reached.
+    fn judge(&mut self, marks: &mut Marks) -> Judgement;
 }
 
 /// What clients saw, judged.

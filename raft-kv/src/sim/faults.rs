@@ -23,6 +23,8 @@ pub enum Fault {
     Reset,
     /// Connections swallow everything, and neither side is told.
     BlackHole,
+    /// Someone connects who does not belong here: a node of another cluster, no member, one that says to be the node itself, noise.
+    Stranger,
     /// Processes are killed; the machine goes on.
     Kill,
     /// Machines lose their power, in the middle of a write too: what was not synced is lost in parts.
@@ -47,7 +49,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -55,6 +57,7 @@ impl Fault {
         Self::Partition,
         Self::Reset,
         Self::BlackHole,
+        Self::Stranger,
         Self::Kill,
         Self::Power,
         Self::Pause,
@@ -78,6 +81,7 @@ impl Fault {
             Self::Partition => "partition",
             Self::Reset => "reset",
             Self::BlackHole => "black-hole",
+            Self::Stranger => "stranger",
             Self::Kill => "kill",
             Self::Power => "power",
             Self::Pause => "pause",
@@ -89,6 +93,37 @@ impl Fault {
             Self::Rot => "rot",
             Self::Wipe => "wipe",
         }
+    }
+}
+
+/// One fault of a run: the so-manieth of its class, counted from 0.
+///
+/// What it does is drawn from its seed, class and number alone, so that others can be left out and it stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Occurrence {
+    /// The class.
+    pub fault: Fault,
+    /// Its number within the class.
+    pub number: u32,
+}
+
+impl fmt::Display for Occurrence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.fault.name(), self.number)
+    }
+}
+
+impl FromStr for Occurrence {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let unknown = || UnknownFault(text.to_owned());
+        let (name, number) = text.rsplit_once('.').ok_or_else(unknown)?;
+        let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+        Ok(Self {
+            fault: fault.ok_or_else(unknown)?,
+            number: number.parse().map_err(|_| unknown())?,
+        })
     }
 }
 
@@ -209,6 +244,14 @@ mod tests {
         let set: Faults = "all,-rot".parse().unwrap();
         assert!(!set.has(Fault::Rot) && set.has(Fault::Loss));
         assert!("losss".parse::<Faults>().is_err());
+    }
+
+    #[test]
+    fn occurrences_are_written_as_they_are_read() {
+        for text in ["kill.0", "black-hole.12"] {
+            assert_eq!(text.parse::<Occurrence>().unwrap().to_string(), text);
+        }
+        assert!("kill".parse::<Occurrence>().is_err());
     }
 
     #[test]

@@ -50,7 +50,6 @@ pub(super) struct Host<A: App> {
     /// How many processes it has had.
     pub(super) life: u64,
     pub(super) paused: bool,
-    pub(super) paused_since: Time,
     /// What waits for the process to go on.
     pub(super) deferred: Vec<Event>,
     /// Nobody starts it any more: it was damaged, or wiped, and must not come back as it is.
@@ -74,7 +73,6 @@ impl<A: App> Host<A> {
             process: None,
             life: 0,
             paused: false,
-            paused_since: Time::ZERO,
             deferred: Vec::new(),
             given_up: false,
             damaged: false,

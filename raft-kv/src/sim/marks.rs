@@ -43,8 +43,10 @@ pub enum Mark {
     Busy,
     /// A connection was closed because nothing was heard.
     Silence,
-    /// A node refused one that came with an older boot, or as another.
+    /// A node refused who does not belong to its cluster.
     HandshakeRefused,
+    /// A node closed a connection on which nothing was said that it could read.
+    NotUnderstood,
     /// A message of an earlier term was heard.
     OldTerm,
     /// A node started from a damaged directory and refused.
@@ -59,7 +61,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Election,
         Self::LeaderDeposed,
         Self::LogCut,
@@ -77,6 +79,7 @@ impl Mark {
         Self::Busy,
         Self::Silence,
         Self::HandshakeRefused,
+        Self::NotUnderstood,
         Self::OldTerm,
         Self::DamageRefused,
         Self::WipedKeptOut,

@@ -3,10 +3,16 @@
 //!
 //! [`run_kv`] runs the key-value store. [`linearizability`] checks what clients saw, of the store or of any other machine.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "nodes and clients are counted from 0 and never go; a number of none of them is a fault of the simulator, which should end it"
+)]
+
 mod agenda;
 mod app;
 mod check;
 mod clock;
+mod dials;
 mod faults;
 mod host;
 mod kv;
@@ -15,20 +21,26 @@ mod marks;
 mod nemesis;
 mod net;
 mod observed;
+mod own;
 mod peers;
 mod process;
 mod random;
 mod run;
+mod says;
 mod setup;
+mod shrink;
+mod storage;
 mod trace;
 mod wires;
 mod world;
 
 pub use agenda::Time;
 pub use check::Violation;
-pub use faults::{Fault, Faults, UnknownFault};
+pub use faults::{Fault, Faults, Occurrence, UnknownFault};
 pub use kv::run_kv;
 pub use marks::{Mark, Marks};
+pub use own::{Workload, run_own};
 pub use run::Report;
 pub use setup::{Setup, Tuning};
+pub use shrink::shrink;
 pub use trace::{Happening, NodeState, Record};

@@ -7,10 +7,11 @@ use raft_log::sim_disk::Fault as DiskFault;
 
 use super::agenda::Time;
 use super::app::App;
-use super::faults::Fault;
+use super::faults::{Fault, Occurrence};
 use super::marks::Mark;
 use super::net::{LinkId, Place};
-use super::random::{between, until_next};
+use super::process::Process;
+use super::random::{Purpose, between, stream, until_next};
 use super::world::{Checked, Ease, Event, World};
 use crate::wire;
 
@@ -26,6 +27,7 @@ fn mean(fault: Fault) -> Option<Duration> {
         Fault::Partition => ms(7000),
         Fault::Reset => ms(3000),
         Fault::BlackHole => ms(5000),
+        Fault::Stranger => ms(4000),
         Fault::Kill => ms(8000),
         Fault::Power => ms(7000),
         Fault::Pause => ms(8000),
@@ -62,48 +64,38 @@ impl<A: App> World<A> {
         }
     }
 
-    /// One of the nodes, by the class's own chance.
-    fn victim(&mut self, fault: Fault) -> usize {
-        let count = self.hosts.len();
-        self.fault_rng(fault).usize(0..count)
-    }
-
     pub(super) fn fault(&mut self, fault: Fault) -> Checked {
         if !self.troubled {
             return Ok(());
         }
         self.plan_next(fault);
-        let host = self.victim(fault);
-        let rng = self.fault_rng(fault);
+        let number = self.counted[fault as usize];
+        self.counted[fault as usize] += 1;
+        let occurrence = Occurrence { fault, number };
+        if let Some(only) = &self.setup.only
+            && !only.contains(&occurrence)
+        {
+            return Ok(());
+        }
+        self.occurrences.push(occurrence);
+        let part = (fault as u64) << 32 | u64::from(number);
+        let mut rng = stream(self.setup.seed, Purpose::Fault, part);
+        let host = rng.usize(0..self.hosts.len());
         let amount = rng.u64(0..1000);
-        let time = between(rng, ms(100), ms(4000));
+        let time = between(&mut rng, ms(100), ms(4000));
         let running = self.hosts[host].process.is_some();
         match fault {
             Fault::Loss | Fault::Duplicate | Fault::Reorder => {}
             Fault::Replay => self.replay(amount),
-            Fault::Partition => self.partition(time),
+            Fault::Partition => self.partition(time, &mut rng),
             Fault::Reset => self.reset(amount)?,
             Fault::BlackHole => self.black_hole(amount),
+            Fault::Stranger if running => self.stranger(host, amount),
             Fault::Kill if running => {
                 self.end_process(host, "killed");
                 self.start_in(host, time / 2);
             }
-            Fault::Power if running => {
-                if amount < 600 {
-                    // In the middle of one of the next writes.
-                    let disk = &self.hosts[host].disk;
-                    disk.fail(disk.operations() + 1 + amount % 7, DiskFault::PowerLoss);
-                } else {
-                    let busy = self.hosts[host]
-                        .process
-                        .as_ref()
-                        .is_some_and(super::process::Process::is_writing);
-                    if !busy {
-                        self.hit(Mark::CrashAtRest);
-                    }
-                    self.power_off(host);
-                }
-            }
+            Fault::Power if running => self.cut_power(host, amount),
             Fault::Pause if running && !self.hosts[host].paused => {
                 self.fault_note(format!("node {} stands still for {time:?}", host + 1));
                 self.hosts[host].paused = true;
@@ -125,24 +117,42 @@ impl<A: App> World<A> {
                 let disk = &self.hosts[host].disk;
                 disk.fail(disk.operations() + 1 + amount % 12, DiskFault::Io);
             }
-            Fault::FullDisk => {
-                self.fault_note(format!("node {}: full disk for {time:?}", host + 1));
-                let disk = &self.hosts[host].disk;
-                let used: usize = disk
-                    .files()
-                    .iter()
-                    .filter_map(|file| disk.content(file))
-                    .map(|content| content.len())
-                    .sum();
-                disk.set_capacity(Some(used as u64 + amount));
-                self.agenda
-                    .plan_in(time * 2, Event::Ease(Ease::Disk { host }));
-            }
-            Fault::Rot if running => self.rot(host, amount, time),
+            Fault::FullDisk => self.fill_disk(host, amount, time),
+            Fault::Rot if running => self.rot(host, amount, time, &mut rng),
             Fault::Wipe if running => self.wipe(host, time),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Now, or in the middle of one of the next writes.
+    fn cut_power(&mut self, host: usize, amount: u64) {
+        if amount < 600 {
+            let disk = &self.hosts[host].disk;
+            disk.fail(disk.operations() + 1 + amount % 7, DiskFault::PowerLoss);
+            return;
+        }
+        if !self.hosts[host]
+            .process
+            .as_ref()
+            .is_some_and(Process::is_writing)
+        {
+            self.hit(Mark::CrashAtRest);
+        }
+        self.power_off(host);
+    }
+
+    fn fill_disk(&mut self, host: usize, room: u64, time: Duration) {
+        self.fault_note(format!("node {}: full disk for {time:?}", host + 1));
+        let disk = &self.hosts[host].disk;
+        let contents = disk
+            .files()
+            .into_iter()
+            .filter_map(|file| disk.content(&file));
+        let used: usize = contents.map(|content| content.len()).sum();
+        disk.set_capacity(Some(used as u64 + room));
+        self.agenda
+            .plan_in(time * 2, Event::Ease(Ease::Disk { host }));
     }
 
     pub(super) fn ease(&mut self, ease: Ease) -> Checked {
@@ -183,15 +193,16 @@ impl<A: App> World<A> {
         }
     }
 
-    fn partition(&mut self, time: Duration) {
+    fn partition(&mut self, time: Duration, rng: &mut Rng) {
         let nodes = self.hosts.len();
         let clients = self.setup.clients;
-        let rng = &mut self.chance.faults[Fault::Partition as usize];
         let sides: Vec<bool> = (0..nodes).map(|_| rng.bool()).collect();
         let client_sides: Vec<bool> = (0..clients).map(|_| rng.bool()).collect();
         let one = rng.usize(0..nodes);
         let kind = rng.u8(0..6);
-        let mut cut = |from: Place, to: Place| drop(self.net.cut.insert((from, to)));
+        let mut cut = |from: Place, to: Place| {
+            self.net.cut.insert((from, to));
+        };
         let pairs = |a: usize, b: usize| (Place::Host(a), Place::Host(b));
         let what = match kind {
             0 => "in halves",
@@ -251,9 +262,29 @@ impl<A: App> World<A> {
         else {
             return;
         };
-        link.forth.black_hole = amount % 3 != 0;
+        link.forth.black_hole = !amount.is_multiple_of(3);
         link.back.black_hole = amount % 3 != 1;
         self.fault_note("a connection swallows everything");
+    }
+
+    fn stranger(&mut self, host: usize, amount: u64) {
+        let Some(process) = &self.hosts[host].process else {
+            return;
+        };
+        let own = process.replica.identity();
+        let mut identity = crate::glue::identity_to_net(own);
+        identity.incarnation = amount + 1;
+        let formed = identity.cluster.is_known();
+        match amount % 4 {
+            0 if formed => {
+                identity.cluster.0[0] ^= 1;
+                identity.node = identity.node % self.hosts.len() as u64 + 1;
+            }
+            1 if formed => identity.node = 99,
+            2 => {}
+            _ => return self.dial_stranger(host, None),
+        }
+        self.dial_stranger(host, Some(identity));
     }
 
     fn skew(&mut self, host: usize, amount: u64, time: Duration) {
@@ -280,11 +311,11 @@ impl<A: App> World<A> {
         self.lost < bearable && intact && self.checks.committed() > 0
     }
 
-    fn rot(&mut self, host: usize, amount: u64, time: Duration) {
+    fn rot(&mut self, host: usize, amount: u64, time: Duration, rng: &mut Rng) {
         let settled = self.hosts[host]
             .process
             .as_ref()
-            .is_some_and(super::process::Process::is_settled);
+            .is_some_and(Process::is_settled);
         if !self.may_lose(host) || !settled {
             return;
         }
@@ -296,7 +327,6 @@ impl<A: App> World<A> {
         let Some(file) = files.get(amount as usize % files.len().max(1)) else {
             return;
         };
-        let rng = &mut self.chance.faults[Fault::Rot as usize];
         let place = rng.u64(..);
         let length = [1_usize, 8, 512, 4096][rng.usize(0..4)];
         disk.rot(file, |bytes| {

@@ -11,13 +11,15 @@ use super::agenda::Time;
 
 /// Names a connection between two places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub(super) u64);
+pub(super) struct LinkId(pub(super) u64);
 
 /// Where a connection can end: nodes first, then clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
     Host(usize),
     Client(usize),
+    /// Someone who does not belong here.
+    Stranger,
 }
 
 /// Which end of a connection.

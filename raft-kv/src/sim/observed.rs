@@ -14,7 +14,7 @@ pub(super) struct AppliedEntry {
 }
 
 /// See the [module](self).
-pub struct Observed<S> {
+pub(super) struct Observed<S> {
     pub(crate) inner: S,
     hash: fn(&S) -> u64,
     /// Since it was last asked.

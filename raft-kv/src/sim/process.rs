@@ -4,34 +4,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{Entry, Envelope, Event as CoreEvent, FetchJob, JobId, NodeId, RoleName};
+use raft_core::{Entry, NodeId, RoleName};
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::OwnedBatch;
-use raft_log::{Batch, Log, Reader, Space, WriteError};
+use raft_log::{Log, Reader};
 
 use super::agenda::Time;
 use super::app::{App, Machine};
-use super::check::Violation;
-use super::faults::Fault;
 use super::marks::Mark;
 use super::peers::PeerLink;
-use super::random::{between, happens};
+use super::random::between;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
 use crate::glue;
 use crate::node::config::TICK;
-use crate::node::disk;
 use crate::node::gate::SharedGate;
 use crate::node::inbox::{Context, Heard, Inspection, Own};
-use crate::node::replica::{Action, Fatal, Notice, ReadRequest, Replica};
+use crate::node::replica::{Action, ReadRequest, Replica};
 use crate::wire;
-
-/// How many jobs one write to the log covers at most.
-const GROUP_MAX: usize = 64;
-/// How long the log rests before its end is written down, as the writer's thread has it.
-const REST: Duration = Duration::from_millis(50);
-/// How often a full disk is tried again.
-const RETRY_FULL: Duration = Duration::from_millis(500);
 
 /// The replica of an application's state machine.
 type AppReplica<A> = Replica<Machine<A>, <A as App>::Write, <A as App>::Read>;
@@ -48,8 +38,8 @@ pub(super) struct Inbox<A: App> {
 /// A node's process.
 pub(super) struct Process<A: App> {
     pub(super) replica: AppReplica<A>,
-    log: Log<SimDisk>,
-    reader: Reader<SimDisk>,
+    pub(super) log: Log<SimDisk>,
+    pub(super) reader: Reader<SimDisk>,
     pub(super) gate: SharedGate,
     pub(super) inbox: Inbox<A>,
     pub(super) peers: BTreeMap<NodeId, PeerLink>,
@@ -59,12 +49,12 @@ pub(super) struct Process<A: App> {
     round_planned: bool,
     wakes_at: Option<Time>,
     /// What waits for the disk; the first so many are being written.
-    jobs: VecDeque<OwnedBatch>,
-    writing: usize,
-    commits: u64,
-    full: bool,
-    rotations: u64,
-    led: bool,
+    pub(super) jobs: VecDeque<OwnedBatch>,
+    pub(super) writing: usize,
+    pub(super) commits: u64,
+    pub(super) full: bool,
+    pub(super) rotations: u64,
+    pub(super) led: bool,
 }
 
 impl<A: App> Process<A> {
@@ -394,294 +384,8 @@ impl<A: App> World<A> {
         self.hosts[host].process = Some(process);
         self.carry_out(&mut orders)
     }
-
-    fn notice(&mut self, host: usize, notice: &Notice) -> Checked {
-        let Some(process) = &mut self.hosts[host].process else {
-            return Ok(());
-        };
-        process.gate.0.update(process.replica.identity(), None);
-        match notice {
-            Notice::Core(CoreEvent::RoleChanged { term, role, .. }) => {
-                let leads = *role == RoleName::Leader;
-                let led = std::mem::replace(&mut process.led, leads);
-                let deposed = led && !leads && process.replica.open_tickets() > 0;
-                let member = process.replica.identity().member;
-                let (role, term) = (*role, *term);
-                if leads && !led {
-                    if let Some(raft) = process.replica.raft() {
-                        self.checks.on_leader(host, member, raft)?;
-                    }
-                    self.marks.hit(Mark::Election);
-                }
-                if deposed {
-                    self.hit(Mark::LeaderDeposed);
-                }
-                self.note(Some(host), Happening::Role { role, term });
-            }
-            Notice::Core(CoreEvent::DiskStalled { .. }) => self.hit(Mark::StalledLeader),
-            Notice::Core(CoreEvent::Paused { elapsed_ticks }) => {
-                let timeout = ticks(self.setup.tuning.election_timeout);
-                if u64::from(*elapsed_ticks) > timeout {
-                    self.hit(Mark::LongPause);
-                }
-            }
-            Notice::Wiped { .. } => self.hit(Mark::WipedKeptOut),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A node says that it cannot go on. Only one whose disk was wiped may.
-    fn fatal(&mut self, host: usize, why: Fatal) -> Checked {
-        let why_text = why.to_string();
-        self.end_process(host, &why_text);
-        if self.hosts[host].wiped && matches!(why, Fatal::Formation(_)) {
-            self.hit(Mark::WipedKeptOut);
-            self.hosts[host].given_up = true;
-            return Ok(());
-        }
-        Err(Violation {
-            invariant: "a node goes on",
-            what: format!("node {} stops: {why_text}", host + 1),
-        })
-    }
-
-    // ---- the disk ----
-
-    /// How long the disk takes for what it is given now.
-    fn disk_time(&mut self, host: usize) -> Duration {
-        let (least, most) = self.setup.tuning.write;
-        let machine = &self.hosts[host];
-        let wait = machine.stalled_until.saturating_sub(self.agenda.now());
-        wait + between(&mut self.chance.disk, least, most) * machine.slow
-    }
-
-    /// Gives the disk what waits, if it is free: all of it is one write.
-    pub(super) fn begin_write(&mut self, host: usize) {
-        let life = self.hosts[host].life;
-        let Some(process) = &mut self.hosts[host].process else {
-            return;
-        };
-        if process.writing > 0 || process.jobs.is_empty() || process.full {
-            return;
-        }
-        process.writing = process.jobs.len().min(GROUP_MAX);
-        let delay = self.disk_time(host);
-        self.agenda.plan_in(delay, Event::Commit { host, life });
-    }
-
-    /// The disk writes and syncs. What it was given is on it now, or the power has gone, or it has failed.
-    pub(super) fn commit(&mut self, host: usize, life: u64) -> Checked {
-        let now = self.now();
-        let stalled = self.hosts[host].stalled_until;
-        if self.process(host, life).is_some() && stalled > now {
-            self.agenda.plan(stalled, Event::Commit { host, life });
-            return Ok(());
-        }
-        let Some(process) = self.process(host, life) else {
-            return Ok(());
-        };
-        let member = process.replica.identity().member;
-        let units: Vec<OwnedBatch> = process.jobs.drain(..process.writing).collect();
-        process.writing = 0;
-        let Some(last) = units.last().map(|unit| unit.job) else {
-            return Ok(());
-        };
-        let mut batch = Batch::new();
-        for unit in &units {
-            unit.add_to(&mut batch);
-        }
-        if units.iter().all(|unit| unit.records.is_empty()) {
-            batch.use_reserve();
-        }
-        match process.log.commit(&batch) {
-            Ok(()) => {
-                process.commits += 1;
-                let full = process.log.space() == Space::Full;
-                let changed = full != process.full;
-                let commits = process.commits;
-                let rotations = process.reader.counters().rotations;
-                let turned = std::mem::replace(&mut process.rotations, rotations) != rotations;
-                process.full = false;
-                process.inbox.own.push(Own::Durable(JobId(last)));
-                if changed {
-                    process.inbox.own.push(Own::Full(full));
-                }
-                drop(batch);
-                if units.len() > 1 {
-                    self.hit(Mark::GroupCommit);
-                }
-                if turned {
-                    self.hit(Mark::SegmentChanged);
-                }
-                self.checks.on_durable(host, member, last)?;
-                self.note(Some(host), Happening::Durable { job: last });
-                self.agenda.plan_in(
-                    REST,
-                    Event::Rest {
-                        host,
-                        life,
-                        commits,
-                    },
-                );
-                self.plan_round(host);
-                self.begin_write(host);
-                Ok(())
-            }
-            Err(WriteError::Full { .. }) => {
-                drop(batch);
-                let told = std::mem::replace(&mut process.full, true);
-                for unit in units.into_iter().rev() {
-                    process.jobs.push_front(unit);
-                }
-                if !told {
-                    process.inbox.own.push(Own::Full(true));
-                }
-                let commits = process.commits;
-                self.agenda.plan_in(
-                    RETRY_FULL,
-                    Event::Rest {
-                        host,
-                        life,
-                        commits,
-                    },
-                );
-                self.plan_round(host);
-                Ok(())
-            }
-            Err(error) => {
-                drop(batch);
-                let why = error.to_string();
-                self.write_failed(host, &why)
-            }
-        }
-    }
-
-    /// A write has failed: because the power went, or because the disk did.
-    fn write_failed(&mut self, host: usize, why: &str) -> Checked {
-        if why.contains("power loss") {
-            self.hit(Mark::CrashInWrite);
-            self.power_off(host);
-            return Ok(());
-        }
-        self.fails(host, why)
-    }
-
-    pub(super) fn fetch(&mut self, host: usize, life: u64, job: FetchJob) -> Checked {
-        let Some(process) = self.process(host, life) else {
-            return Ok(());
-        };
-        match disk::fetch(&process.reader, job) {
-            Ok(entries) => {
-                process.inbox.own.push(Own::Fetched {
-                    id: job.id,
-                    entries,
-                });
-                self.plan_round(host);
-                Ok(())
-            }
-            Err(why) => self.write_failed(host, &why),
-        }
-    }
-
-    /// The disk has rested: the log writes down where it ends; and a full disk is tried again.
-    pub(super) fn rest(&mut self, host: usize, life: u64, commits: u64) -> Checked {
-        let Some(process) = self.process(host, life) else {
-            return Ok(());
-        };
-        if process.commits != commits || process.writing > 0 {
-            return Ok(());
-        }
-        // Also what failed beside the commits is told here.
-        if let Err(error) = process.log.settle() {
-            let why = error.to_string();
-            return self.write_failed(host, &why);
-        }
-        if process.log.space() == Space::Full || process.full {
-            process.log.retry_space();
-            if process.log.space() == Space::Ready {
-                process.inbox.own.push(Own::Full(false));
-            }
-            // A vote, which the reserve has room for, is tried in any case.
-            process.full = false;
-            self.agenda.plan_in(
-                RETRY_FULL,
-                Event::Rest {
-                    host,
-                    life,
-                    commits,
-                },
-            );
-            self.plan_round(host);
-            self.begin_write(host);
-        }
-        Ok(())
-    }
-
-    // ---- what it says ----
-
-    fn send(&mut self, host: usize, envelope: Envelope) -> Checked {
-        self.checks.on_send(host, &envelope)?;
-        if let raft_core::Message::AppendResponse {
-            result: raft_core::AppendResult::Conflict { .. },
-            ..
-        } = envelope.message
-        {
-            self.hit(Mark::Conflict);
-        }
-        let to = envelope.to.node;
-        let body = wire::encode_envelope(&envelope);
-        self.note(Some(host), Happening::Sent(envelope));
-        let net = &mut self.chance.net;
-        let (lost, twice, late) = (
-            happens(net, self.loss),
-            happens(net, self.duplicate),
-            happens(net, self.reorder),
-        );
-        let delay = between(net, Duration::ZERO, self.setup.tuning.election_timeout / 4);
-        if self.setup.faults.has(Fault::Replay) && happens(net, 20_000) && self.recorded.len() < 64
-        {
-            self.recorded.push((host, to, body.clone()));
-        }
-        if lost {
-            return Ok(());
-        }
-        let life = self.hosts[host].life;
-        if twice {
-            let body = body.clone();
-            self.agenda.plan_in(
-                delay / 2,
-                Event::Late {
-                    host,
-                    life,
-                    to,
-                    body,
-                },
-            );
-        }
-        if late {
-            self.agenda.plan_in(
-                delay,
-                Event::Late {
-                    host,
-                    life,
-                    to,
-                    body,
-                },
-            );
-        } else {
-            self.send_frame(host, to, wire::kind::ENVELOPE, body);
-        }
-        Ok(())
-    }
-
-    pub(super) fn send_late(&mut self, host: usize, life: u64, to: NodeId, body: Vec<Bytes>) {
-        if self.process(host, life).is_some() {
-            self.send_frame(host, to, wire::kind::ENVELOPE, body);
-        }
-    }
 }
 
-fn ticks(time: Duration) -> u64 {
+pub(super) fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
 }

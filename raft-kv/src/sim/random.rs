@@ -8,7 +8,7 @@ use fastrand::Rng;
 /// What chance is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// What the whole run is made of.
     Setup = 1,
     /// Delays, losses, repetitions.
@@ -21,13 +21,15 @@ pub enum Purpose {
     Clients = 5,
     /// Seeds of the cores, and incarnations.
     Nodes = 6,
-    /// When faults come, and to whom: one stream for each class of faults, from here on.
+    /// When faults come: one stream for each class of faults, from here on.
     Faults = 64,
+    /// What a fault does: one stream for each.
+    Fault = 1 << 20,
 }
 
 /// The stream of one purpose, or of a numbered part of it.
 #[must_use]
-pub fn stream(seed: u64, purpose: Purpose, part: u64) -> Rng {
+pub(super) fn stream(seed: u64, purpose: Purpose, part: u64) -> Rng {
     // Two rounds of splitmix64's mixer keep streams of neighbouring seeds and purposes apart.
     let mixed = mix(mix(seed) ^ (purpose as u64 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     Rng::with_seed(mixed)
@@ -41,19 +43,19 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// Whether something with this probability, in millionths, happens.
-pub fn happens(rng: &mut Rng, millionths: u32) -> bool {
+pub(super) fn happens(rng: &mut Rng, millionths: u32) -> bool {
     rng.u32(0..1_000_000) < millionths
 }
 
 /// A time between two, both included, to the microsecond.
-pub fn between(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
+pub(super) fn between(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
     let (least, most) = (micros(least), micros(most).max(micros(least)));
     Duration::from_micros(rng.u64(least..=most))
 }
 
 /// How long until the next of events that come on average so often: drawn evenly from nothing to twice the mean, which keeps the
 /// mean and has no long tail.
-pub fn until_next(rng: &mut Rng, mean: Duration) -> Duration {
+pub(super) fn until_next(rng: &mut Rng, mean: Duration) -> Duration {
     between(rng, Duration::from_micros(1), mean * 2)
 }
 

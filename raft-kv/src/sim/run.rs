@@ -7,11 +7,15 @@ use std::time::Duration;
 use super::agenda::Time;
 use super::app::{App, Judgement};
 use super::check::Violation;
+use super::faults::Occurrence;
 use super::marks::Marks;
 use super::net::Place;
 use super::setup::Setup;
 use super::trace::Record;
 use super::world::{Checked, World};
+
+/// A run with fewer acknowledged operations proves little.
+const ENOUGH: u64 = 200;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct Report {
     pub elections: usize,
     /// What it reached.
     pub marks: Marks,
+    /// The faults that came.
+    pub occurrences: Vec<Occurrence>,
     /// The last records; all, if the trace was to be kept whole.
     pub records: Vec<Record>,
 }
@@ -44,7 +50,7 @@ impl Report {
     /// Whether it did too little to prove anything: under a minute, or under 200 operations.
     #[must_use]
     pub fn is_vacuous(&self) -> bool {
-        self.ended < Duration::from_secs(60) || self.acknowledged < 200
+        self.ended < Duration::from_secs(60) || self.acknowledged < ENOUGH
     }
 }
 
@@ -80,6 +86,7 @@ pub(super) fn run<A: App>(setup: &Setup, app: A, whole_trace: bool) -> Report {
         committed: world.checks.committed(),
         elections: world.checks.elections(),
         marks: world.marks.clone(),
+        occurrences: std::mem::take(&mut world.occurrences),
         records: world.trace.take(),
     }
 }
@@ -98,7 +105,7 @@ impl<A: App> World<A> {
         let horizon = self.setup.horizon;
         self.run_until(horizon)?;
         self.calm()?;
-        Ok(self.app.judge())
+        Ok(self.app.judge(&mut self.marks))
     }
 
     /// Liveness (L1 to L5): a majority is mended, and the rest is mended with it, or gone for good. Then there is one leader, it
@@ -137,6 +144,12 @@ impl<A: App> World<A> {
         self.wait_for(timeout * 20, "L2 writes and reads are served", |world| {
             world.app.acknowledged() >= acknowledged + 10
         })?;
+        // After faults that left time for little, enough to judge is asked for now.
+        self.wait_for(
+            Duration::from_secs(120),
+            "L2 writes and reads are served",
+            |world| world.app.acknowledged() >= ENOUGH,
+        )?;
         let elections = self.checks.elections();
         self.app.rest(true);
         self.wait_for(

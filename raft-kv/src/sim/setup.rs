@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::agenda::Time;
-use super::faults::Faults;
+use super::faults::{Faults, Occurrence};
 use super::random::{Purpose, between, stream};
 
 /// A run. The same setup makes the same run, to the last event.
@@ -17,6 +17,8 @@ pub struct Setup {
     pub clients: usize,
     /// What may go wrong.
     pub faults: Faults,
+    /// If given, only these faults come, of those that come at moments; what is always there (losses and the like) is left to `faults`.
+    pub only: Option<Vec<Occurrence>>,
     /// How long faults come and clients ask, in virtual time. Then all that is broken is mended, and everything must be well soon.
     pub horizon: Time,
     /// The nodes' settings.
@@ -61,6 +63,7 @@ impl Setup {
             nodes,
             clients: rng.usize(3..=6),
             faults: Faults::draw(seed),
+            only: None,
             horizon: Duration::from_secs(60),
             tuning: Tuning::draw(seed),
         }

@@ -1,168 +1,41 @@
 //! Connections at work: dials, bytes, timers and ends, between the real connection machines of both sides.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::NodeId;
-use raft_net_tcp::{
-    CloseReason, ClusterId, Connection, Event as NetEvent, Frame, Identity, Local, Policy, Role,
-};
+use raft_net_tcp::{CloseReason, Connection, Event as NetEvent, Frame, Policy, Role};
 
 use super::agenda::Time;
 use super::app::{App, Asked, Letter};
-use super::host::host_at;
+use super::check::Violation;
 use super::marks::Mark;
-use super::net::{End, Link, LinkId, Parcel, Pipe, Place, Side};
+use super::net::{LinkId, Parcel, Place, Side};
 use super::random::between;
 use super::world::{Checked, Event, World};
-use crate::glue;
 use crate::node::accept;
 use crate::node::inbox::Context;
 
 impl<A: App> World<A> {
     /// How long the next parcel takes from one place to another.
-    fn delay(&mut self, from: Place, to: Place) -> Duration {
+    pub(super) fn delay(&mut self, from: Place, to: Place) -> Duration {
         let (least, most) = self.setup.tuning.latency;
         let extra = self.net.slow.get(&(from, to)).copied().unwrap_or_default();
         extra + between(&mut self.chance.net, least, most)
     }
 
     /// The time that a place's clock shows.
-    fn local(&self, place: Place) -> Duration {
+    pub(super) fn local(&self, place: Place) -> Duration {
         match place {
             Place::Host(host) => self.hosts[host].clock.local(self.now()),
-            Place::Client(_) => self.now(),
+            Place::Client(_) | Place::Stranger => self.now(),
         }
     }
 
-    fn virtual_time(&self, place: Place, local: Duration) -> Time {
+    pub(super) fn virtual_time(&self, place: Place, local: Duration) -> Time {
         match place {
             Place::Host(host) => self.hosts[host].clock.virtual_time(local),
-            Place::Client(_) => local,
+            Place::Client(_) | Place::Stranger => local,
         }
     }
-
-    // ---- making a connection ----
-
-    pub(super) fn dial(&mut self, id: LinkId, from: Place, to: usize, expected: Option<NodeId>) {
-        let to = Place::Host(to);
-        let end = |place| End {
-            place,
-            machine: None,
-            remote: None,
-            timer: None,
-        };
-        self.net.links.insert(
-            id,
-            Link {
-                dialler: end(from),
-                acceptor: end(to),
-                forth: Pipe::default(),
-                back: Pipe::default(),
-                dialling: true,
-                expected,
-            },
-        );
-        if !self.net.is_cut(from, to) {
-            let delay = self.delay(from, to);
-            self.agenda.plan_in(delay, Event::Dialled { link: id });
-        }
-        let patience = self.net_config().connect_timeout;
-        let at = self.virtual_time(from, self.local(from) + patience);
-        self.agenda.plan(at, Event::DialDeadline { link: id });
-    }
-
-    pub(super) fn dial_client(
-        &mut self,
-        client: usize,
-        link: LinkId,
-        address: &str,
-        cluster: [u8; 16],
-    ) {
-        let Some(host) = host_at(address).filter(|host| *host < self.hosts.len()) else {
-            return;
-        };
-        self.dial(link, Place::Client(client), host, None);
-        if let Some(made) = self.net.links.get_mut(&link) {
-            // What the dialler will say of itself, kept until the connection is there.
-            made.dialler.remote = Some(Identity {
-                cluster: ClusterId(cluster),
-                ..Identity::default()
-            });
-        }
-    }
-
-    /// A dial arrives: the operating system takes it, if a process listens.
-    pub(super) fn dialled(&mut self, id: LinkId) {
-        let now_config = Arc::new(self.net_config());
-        let Some(link) = self.net.links.get(&id) else {
-            return;
-        };
-        let (from, to) = link.route(Side::Dialler);
-        let Place::Host(host) = to else { return };
-        if !self.hosts[host].on || self.net.is_cut(to, from) {
-            return;
-        }
-        let up = self.hosts[host].process.is_some();
-        if up {
-            let local = self.local(to);
-            if let Some(link) = self.net.links.get_mut(&id) {
-                link.acceptor.machine = Some(Connection::accept(now_config, local));
-            }
-            self.plan_timer(id, Side::Acceptor);
-        }
-        let delay = self.delay(to, from);
-        self.agenda.plan_in(delay, Event::Picked { link: id, up });
-    }
-
-    /// The dialler learns what came of it, and says hello.
-    pub(super) fn picked(&mut self, id: LinkId, up: bool) -> Checked {
-        let config = Arc::new(self.net_config());
-        let Some(link) = self.net.links.get(&id) else {
-            return Ok(());
-        };
-        let place = link.dialler.place;
-        let expected = link.expected;
-        if !link.dialling {
-            return Ok(());
-        }
-        if !up {
-            return self.over(id, Side::Dialler, "connection refused");
-        }
-        let (role, local) = match place {
-            Place::Host(host) => {
-                let Some(process) = &self.hosts[host].process else {
-                    return Ok(());
-                };
-                (Role::Peer, process.gate.0.local())
-            }
-            Place::Client(_) => {
-                let identity = link.dialler.remote.unwrap_or_default();
-                (Role::Client, Local::new(glue::PROTOCOL, identity))
-            }
-        };
-        let now = self.local(place);
-        let connection = Connection::dial(config, role, &local, expected.map(|node| node.0), now);
-        if let Some(link) = self.net.links.get_mut(&id) {
-            link.dialling = false;
-            link.dialler.remote = None;
-            link.dialler.machine = Some(connection);
-        }
-        self.transmit(id, Side::Dialler);
-        Ok(())
-    }
-
-    pub(super) fn dial_deadline(&mut self, id: LinkId) -> Checked {
-        let waits = self.net.links.get(&id).is_some_and(|link| {
-            link.dialling || (link.dialler.machine.is_some() && link.dialler.remote.is_none())
-        });
-        if waits {
-            return self.over(id, Side::Dialler, "no connection in time");
-        }
-        Ok(())
-    }
-
-    // ---- bytes ----
 
     /// Sends what a side has to send, plans its timer, and lets go of it when it is over.
     pub(super) fn transmit(&mut self, id: LinkId, side: Side) {
@@ -191,7 +64,7 @@ impl<A: App> World<A> {
     }
 
     /// Puts a parcel on its way.
-    fn ship(&mut self, id: LinkId, from_side: Side, parcel: Parcel) {
+    pub(super) fn ship(&mut self, id: LinkId, from_side: Side, parcel: Parcel) {
         let Some(link) = self.net.links.get_mut(&id) else {
             return;
         };
@@ -279,7 +152,7 @@ impl<A: App> World<A> {
         self.pump(id, side)
     }
 
-    fn plan_timer(&mut self, id: LinkId, side: Side) {
+    pub(super) fn plan_timer(&mut self, id: LinkId, side: Side) {
         let Some(link) = self.net.links.get(&id) else {
             return;
         };
@@ -343,7 +216,7 @@ impl<A: App> World<A> {
                 Some(process) => Some(process.gate.clone()),
                 None => return Ok(()),
             },
-            Place::Client(_) => None,
+            Place::Client(_) | Place::Stranger => None,
         };
         let Some(connection) = self.connection(id, side) else {
             return Ok(());
@@ -372,6 +245,12 @@ impl<A: App> World<A> {
                 let cluster = hello.identity.cluster.0;
                 self.with_app(|app, desk| app.connected(client, id, cluster, desk))?;
             }
+            (Side::Dialler, Place::Stranger) => {
+                return Err(Violation {
+                    invariant: "no stranger is let in",
+                    what: format!("node {} answered a stranger's hello", hello.identity.node),
+                });
+            }
             (Side::Acceptor, _) => {}
         }
         Ok(())
@@ -384,6 +263,7 @@ impl<A: App> World<A> {
         let end = link.end_ref(side);
         let (place, remote) = (end.place, end.remote.unwrap_or_default());
         match (place, self.role_of(id)) {
+            (Place::Stranger, _) => Ok(()),
             (Place::Client(client), _) => {
                 self.with_app(|app, desk| app.answered(client, id, frame, desk))
             }
@@ -437,15 +317,19 @@ impl<A: App> World<A> {
     }
 
     fn on_closed(&mut self, id: LinkId, side: Side, reason: &CloseReason) -> Checked {
-        if matches!(reason, CloseReason::Silence { .. }) {
-            self.hit(Mark::Silence);
+        match reason {
+            CloseReason::Silence { .. } => self.hit(Mark::Silence),
+            CloseReason::NotOurProtocol(_) | CloseReason::NoHello { .. } => {
+                self.hit(Mark::NotUnderstood);
+            }
+            _ => {}
         }
         let why = reason.to_string();
         self.told_over(id, side, &why)
     }
 
     /// A side learns that its connection is over.
-    fn told_over(&mut self, id: LinkId, side: Side, why: &str) -> Checked {
+    pub(super) fn told_over(&mut self, id: LinkId, side: Side, why: &str) -> Checked {
         let Some(place) = self.net.links.get(&id).map(|link| link.end_ref(side).place) else {
             return Ok(());
         };
@@ -457,12 +341,12 @@ impl<A: App> World<A> {
             (Side::Dialler, Place::Client(client)) => {
                 self.with_app(|app, desk| app.disconnected(client, id, why, desk))
             }
-            (Side::Acceptor, _) => Ok(()),
+            (Side::Acceptor, _) | (_, Place::Stranger) => Ok(()),
         }
     }
 
     /// A connection that could not be made.
-    fn over(&mut self, id: LinkId, side: Side, why: &str) -> Checked {
+    pub(super) fn over(&mut self, id: LinkId, side: Side, why: &str) -> Checked {
         self.told_over(id, side, why)?;
         if let Some(link) = self.net.links.get_mut(&id) {
             link.dialling = false;
@@ -493,7 +377,7 @@ impl<A: App> World<A> {
     }
 
     /// A connection that nobody has an end of is gone.
-    fn forget(&mut self, id: LinkId) {
+    pub(super) fn forget(&mut self, id: LinkId) {
         let gone = self.net.links.get(&id).is_some_and(|link| {
             !link.dialling && link.dialler.machine.is_none() && link.acceptor.machine.is_none()
         });

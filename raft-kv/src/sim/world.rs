@@ -6,7 +6,7 @@ use fastrand::Rng;
 use super::agenda::{Agenda, Time};
 use super::app::{App, Call, Desk, Order};
 use super::check::{Checks, Violation};
-use super::faults::Fault;
+use super::faults::{Fault, Occurrence};
 use super::host::Host;
 use super::marks::{Mark, Marks};
 use super::net::{LinkId, Net, Parcel, Place, Side};
@@ -96,6 +96,10 @@ pub(super) struct World<A: App> {
     pub(super) troubled: bool,
     /// Frames that were sent, to be sent again much later.
     pub(super) recorded: Vec<(usize, NodeId, Vec<Bytes>)>,
+    /// The faults that came.
+    pub(super) occurrences: Vec<Occurrence>,
+    /// How many of each class came, or would have.
+    pub(super) counted: [u32; Fault::ALL.len()],
     /// Machines that have lost, or may lose, data for good.
     pub(super) lost: usize,
     /// How badly each class shows, in millionths; 0: not at all.
@@ -140,6 +144,8 @@ impl<A: App> World<A> {
             orders: Vec::new(),
             troubled: true,
             recorded: Vec::new(),
+            occurrences: Vec::new(),
+            counted: [0; Fault::ALL.len()],
             lost: 0,
             loss: 0,
             duplicate: 0,
@@ -296,7 +302,7 @@ impl<A: App> World<A> {
             .get_mut(host)
             .and_then(|host| host.process.as_mut())
         else {
-            return;
+            return self.app.call_failed(call);
         };
         match call {
             Call::Write(command, ticket) => process.inbox.writes.push((command, ticket)),

@@ -40,7 +40,7 @@ struct Part {
     by_default: bool,
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     Part {
         name: "fmt",
         what: "every file is as rustfmt writes it",
@@ -93,6 +93,12 @@ const PARTS: [Part; 12] = [
         name: "search",
         what: "every state of a small cluster; known bugs, each of which that has to find",
         run: crate::search::ci,
+        by_default: true,
+    },
+    Part {
+        name: "sim",
+        what: "whole clusters under faults, in a simulator",
+        run: crate::sim::ci,
         by_default: true,
     },
     Part {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use raft_kv::sim::{Faults, Setup};
+use raft_kv::sim::{Faults, Occurrence, Setup, UnknownFault};
 
 /// Simulates whole clusters, each in one thread and from one seed, under faults, and checks everything.
 ///
@@ -13,34 +13,37 @@ use raft_kv::sim::{Faults, Setup};
 /// run, to the last event. Without --seed, seeds are run one after the other on all cores.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "cargo xtask sim", bin_name = "cargo xtask sim")]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Run this seed alone, and show how it went
     #[arg(long, value_name = "S", value_parser = seed)]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// How many seeds to run [default: 100; with --minutes: no limit]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
-    pub seeds: Option<u64>,
+    pub(crate) seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "S", default_value = "1", value_parser = seed, conflicts_with = "seed")]
-    pub first: u64,
+    pub(crate) first: u64,
     /// Stop after so many minutes
     #[arg(long, value_name = "M", conflicts_with = "seed")]
-    pub minutes: Option<f64>,
+    pub(crate) minutes: Option<f64>,
     /// Write down here what was done, and go on from what stands here
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
-    pub resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
     /// So many runs at the same time [default: one a core]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
+    /// Print each seed's hash, and nothing else: the same everywhere, in every build
+    #[arg(long, conflicts_with_all = ["seed", "resume", "minutes"])]
+    pub(crate) hashes: bool,
     /// Fail when a mark was never hit
     #[arg(long, conflicts_with = "seed")]
-    pub marks: bool,
+    pub(crate) marks: bool,
     /// So many nodes [default: 1, 3 or 5, by the seed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
-    pub nodes: Option<u8>,
+    pub(crate) nodes: Option<u8>,
     /// So many clients [default: by the seed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
-    pub clients: Option<u8>,
+    pub(crate) clients: Option<u8>,
     /// Only these classes of faults, of those that the seed draws: `all`, `none`, or names with commas; `all,-rot` is all but one
     #[arg(
         long,
@@ -48,19 +51,39 @@ pub struct Arguments {
         default_value = "all",
         allow_hyphen_values = true
     )]
-    pub faults: Faults,
+    pub(crate) faults: Faults,
     /// These classes of faults, whatever the seed draws
     #[arg(long, value_name = "LIST", conflicts_with = "faults")]
-    pub exactly: Option<Faults>,
+    pub(crate) exactly: Option<Faults>,
+    /// Only these faults, of those that come at moments: as --shrink prints them, like `kill.0,power.3`, or `none`
+    #[arg(long, value_name = "LIST", value_parser = only)]
+    pub(crate) only: Option<Only>,
+    /// If it fails, look for a smaller run that fails in the same way
+    #[arg(long, requires = "seed")]
+    pub(crate) shrink: bool,
     /// For how many seconds faults come, in virtual time
     #[arg(long, value_name = "SECONDS")]
-    pub horizon: Option<f64>,
+    pub(crate) horizon: Option<f64>,
     /// Write the trace here, one JSON object a line
     #[arg(long, value_name = "FILE", requires = "seed")]
-    pub trace: Option<PathBuf>,
+    pub(crate) trace: Option<PathBuf>,
     /// Write the run here, as a diagram to look at in a browser
     #[arg(long, value_name = "FILE", requires = "seed")]
-    pub html: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// A list of faults.
+#[derive(Clone, Debug)]
+pub(crate) struct Only(pub Vec<Occurrence>);
+
+fn only(text: &str) -> Result<Only, UnknownFault> {
+    if text == "none" {
+        return Ok(Only(Vec::new()));
+    }
+    text.split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map(Only)
 }
 
 /// A seed in decimal, or as 0x….
@@ -74,7 +97,7 @@ fn seed(text: &str) -> Result<u64, String> {
 
 impl Arguments {
     /// The run that a seed stands for.
-    pub fn setup(&self, seed: u64) -> Setup {
+    pub(crate) fn setup(&self, seed: u64) -> Setup {
         let mut setup = Setup::draw(seed);
         setup.faults = match self.exactly {
             Some(faults) => faults,
@@ -86,34 +109,42 @@ impl Arguments {
         if let Some(clients) = self.clients {
             setup.clients = clients.into();
         }
+        setup.only = self.only.as_ref().map(|only| only.0.clone());
         if let Some(seconds) = self.horizon {
             setup.horizon = Duration::try_from_secs_f64(seconds).unwrap_or(setup.horizon);
         }
         setup
     }
+}
 
-    /// The command that runs a seed again.
-    pub fn replay(&self, seed: u64) -> String {
-        let mut command = format!("cargo xtask sim --seed {seed}");
-        let mut add = |text: String| {
-            // Writing to a string cannot fail.
-            let _ = write!(command, " {text}");
-        };
-        if let Some(nodes) = self.nodes {
-            add(format!("--nodes {nodes}"));
-        }
-        if let Some(clients) = self.clients {
-            add(format!("--clients {clients}"));
-        }
-        if self.faults != Faults::ALL {
-            add(format!("--faults {}", self.faults));
-        }
-        if let Some(faults) = self.exactly {
-            add(format!("--exactly {faults}"));
-        }
-        if let Some(horizon) = self.horizon {
-            add(format!("--horizon {horizon}"));
-        }
-        command
+/// The command that makes a run again.
+pub(crate) fn replay(setup: &Setup) -> String {
+    let drawn = Setup::draw(setup.seed);
+    let mut command = format!("cargo xtask sim --seed {}", setup.seed);
+    let mut add = |text: String| {
+        // Writing to a string cannot fail.
+        let _ = write!(command, " {text}");
+    };
+    if setup.nodes != drawn.nodes {
+        add(format!("--nodes {}", setup.nodes));
     }
+    if setup.clients != drawn.clients {
+        add(format!("--clients {}", setup.clients));
+    }
+    if setup.faults != drawn.faults {
+        add(format!("--exactly {}", setup.faults));
+    }
+    if setup.horizon != drawn.horizon {
+        add(format!("--horizon {}", setup.horizon.as_secs_f64()));
+    }
+    if let Some(only) = &setup.only {
+        let names: Vec<String> = only.iter().map(ToString::to_string).collect();
+        let names = if names.is_empty() {
+            "none".into()
+        } else {
+            names.join(",")
+        };
+        add(format!("--only {names}"));
+    }
+    command
 }

@@ -21,18 +21,18 @@ const FAILURES_SHOWN: usize = 10;
 
 /// What came of the runs so far.
 #[derive(Default)]
-pub struct Totals {
-    pub seeds: u64,
-    pub failed: Vec<u64>,
-    pub inconclusive: Vec<u64>,
-    pub vacuous: Vec<u64>,
-    pub acknowledged: u64,
-    pub virtual_time: Duration,
-    pub marks: Marks,
+pub(crate) struct Totals {
+    pub(crate) seeds: u64,
+    pub(crate) failed: Vec<u64>,
+    pub(crate) inconclusive: Vec<u64>,
+    pub(crate) vacuous: Vec<u64>,
+    pub(crate) acknowledged: u64,
+    pub(crate) virtual_time: Duration,
+    pub(crate) marks: Marks,
 }
 
 impl Totals {
-    pub fn add(&mut self, report: &Report) {
+    pub(crate) fn add(&mut self, report: &Report) {
         let seed = report.setup.seed;
         self.seeds += 1;
         if report.violation.is_some() {
@@ -51,7 +51,7 @@ impl Totals {
 }
 
 /// Runs reports of seeds from `first` on, `count` of them, until `until`; each is handed to `take`, in no order.
-pub fn all(
+pub(crate) fn all(
     first: u64,
     count: u64,
     until: Option<Instant>,
@@ -87,13 +87,41 @@ pub fn all(
 }
 
 /// How many runs go at the same time.
-pub fn jobs(arguments: &Arguments) -> usize {
+pub(crate) fn jobs(arguments: &Arguments) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.jobs.unwrap_or(cores).max(1)
 }
 
+/// Prints the hash of each seed's trace.
+fn hashes(arguments: &Arguments) -> bool {
+    let mut lines = Vec::new();
+    let mut good = true;
+    let count = arguments.seeds.unwrap_or(4);
+    let run = |seed| run_kv(&arguments.setup(seed), false);
+    all(
+        arguments.first,
+        count,
+        None,
+        jobs(arguments),
+        run,
+        |report| {
+            good &= report.violation.is_none();
+            lines.push((report.setup.seed, report.hash));
+            true
+        },
+    );
+    lines.sort_unstable();
+    for (seed, hash) in lines {
+        println!("{seed} {hash:016x}");
+    }
+    good
+}
+
 /// Runs the seeds that were asked for; whether all went well.
-pub fn run(arguments: &Arguments) -> Result<bool, String> {
+pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
+    if arguments.hashes {
+        return Ok(hashes(arguments));
+    }
     let begun = Instant::now();
     let until = arguments.minutes.map(|minutes| {
         begun + Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(Duration::ZERO)
@@ -125,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
                 totals.add(&report);
                 chunk.add(&report);
                 if report.violation.is_some() && totals.failed.len() <= FAILURES_SHOWN {
-                    bar.suspend(|| show::failure(arguments, &report, totals.failed.len() == 1));
+                    bar.suspend(|| show::failure(&report, totals.failed.len() == 1));
                 }
                 bar.inc(1);
                 bar.set_message(message(&totals, begun));
@@ -216,7 +244,7 @@ fn resumed(file: &Path, first: u64) -> Result<u64, String> {
         let line = line.map_err(failed)?;
         let chunk: serde_json::Value = serde_json::from_str(&line)
             .map_err(|error| format!("{}: {error}; give another file", file.display()))?;
-        if let Some(end) = chunk["end"].as_u64() {
+        if let Some(end) = chunk.get("end").and_then(serde_json::Value::as_u64) {
             next = next.max(end);
         }
     }

@@ -4,18 +4,21 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use raft_kv::sim::{Mark, Record, Report, run_kv};
+use raft_kv::sim::{Mark, Record, Report, run_kv, shrink};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, replay};
 
 /// How many of the last records a failure shows.
 const SHOWN: usize = 40;
 
+/// How many other runs shrinking may try.
+const SHRINK_RUNS: usize = 400;
+
 /// Runs one seed; whether it went well.
-pub fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
+pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     let setup = arguments.setup(seed);
     let whole = arguments.trace.is_some() || arguments.html.is_some();
-    let report = run_kv(&setup, whole);
+    let mut report = run_kv(&setup, whole);
     println!(
         "seed {seed}: {} nodes, {} clients, faults: {}",
         setup.nodes, setup.clients, setup.faults
@@ -37,12 +40,26 @@ pub fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     if let Some(what) = &report.inconclusive {
         println!("inconclusive: {what}");
     }
-    failure(arguments, &report, true);
-    Ok(report.violation.is_none())
+    let good = report.violation.is_none();
+    if !good && arguments.shrink {
+        println!("\nlooking for a smaller run…");
+        report = shrink(report, SHRINK_RUNS, |setup| run_kv(setup, false));
+        let setup = &report.setup;
+        println!(
+            "{} nodes, {} clients, {:.3} s, faults: {}, {} of them at moments",
+            setup.nodes,
+            setup.clients,
+            setup.horizon.as_secs_f64(),
+            setup.faults,
+            report.occurrences.len()
+        );
+    }
+    failure(&report, true);
+    Ok(good)
 }
 
 /// Says what a run has violated, if it has.
-pub fn failure(arguments: &Arguments, report: &Report, records: bool) {
+pub(crate) fn failure(report: &Report, records: bool) {
     let Some(violation) = &report.violation else {
         return;
     };
@@ -55,7 +72,7 @@ pub fn failure(arguments: &Arguments, report: &Report, records: bool) {
         }
     }
     println!("\nseed {seed} violates {violation}");
-    println!("replay: {}", arguments.replay(seed));
+    println!("replay: {}", replay(&report.setup));
 }
 
 /// A record in a line.

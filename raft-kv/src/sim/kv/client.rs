@@ -1,6 +1,6 @@
 //! A client: the real request machine, and someone who asks it for things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +39,9 @@ pub(super) struct Client {
     /// What it has seen last of each key: its revision and value.
     seen: BTreeMap<Bytes, (u64, Bytes)>,
     woken_at: Option<Time>,
+    /// Writes that were sent, by session and number.
+    sent: BTreeSet<(u64, u64)>,
+    retries: u64,
 }
 
 impl Client {
@@ -56,6 +59,8 @@ impl Client {
             asked: 0,
             seen: BTreeMap::new(),
             woken_at: None,
+            sent: BTreeSet::new(),
+            retries: 0,
         }
     }
 
@@ -82,6 +87,11 @@ impl Client {
             self.machine
                 .received(now, connection, frame.request_id, response);
         }
+    }
+
+    /// How often a write was sent again.
+    pub(super) fn retries(&self) -> u64 {
+        self.retries
     }
 
     /// Something to ask for.
@@ -130,6 +140,20 @@ impl Client {
             }
         };
         Ask::Write(operation)
+    }
+
+    /// Plans when it is woken next.
+    fn plan(&mut self, now: Time, number: usize, resting: bool, desk: &mut Desk<'_, Kv>) {
+        let next = self.machine.next_deadline(now);
+        let own = (!resting).then_some(self.next_at);
+        let Some(at) = next.into_iter().chain(own).min() else {
+            return;
+        };
+        let at = at.max(now + Duration::from_micros(1));
+        if self.woken_at.is_none_or(|planned| at < planned) {
+            self.woken_at = Some(at);
+            desk.order(Order::Wake { client: number, at });
+        }
     }
 
     /// Remembers what an answer says of a key.
@@ -184,6 +208,7 @@ impl Kv {
         let Some(client) = self.clients.get_mut(number) else {
             return;
         };
+        let mut ended = Vec::new();
         while let Some(output) = client.machine.next_output() {
             match output {
                 Output::Connect {
@@ -212,6 +237,12 @@ impl Kv {
                     request_id,
                     request,
                 } => {
+                    if let api::Request::Write(command) = &request
+                        && command.session > 0
+                        && !client.sent.insert((command.session, command.sequence))
+                    {
+                        client.retries += 1;
+                    }
                     if let Some(&link) = client.links.get(&connection) {
                         let body = wire::encode_request(&request);
                         desk.order(Order::Ask {
@@ -225,34 +256,29 @@ impl Kv {
                     }
                 }
                 Output::Complete { key, end } => {
-                    let Some(operation) = client.open.remove(&key) else {
-                        continue;
-                    };
-                    client.learn(&end);
-                    self.open -= 1;
-                    self.acknowledged += u64::from(matches!(end, End::Answered { .. }));
-                    if matches!(end, End::Unknown(_)) {
-                        self.unknown += 1;
+                    if let Some(operation) = client.open.remove(&key) {
+                        client.learn(&end);
+                        ended.push((operation, end));
                     }
-                    desk.order(Order::Note {
-                        client: number,
-                        text: super::judge::describe(&self.history[operation].ask, &end),
-                    });
-                    self.history[operation].ended = Some((now, end));
                 }
             }
         }
-        let next = client.machine.next_deadline(now);
-        let own = (!resting).then_some(client.next_at);
-        let next = match (next, own) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        if let Some(at) = next.map(|at| at.max(now + Duration::from_micros(1)))
-            && client.woken_at.is_none_or(|planned| at < planned)
-        {
-            client.woken_at = Some(at);
-            desk.order(Order::Wake { client: number, at });
+        client.plan(now, number, resting, desk);
+        for (operation, end) in ended {
+            self.end(operation, end, desk);
         }
+    }
+
+    /// An operation has ended.
+    fn end(&mut self, operation: usize, end: End, desk: &mut Desk<'_, Self>) {
+        self.open -= 1;
+        self.acknowledged += u64::from(matches!(end, End::Answered { .. }));
+        self.unknown += u64::from(matches!(end, End::Unknown(_)));
+        let operation = &mut self.history[operation];
+        desk.order(Order::Note {
+            client: operation.client,
+            text: super::judge::describe(&operation.ask, &end),
+        });
+        operation.ended = Some((desk.now, end));
     }
 }

@@ -1,8 +1,14 @@
 //! Whether what the clients saw can be explained.
 
 use super::Operation;
+use crate::api::{CommandReply, Reply};
 use crate::client::machine::{Ask, End};
 use crate::sim::app::Judgement;
+use crate::sim::linearizability::Verdict;
+use crate::sim::linearizability::kv::{History, Input, Output, check};
+
+/// How many steps the search for an order may take.
+const BUDGET: u64 = 2_000_000;
 
 /// An operation and its end, in a line.
 pub(super) fn describe(ask: &Ask, end: &End) -> String {
@@ -18,6 +24,81 @@ pub(super) fn describe(ask: &Ask, end: &End) -> String {
     }
 }
 
-pub(super) fn judge(_history: &[Operation]) -> Judgement {
-    Judgement::Good
+pub(super) fn judge(operations: &[Operation]) -> Judgement {
+    match check(&history(operations), BUDGET) {
+        Verdict::Linearizable => Judgement::Good,
+        Verdict::NotLinearizable(violation) => Judgement::Bad(violation.to_string()),
+        inconclusive @ Verdict::Inconclusive { .. } => {
+            Judgement::Inconclusive(inconclusive.to_string())
+        }
+    }
+}
+
+/// The history as the checker takes it. What surely was not applied is left out, and so are reads without an answer.
+fn history(operations: &[Operation]) -> History {
+    let mut events: Vec<(u64, bool, usize)> = Vec::new();
+    for (number, operation) in operations.iter().enumerate() {
+        let Some(input) = input(&operation.ask) else {
+            continue;
+        };
+        let is_read = matches!(input, Input::Read(_));
+        let ended = operation.ended.as_ref();
+        let left_out = match ended.map(|(_, end)| end) {
+            Some(End::NotApplied(_)) => true,
+            Some(End::Unknown(_)) | None => is_read,
+            Some(End::Answered { .. }) => false,
+        };
+        if left_out {
+            continue;
+        }
+        events.push((nanos(operation.invoked), false, number));
+        if let Some((at, End::Answered { .. })) = ended {
+            events.push((nanos(*at), true, number));
+        }
+    }
+    // What is asked at the moment of an answer is taken for concurrent with it.
+    events.sort_unstable();
+    let mut history = History::new();
+    let mut ids = std::collections::BTreeMap::new();
+    for (at, answered, number) in events {
+        let operation = &operations[number];
+        if !answered {
+            if let Some(input) = input(&operation.ask) {
+                ids.insert(number, history.invoke(operation.client as u64, input, at));
+            }
+        } else if let Some(output) = operation.ended.as_ref().and_then(|(_, end)| output(end))
+            && let Some(&id) = ids.get(&number)
+        {
+            history.complete(id, output, at);
+        }
+    }
+    history
+}
+
+fn nanos(time: crate::sim::Time) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn input(ask: &Ask) -> Option<Input> {
+    match ask {
+        Ask::Write(operation) => Some(Input::Write(operation.clone())),
+        Ask::Read { query, .. } => Some(Input::Read(query.clone())),
+        Ask::Status { .. } => None,
+    }
+}
+
+/// What an answer says; none where it leaves open whether the write was applied.
+fn output(end: &End) -> Option<Output> {
+    let End::Answered { header, reply } = end else {
+        return None;
+    };
+    match reply {
+        Reply::Command(CommandReply::SessionExpired) => None,
+        Reply::Command(reply) => Some(Output::Write(reply.clone())),
+        Reply::Query(reply) => Some(Output::Read {
+            reply: reply.clone(),
+            revision: Some(header.revision),
+        }),
+        Reply::Status(_) => None,
+    }
 }

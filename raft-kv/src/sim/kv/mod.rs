@@ -2,16 +2,16 @@
 
 mod client;
 mod door;
+mod judge;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use bytes::Bytes;
 use raft_core::LogId;
 use raft_net_tcp::Frame;
 
 use super::agenda::Time;
 use super::app::{App, Asked, Desk, Judgement, Letter, Order};
+use super::marks::{Mark, Marks};
 use super::net::LinkId;
 use super::observed::Observed;
 use super::run::{Report, run};
@@ -128,7 +128,7 @@ impl App for Kv {
         desk: &mut Desk<'_, Self>,
     ) {
         self.drive(client, desk, |client, now| {
-            client.connected(now, link, cluster)
+            client.connected(now, link, cluster);
         });
     }
 
@@ -141,13 +141,13 @@ impl App for Kv {
     ) {
         self.owners.remove(&link);
         self.drive(client, desk, |client, now| {
-            client.disconnected(now, link, reason)
+            client.disconnected(now, link, reason);
         });
     }
 
     fn answered(&mut self, client: usize, link: LinkId, frame: Frame, desk: &mut Desk<'_, Self>) {
         self.drive(client, desk, |client, now| {
-            client.answered(now, link, frame)
+            client.answered(now, link, frame);
         });
     }
 
@@ -207,9 +207,14 @@ impl App for Kv {
         self.open
     }
 
-    fn judge(&mut self) -> Judgement {
+    fn judge(&mut self, marks: &mut Marks) -> Judgement {
+        for _ in 0..self.unknown {
+            marks.hit(Mark::Unknown);
+        }
+        let retries: u64 = self.clients.iter().map(Client::retries).sum();
+        for _ in 0..retries {
+            marks.hit(Mark::Retried);
+        }
         judge::judge(&self.history)
     }
 }
-
-mod judge;
