@@ -10,11 +10,9 @@ mod linearizability_harness;
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
 use linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
-use linearizability_harness::store::{Asks, RealStore, same_kind, tampered};
+use linearizability_harness::store::{Asks, RealStore, only_key, same_kind, tampered};
 use linearizability_harness::{Plan, Random, brute_force, mutated, run_clients};
-use raft_kv::api::{KeyRange, Operation, Query};
 use raft_kv::sim::linearizability::{History, Verdict, check, check_by_key, kv};
 
 /// More steps than any history of this size takes.
@@ -181,7 +179,7 @@ fn key_by_key() {
     let mut tally = Tally::default();
     let mut only_whole = 0;
     store_histories(7, 3, 0, |history, _| {
-        let key = |input: &kv::Input| only_key(input);
+        let key = only_key;
         let plain = check_by_key(&kv::KeyModel::default(), history, key, ENOUGH);
         let model = kv::KeyModel::new(kv::Evidence::of(history));
         let verdict = check_by_key(&model, history, key, ENOUGH);
@@ -197,21 +195,4 @@ fn key_by_key() {
     println!("{tally:?}; {only_whole} are bad only for the whole store");
     tally.assert_both(2000);
     assert!(only_whole < tally.bad / 2);
-}
-
-fn only_key(input: &kv::Input) -> Bytes {
-    match input {
-        kv::Input::Write(
-            Operation::Put { key, .. }
-            | Operation::Delete {
-                keys: KeyRange::Key(key),
-                ..
-            },
-        )
-        | kv::Input::Read(Query {
-            keys: KeyRange::Key(key),
-            ..
-        }) => key.clone(),
-        other => panic!("{other:?}"),
-    }
 }

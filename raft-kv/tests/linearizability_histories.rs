@@ -10,8 +10,8 @@ mod linearizability_harness;
 
 use linearizability_harness::brute_force;
 use linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
-use linearizability_harness::store::store_history;
-use raft_kv::sim::linearizability::{Verdict, check, kv};
+use linearizability_harness::store::{only_key, store_history};
+use raft_kv::sim::linearizability::{Verdict, check, check_by_key, kv};
 
 const ENOUGH: u64 = 100_000;
 
@@ -41,11 +41,31 @@ fn store_verdict(text: &str) -> Verdict {
     kv::check(&store_history(text), ENOUGH)
 }
 
-/// For each key by itself if possible, and for the store as a whole.
+/// What the keys by themselves say; none where something is about more than one.
+fn by_key(text: &str) -> Option<Verdict> {
+    let history = store_history(text);
+    let single = history
+        .operations()
+        .all(|operation| only_key(&operation.input).is_some());
+    single.then(|| check_by_key(&kv::KeyModel::default(), &history, only_key, ENOUGH))
+}
+
+/// In every way.
 fn good_store(text: &str) {
     assert_eq!(store_verdict(text), Verdict::Linearizable, "{text}");
     let whole = check(&kv::StoreModel::default(), &store_history(text), ENOUGH);
     assert_eq!(whole, Verdict::Linearizable, "{text}");
+    let by_key = by_key(text).unwrap_or(Verdict::Linearizable);
+    assert_eq!(by_key, Verdict::Linearizable, "{text}");
+}
+
+/// A single key tells.
+fn bad_key(text: &str) {
+    bad_store(text);
+    assert!(
+        matches!(by_key(text), Some(Verdict::NotLinearizable(_))),
+        "{text}"
+    );
 }
 
 fn bad_store(text: &str) {
@@ -474,6 +494,36 @@ fn a_condition_on_a_revision_that_nobody_knows() {
         "A put x 1                          [0..?]
          B put x 2 if x@2 -> @3             [2..3]",
     );
+}
+
+#[test]
+fn a_condition_that_held_tells_the_revision() {
+    let with = |seen: &str| {
+        format!(
+            "A put y 1 -> @1                    [0..1]
+             A put y 2 -> @2                    [2..3]
+             A put x 1                          [4..?]
+             A put y 3 -> @4                    [5..6]
+             B put x 2 if x@3 -> @5             [7..8]
+             B get x -> x=2({seen},5,v2) @5     [9..10]"
+        )
+    };
+    good_store(&with("3"));
+    bad_key(&with("4"));
+}
+
+#[test]
+fn what_is_there_was_written_before() {
+    let with = |revision: u64| {
+        format!(
+            "A put x 1                          [0..?]
+             B put y 1                          [0..?]
+             B count x -> 1 @1                  [1..2]
+             B get x -> x=1({revision},{revision},v1) @2 [3..4]"
+        )
+    };
+    good_store(&with(1));
+    bad_key(&with(2));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! `put x 1 -> @3`, `put x 1 if x=0 -> @3`, also `if x@2` and `if !x`; refused: `-> no @3 x=1(1,3,v2)` or `-> no @3 absent`.
 //! `get x -> x=1(1,3,v2) @3` (created, modified, version), `get x -> absent @3`; the `@3` may be left out. `get x*` is a range.
-//! `delete x -> 1 @4`, and how many.
+//! `delete x -> 1 @4` says how many were, `count x -> 1 @4` how many there are.
 
 use bytes::Bytes;
 use raft_core::LogId;
@@ -28,6 +28,10 @@ fn operation(text: &str) -> Input {
     };
     match text.split_whitespace().collect::<Vec<_>>()[..] {
         ["get", what] => Input::Read(query(keys(what))),
+        ["count", what] => Input::Read(Query {
+            count_only: true,
+            ..query(keys(what))
+        }),
         ["put", key, value] => put(key, value, conditions),
         ["delete", what] => Input::Write(Operation::Delete {
             keys: keys(what),
@@ -96,6 +100,18 @@ fn answer(input: &Input, text: &str) -> Output {
         .collect();
     let made = || revision.unwrap_or_else(|| panic!("no revision: {text}"));
     match (input, words[0]) {
+        (
+            Input::Read(Query {
+                count_only: true, ..
+            }),
+            count,
+        ) => Output::Read {
+            reply: QueryReply {
+                count: count.parse().unwrap(),
+                ..QueryReply::default()
+            },
+            revision,
+        },
         (Input::Read(_), _) => Output::Read {
             reply: QueryReply {
                 count: kvs.len() as u64,
@@ -284,6 +300,32 @@ pub(crate) fn tampered(random: &mut Random, history: &History) -> History {
         _ => {}
     }
     super::history(&operations)
+}
+
+/// The key that an operation is about, if it is one alone.
+pub(crate) fn only_key(input: &Input) -> Option<Bytes> {
+    let (key, conditions) = match input {
+        Input::Write(Operation::Put {
+            key, conditions, ..
+        }) => (key, conditions.as_slice()),
+        Input::Write(Operation::Delete {
+            keys: KeyRange::Key(key),
+            conditions,
+            ..
+        }) => (key, conditions.as_slice()),
+        Input::Read(Query {
+            keys: KeyRange::Key(key),
+            ..
+        }) => (key, [].as_slice()),
+        _ => return None,
+    };
+    let same = |condition: &Condition| match condition {
+        Condition::Absent { key: other }
+        | Condition::ModRevision { key: other, .. }
+        | Condition::Value { key: other, .. } => other == key,
+        _ => false,
+    };
+    conditions.iter().all(same).then(|| key.clone())
 }
 
 /// Whether an answer to the one may be an answer to the other.
