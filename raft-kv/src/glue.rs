@@ -138,11 +138,12 @@ pub fn recovered<F: raft_log::Files>(
         .first()
         .filter(|(at, _)| at.index == Index(1))
         .map(|(_, membership)| membership.clone());
-    let Some(founding) = founding else {
+    // Only a node that joined has a term before it has the first entry.
+    if founding.is_none() && !empty {
         return Err(DiskError::Partial(
-            "a term without the cluster's first membership",
+            "entries without the cluster's first membership",
         ));
-    };
+    }
     Ok(Some(FormedDisk {
         cluster,
         founding,

@@ -83,7 +83,10 @@ impl Policy for SharedGate {
             role => return Err(Refusal::RoleNotServed { role }),
         }
         let who = glue::member_from_net(&remote.identity);
-        if !state.members.is_empty() && !state.members.contains_key(&who.node) {
+        // Of this very cluster, anyone is heard: a node that lags may know none of those that lead it now (thesis §4.2.3).
+        let same_cluster = ours.is_known() && ours == remote.identity.cluster;
+        let known = state.members.is_empty() || state.members.contains_key(&who.node);
+        if !same_cluster && !known {
             let NodeId(node) = who.node;
             let message = format!(
                 "node {node} does not belong to this cluster; check --id and --cluster on both sides"

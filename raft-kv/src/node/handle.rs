@@ -55,6 +55,7 @@ impl fmt::Display for Reason<'_> {
             }
             NotDone::Busy => f.write_str("too much is under way; try again soon"),
             NotDone::TooLarge => f.write_str("the command is too large"),
+            NotDone::Refused(why) => f.write_str(why),
             NotDone::Failed => f.write_str("it could not be confirmed; try again"),
             NotDone::Stopping => f.write_str("the node is stopping"),
         }

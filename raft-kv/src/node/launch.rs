@@ -17,7 +17,7 @@ use super::exit::{Exit, StartError};
 use super::gate::{Gate, SharedGate};
 use super::inbox::{Inbox, inbox};
 use super::peers::Peers;
-use super::replica::{Replica, ReplicaConfig, Start};
+use super::replica::{Origin, Replica, ReplicaConfig, Start};
 
 /// A node that runs.
 pub(crate) struct Running<S: StateMachine, F: Front<S>> {
@@ -51,7 +51,7 @@ where
     let start = Start {
         member,
         boot,
-        founders: config.founders(),
+        origin: Origin::Found(config.founders()),
         disk,
     };
     let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;

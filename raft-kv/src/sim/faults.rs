@@ -43,13 +43,15 @@ pub enum Fault {
     FullDisk,
     /// A file of a machine that is off is damaged: at most on as many machines as the cluster can do without.
     Rot,
-    /// A machine loses its data directory: as with [`Fault::Rot`].
+    /// A machine loses its data directory: as with [`Fault::Rot`]. It must be kept out, until an operator takes it in as new.
     Wipe,
+    /// No fault, but what makes faults worse: an operator adds, removes, replaces, promotes and demotes nodes, and moves the lead.
+    Membership,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -68,6 +70,7 @@ impl Fault {
         Self::FullDisk,
         Self::Rot,
         Self::Wipe,
+        Self::Membership,
     ];
 
     /// Its name on a command line.
@@ -92,6 +95,7 @@ impl Fault {
             Self::FullDisk => "full-disk",
             Self::Rot => "rot",
             Self::Wipe => "wipe",
+            Self::Membership => "membership",
         }
     }
 }

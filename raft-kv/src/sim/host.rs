@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Config, Incarnation, Index, NodeId};
+use raft_core::{Config, Incarnation, Index, MemberId, NodeId};
 use raft_log::sim_disk::{Keep, SimDisk};
 use raft_log::{OpenError, Options};
 
@@ -22,7 +22,7 @@ use super::world::{Checked, Event, World};
 use crate::node::disk::{self, Directory, DirectoryError};
 use crate::node::formation::Founders;
 use crate::node::gate::{Gate, SharedGate};
-use crate::node::replica::{Replica, ReplicaConfig, Start};
+use crate::node::replica::{Origin, Replica, ReplicaConfig, Start};
 
 /// The data directory of every node, each on a disk of its own.
 pub(super) fn dir() -> &'static Path {
@@ -52,11 +52,15 @@ pub(super) struct Host<A: App> {
     pub(super) paused: bool,
     /// What waits for the process to go on.
     pub(super) deferred: Vec<Event>,
+    /// It is started to be taken in, not to found.
+    pub(super) joins: bool,
     /// Nobody starts it any more: it was damaged, or wiped, and must not come back as it is.
     pub(super) given_up: bool,
     /// Whether its disk was damaged behind its back, so that it must refuse to start, or has lost nothing.
     pub(super) damaged: bool,
-    /// Its disk was wiped: it must be kept out.
+    /// Who its directory is.
+    pub(super) member: Option<MemberId>,
+    /// Its disk was wiped: it must be kept out, or taken in as new.
     pub(super) wiped: bool,
     /// Writes take so many times as long.
     pub(super) slow: u32,
@@ -65,7 +69,7 @@ pub(super) struct Host<A: App> {
 }
 
 impl<A: App> Host<A> {
-    pub(super) fn new(_number: usize) -> Self {
+    pub(super) fn new(joins: bool) -> Self {
         Self {
             disk: SimDisk::new(),
             clock: Clock::new(Duration::ZERO),
@@ -74,12 +78,21 @@ impl<A: App> Host<A> {
             life: 0,
             paused: false,
             deferred: Vec::new(),
+            joins,
             given_up: false,
             damaged: false,
+            member: None,
             wiped: false,
             slow: 1,
             stalled_until: Time::ZERO,
         }
+    }
+}
+
+impl<A: App> Host<A> {
+    /// Whether it is this member, with all that it ever acknowledged.
+    pub(super) fn is_intact(&self, member: MemberId) -> bool {
+        !self.damaged && self.member == Some(member)
     }
 }
 
@@ -169,18 +182,23 @@ impl<A: App> World<A> {
         if self.hosts[host].damaged {
             // What was damaged may be nothing that matters; then all must be there.
             self.checks
-                .on_start(host, held)
+                .on_start(host, member, held)
                 .map_err(|violation| super::check::Violation {
                     invariant: "I20 damage is never served",
                     what: violation.what,
                 })?;
         } else {
-            self.checks.on_start(host, held)?;
+            self.checks.on_start(host, member, held)?;
         }
+        self.hosts[host].member = Some(member);
         let start = Start {
             member,
             boot,
-            founders: self.founders(),
+            origin: if self.hosts[host].joins {
+                Origin::Join
+            } else {
+                Origin::Found(self.founders())
+            },
             disk,
         };
         let seed = self.chance.nodes.u64(..);

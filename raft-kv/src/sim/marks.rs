@@ -57,11 +57,23 @@ pub enum Mark {
     LongPause,
     /// A leader stepped down because its disk hung.
     StalledLeader,
+    /// A change of the membership was committed.
+    MembershipChanged,
+    /// A membership was joint.
+    Joint,
+    /// A node learnt that it was removed.
+    Removed,
+    /// A node was taken into the cluster with an empty disk.
+    Joined,
+    /// A leader began to hand over.
+    Transfer,
+    /// A wiped node was taken in as new.
+    Replaced,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::Election,
         Self::LeaderDeposed,
         Self::LogCut,
@@ -85,6 +97,12 @@ impl Mark {
         Self::WipedKeptOut,
         Self::LongPause,
         Self::StalledLeader,
+        Self::MembershipChanged,
+        Self::Joint,
+        Self::Removed,
+        Self::Joined,
+        Self::Transfer,
+        Self::Replaced,
     ];
 }
 

@@ -21,6 +21,7 @@ mod marks;
 mod nemesis;
 mod net;
 mod observed;
+mod operator;
 mod own;
 mod peers;
 mod process;

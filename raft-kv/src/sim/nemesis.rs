@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use raft_core::{MemberId, Membership, NodeId};
 use raft_log::sim_disk::Fault as DiskFault;
 
 use super::agenda::Time;
@@ -37,6 +38,7 @@ fn mean(fault: Fault) -> Option<Duration> {
         Fault::DiskError => ms(12_000),
         Fault::FullDisk => ms(15_000),
         Fault::Rot | Fault::Wipe => ms(30_000),
+        Fault::Membership => ms(3000),
     })
 }
 
@@ -120,6 +122,7 @@ impl<A: App> World<A> {
             Fault::FullDisk => self.fill_disk(host, amount, time),
             Fault::Rot if running => self.rot(host, amount, time, &mut rng),
             Fault::Wipe if running => self.wipe(host, time),
+            Fault::Membership => self.operate(amount, &mut rng),
             _ => {}
         }
         Ok(())
@@ -274,13 +277,18 @@ impl<A: App> World<A> {
         let own = process.replica.identity();
         let mut identity = crate::glue::identity_to_net(own);
         identity.incarnation = amount + 1;
-        let formed = identity.cluster.is_known();
+        // One that has just joined, and knows no membership yet, hears anyone of its cluster.
+        let knows = |raft: &raft_core::Raft| !raft.membership().voters().is_empty();
+        let formed = process.replica.raft().is_some_and(knows);
         match amount % 4 {
             0 if formed => {
                 identity.cluster.0[0] ^= 1;
                 identity.node = identity.node % self.hosts.len() as u64 + 1;
             }
-            1 if formed => identity.node = 99,
+            1 if formed => {
+                identity.cluster = raft_net_tcp::ClusterId::UNKNOWN;
+                identity.node = 99;
+            }
             2 => {}
             _ => return self.dial_stranger(host, None),
         }
@@ -304,11 +312,38 @@ impl<A: App> World<A> {
         self.retime(host);
     }
 
-    /// As many machines as the cluster can do without may lose their data.
+    /// As many machines as the cluster can do without may lose their data, whichever of its memberships should come to be in force.
     fn may_lose(&self, host: usize) -> bool {
-        let bearable = (self.hosts.len() - 1) / 2;
-        let intact = !self.hosts[host].wiped && !self.hosts[host].damaged;
-        self.lost < bearable && intact && self.checks.committed() > 0
+        let node = NodeId(host as u64 + 1);
+        let Some(member) = self.hosts[host].member else {
+            return false;
+        };
+        self.hosts[host].is_intact(member)
+            && self.checks.committed() > 0
+            && self.checks.possible_memberships().all(|membership| {
+                // One that learns may be about to count.
+                let learns = membership.learners().any(|learner| learner == node);
+                !learns && self.is_bearable(membership, Some(host))
+            })
+    }
+
+    /// Whether a majority of the voters has its data, in both halves of a joint membership, even without one more.
+    pub(super) fn is_bearable(&self, membership: &Membership, without: Option<usize>) -> bool {
+        let intact = |node: &&NodeId| {
+            let host = (node.0 - 1) as usize;
+            let incarnation = membership.member(**node).map(|known| known.incarnation);
+            let member = incarnation.map(|incarnation| MemberId {
+                node: **node,
+                incarnation,
+            });
+            let here = self.hosts.get(host).zip(member);
+            without != Some(host) && here.is_some_and(|(host, member)| host.is_intact(member))
+        };
+        let half = |voters: &[NodeId], silent: usize| {
+            let all = voters.len() + silent;
+            all == 0 || voters.iter().filter(intact).count() * 2 > all
+        };
+        half(membership.voters(), 0) && half(membership.outgoing(), membership.replaced().len())
     }
 
     fn rot(&mut self, host: usize, amount: u64, time: Duration, rng: &mut Rng) {
@@ -319,7 +354,6 @@ impl<A: App> World<A> {
         if !self.may_lose(host) || !settled {
             return;
         }
-        self.lost += 1;
         self.end_process(host, "killed, to be damaged");
         self.hosts[host].damaged = true;
         let disk = self.hosts[host].disk.clone();
@@ -348,11 +382,13 @@ impl<A: App> World<A> {
         if !self.may_lose(host) {
             return;
         }
-        self.lost += 1;
         self.end_process(host, "killed, to be wiped");
         self.fault_note(format!("node {}: its disk is wiped", host + 1));
         self.hosts[host].wiped = true;
+        self.hosts[host].member = None;
         self.hosts[host].disk = raft_log::sim_disk::SimDisk::new();
+        // An operator who can take it in as new starts it for that; else it comes with its old flags, and must be kept out.
+        self.hosts[host].joins |= self.setup.faults.has(Fault::Membership);
         self.checks.on_wipe(host);
         self.start_in(host, time / 2);
     }

@@ -172,7 +172,7 @@ impl<W: Workload> Own<W> {
     fn new(setup: &Setup, workload: W) -> Self {
         Self {
             workload,
-            hosts: setup.nodes,
+            hosts: setup.hosts(),
             goes_to: (0..setup.clients)
                 .map(|client| client % setup.nodes)
                 .collect(),

@@ -305,7 +305,13 @@ impl<A: App> World<A> {
                 self.send_frame(host, to, wire::kind::FORMATION, vec![body]);
             }
             Action::Persist(job) => {
-                self.checks.on_job(host, &job)?;
+                if let Some(raft) = self.hosts[host]
+                    .process
+                    .as_ref()
+                    .and_then(|process| process.replica.raft())
+                {
+                    self.checks.on_job(host, &job, raft)?;
+                }
                 if job.truncate_from.is_some() {
                     self.hit(Mark::LogCut);
                 }
@@ -354,6 +360,7 @@ impl<A: App> World<A> {
                     app.read(context, ticket, Err(why), desk);
                 });
             }
+            Action::Changed { outcome, .. } => self.changed(outcome),
             Action::Notice(notice) => return self.notice(host, &notice),
             Action::Fatal(why) => return self.fatal(host, why),
         }

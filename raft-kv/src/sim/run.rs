@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::agenda::Time;
 use super::app::{App, Judgement};
 use super::check::Violation;
-use super::faults::Occurrence;
+use super::faults::{Fault, Occurrence};
 use super::marks::Marks;
 use super::net::Place;
 use super::setup::Setup;
@@ -117,7 +117,8 @@ impl<A: App> World<A> {
             .collect();
         let majority = self.hosts.len() / 2 + 1;
         let rng = &mut self.chance.nodes;
-        let with_all = rng.bool();
+        // Who is a majority is not known while the membership may be about to change.
+        let with_all = rng.bool() || self.setup.faults.has(Fault::Membership);
         let mut core = good.clone();
         while !with_all && core.len() > majority {
             let out = rng.usize(0..core.len());
@@ -213,7 +214,16 @@ impl<A: App> World<A> {
     /// All have applied all that there is.
     fn are_equal(&self, hosts: &[usize]) -> bool {
         let committed = self.checks.committed();
-        hosts.iter().all(|&host| {
+        let members = self
+            .leader(hosts)
+            .and_then(|leader| self.hosts[leader].process.as_ref()?.replica.raft())
+            .map(raft_core::Raft::membership);
+        let Some(members) = members else { return false };
+        let belongs = |host: &&usize| {
+            let member = self.hosts[**host].member;
+            member.is_some_and(|member| members.contains(member))
+        };
+        hosts.iter().filter(belongs).all(|&host| {
             let process = self.hosts[host].process.as_ref();
             process.is_some_and(|process| {
                 let raft = process.replica.raft();
@@ -245,8 +255,15 @@ impl<A: App> World<A> {
         let open = self.app.open();
         let links = self.net.of(Place::Host(0)).len();
         let nodes: Vec<_> = nodes.collect();
+        let members = (0..self.hosts.len())
+            .find_map(|host| {
+                let process = self.hosts[host].process.as_ref();
+                let raft = process.filter(|process| process.leads())?.replica.raft()?;
+                Some(format!("the leader's membership: {:?}", raft.membership()))
+            })
+            .unwrap_or_default();
         format!(
-            "{}; {open} operations open, {links} connections at node 1",
+            "{}; {open} operations open, {links} connections at node 1; {members}",
             nodes.join(", ")
         )
     }

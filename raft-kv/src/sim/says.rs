@@ -113,6 +113,14 @@ impl<A: App> World<A> {
                     self.hit(Mark::LongPause);
                 }
             }
+            Notice::Core(CoreEvent::Removed { .. }) => self.hit(Mark::Removed),
+            Notice::Core(CoreEvent::MembershipCommitted { .. }) => self.settled(host),
+            Notice::Formed { .. } if self.hosts[host].joins => {
+                self.hit(Mark::Joined);
+                if std::mem::take(&mut self.hosts[host].wiped) {
+                    self.hit(Mark::Replaced);
+                }
+            }
             Notice::Wiped { .. } => self.hit(Mark::WipedKeptOut),
             _ => {}
         }
@@ -132,5 +140,16 @@ impl<A: App> World<A> {
             invariant: "a node goes on",
             what: format!("node {} stops: {why_text}", host + 1),
         })
+    }
+
+    /// A membership is committed, as this node knows.
+    fn settled(&mut self, host: usize) {
+        let raft = self.hosts[host]
+            .process
+            .as_ref()
+            .and_then(|process| process.replica.raft());
+        if raft.is_some_and(|raft| raft.membership().is_joint()) {
+            self.hit(Mark::Joint);
+        }
     }
 }

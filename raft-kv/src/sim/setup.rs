@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::agenda::Time;
-use super::faults::{Faults, Occurrence};
+use super::faults::{Fault, Faults, Occurrence};
 use super::random::{Purpose, between, stream};
 
 /// A run. The same setup makes the same run, to the last event.
@@ -11,8 +11,10 @@ use super::random::{Purpose, between, stream};
 pub struct Setup {
     /// Where all chance comes from.
     pub seed: u64,
-    /// How many nodes.
+    /// How many nodes found the cluster.
     pub nodes: usize,
+    /// How many more there are, for the operator to take in.
+    pub spares: usize,
     /// How many clients.
     pub clients: usize,
     /// What may go wrong.
@@ -58,15 +60,30 @@ impl Setup {
             1 | 2 => 5,
             _ => 3,
         };
+        let faults = Faults::draw(seed);
+        let spares = stream(seed, Purpose::Setup, 2).usize(0..=2);
         Self {
             seed,
             nodes,
+            spares: if faults.has(Fault::Membership) {
+                spares
+            } else {
+                0
+            },
             clients: rng.usize(3..=6),
-            faults: Faults::draw(seed),
+            faults,
             only: None,
             horizon: Duration::from_secs(60),
             tuning: Tuning::draw(seed),
         }
+    }
+}
+
+impl Setup {
+    /// How many machines there are.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.nodes + self.spares
     }
 }
 

@@ -100,8 +100,6 @@ pub(super) struct World<A: App> {
     pub(super) occurrences: Vec<Occurrence>,
     /// How many of each class came, or would have.
     pub(super) counted: [u32; Fault::ALL.len()],
-    /// Machines that have lost, or may lose, data for good.
-    pub(super) lost: usize,
     /// How badly each class shows, in millionths; 0: not at all.
     pub(super) loss: u32,
     pub(super) duplicate: u32,
@@ -134,10 +132,12 @@ impl<A: App> World<A> {
         };
         let mut world = Self {
             agenda: Agenda::new(),
-            hosts: (0..setup.nodes).map(Host::new).collect(),
+            hosts: (0..setup.hosts())
+                .map(|host| Host::new(host >= setup.nodes))
+                .collect(),
             net: Net::default(),
             app,
-            checks: Checks::new(setup.nodes),
+            checks: Checks::new(setup.hosts()),
             trace: Trace::new(whole_trace),
             marks: Marks::default(),
             chance,
@@ -146,13 +146,12 @@ impl<A: App> World<A> {
             recorded: Vec::new(),
             occurrences: Vec::new(),
             counted: [0; Fault::ALL.len()],
-            lost: 0,
             loss: 0,
             duplicate: 0,
             reorder: 0,
             setup,
         };
-        for host in 0..world.setup.nodes {
+        for host in 0..world.hosts.len() {
             let delay = Time::from_millis(world.chance.nodes.u64(0..500));
             world.agenda.plan(delay, Event::Start { host });
         }

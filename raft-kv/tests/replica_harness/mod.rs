@@ -19,7 +19,8 @@ use raft_core::{Boot, Config, Incarnation, Index, LogId, MemberId, NodeId, RoleN
 use raft_kv::glue;
 use raft_kv::node::formation::{FormationMessage, Founders};
 use raft_kv::node::replica::{
-    Action, Fatal, Freshness, Notice, ReadRequest, Replica, ReplicaConfig, Start, WriteFailure,
+    Action, Fatal, Freshness, Notice, Origin, ReadRequest, Replica, ReplicaConfig, Start,
+    WriteFailure,
 };
 use raft_kv::node::{Halt, StateMachine};
 use raft_kv::wire::{self, DirectoryIdentity};
@@ -88,6 +89,8 @@ pub struct World {
     /// Who took each ticket, and what it was for.
     pub asked: BTreeMap<u64, (u64, Bytes)>,
     pub answers: BTreeMap<u64, Vec<Answer>>,
+    /// What became of changes of the membership.
+    pub changes: Vec<(u64, raft_core::ProposalId, raft_core::Outcome)>,
     /// What each node had to say for its process's log.
     pub notices: Vec<(u64, Notice)>,
     /// What a power loss keeps of what was not synced, by a seed.
@@ -126,6 +129,7 @@ impl World {
             next_ticket: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
+            changes: Vec::new(),
             notices: Vec::new(),
             keep: Keep::Nothing,
             crashes: 0,
@@ -213,7 +217,7 @@ impl World {
         let start = Start {
             member,
             boot: Boot(recovery.boot),
-            founders: host.founders.clone(),
+            origin: Origin::Found(host.founders.clone()),
             disk,
         };
         let replica =
@@ -367,6 +371,7 @@ impl World {
                     self.answer(ticket, Answer::Read(count));
                 }
                 Action::ReadFailed { ticket, .. } => self.answer(ticket, Answer::ReadFailed),
+                Action::Changed { id, outcome } => self.changes.push((node, id, outcome)),
                 Action::Fatal(why) => {
                     let host = self.hosts.get_mut(&node).unwrap();
                     host.fatal = Some(why);

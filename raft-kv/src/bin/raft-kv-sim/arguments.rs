@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// Only these faults, of those that come at moments: as --shrink prints them, like `kill.0,power.3`, or `none`
     #[arg(long, value_name = "LIST", value_parser = only)]
     pub(crate) only: Option<Only>,
+    /// How many of the last events a failure shows
+    #[arg(long, value_name = "N", default_value = "40")]
+    pub(crate) last: usize,
     /// If it fails, look for a smaller run that fails in the same way
     #[arg(long, requires = "seed")]
     pub(crate) shrink: bool,

@@ -153,7 +153,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
                 totals.add(&report);
                 chunk.add(&report);
                 if report.violation.is_some() && totals.failed.len() <= FAILURES_SHOWN {
-                    bar.suspend(|| show::failure(&report, totals.failed.len() == 1));
+                    let first = totals.failed.len() == 1;
+                    let last = if first { arguments.last } else { 0 };
+                    bar.suspend(|| show::failure(&report, last));
                 }
                 bar.inc(1);
                 bar.set_message(message(&totals, begun));

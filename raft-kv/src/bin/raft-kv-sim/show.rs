@@ -8,9 +8,6 @@ use raft_kv::sim::{Mark, Record, Report, run_kv, shrink};
 
 use crate::arguments::{Arguments, replay};
 
-/// How many of the last records a failure shows.
-const SHOWN: usize = 40;
-
 /// How many other runs shrinking may try.
 const SHRINK_RUNS: usize = 400;
 
@@ -54,19 +51,19 @@ pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
             report.occurrences.len()
         );
     }
-    failure(&report, true);
+    failure(&report, arguments.last);
     Ok(good)
 }
 
 /// Says what a run has violated, if it has.
-pub(crate) fn failure(report: &Report, records: bool) {
+pub(crate) fn failure(report: &Report, last: usize) {
     let Some(violation) = &report.violation else {
         return;
     };
     let seed = report.setup.seed;
-    if records {
+    if last > 0 {
         println!("\nthe last events:");
-        let skipped = report.records.len().saturating_sub(SHOWN);
+        let skipped = report.records.len().saturating_sub(last);
         for record in report.records.iter().skip(skipped) {
             println!("{}", line(record));
         }

@@ -351,6 +351,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             Action::ReadReady(ticket) if ticket.is_long() => self.long_reads.push_back(ticket),
             Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
             Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
+            // Whoever changes the membership looks at the status.
+            Action::Changed { .. } => {}
             Action::Notice(notice) => {
                 self.parts.gate.update(self.parts.replica.identity(), None);
                 log::notice(&notice);

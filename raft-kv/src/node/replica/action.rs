@@ -1,8 +1,8 @@
 //! What a replica asks of its driver.
 
 use raft_core::{
-    AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, PersistJob,
-    Rejected, RoleName, StartError, Term,
+    AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, Outcome,
+    PersistJob, ProposalId, Rejected, RoleName, StartError, Term,
 };
 
 use crate::node::formation::{FormationError, FormationMessage, Founders};
@@ -35,6 +35,13 @@ pub enum Action<O, W, R> {
         at: LogId,
         /// What the state machine answered.
         output: O,
+    },
+    /// What became of a change of the membership.
+    Changed {
+        /// Its number, as [`Replica::change_membership`](super::Replica::change_membership) returned it.
+        id: ProposalId,
+        /// The entry of the final membership; or nobody can say.
+        outcome: Outcome,
     },
     /// The ticket's command was not applied, or nobody can say.
     WriteFailed {
@@ -74,6 +81,8 @@ pub enum NotDone {
     Busy,
     /// The command is over the limit for one.
     TooLarge,
+    /// A change of the membership, or a transfer of the lead, cannot be, or not now; why.
+    Refused(String),
     /// The read could not be confirmed, or the index it wanted was not applied in time.
     Failed,
     /// The node is stopping.

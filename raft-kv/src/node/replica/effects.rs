@@ -1,13 +1,12 @@
 //! What the replica does about the core's effects, and about the formation of its cluster.
 
-use raft_core::{ApplyJob, Effect, Event, Membership, Payload, PersistJob, Raft};
+use raft_core::{ApplyJob, Effect, Event, Index, Membership, Payload, PersistJob, Raft};
 
 use super::{
     Action, Fatal, Member, NotDone, Notice, Phase, Replica, Standing, WriteFailure, start,
 };
-use crate::glue;
 use crate::node::StateMachine;
-use crate::node::formation::{FormationMessage, Founders, Verdict};
+use crate::node::formation::{FormationMessage, Verdict};
 
 impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub(super) fn on_effect(&mut self, effect: Effect) {
@@ -23,6 +22,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Effect::ReadFailed(id) => {
                 let requests = self.reads.confirmed(id);
                 self.fail_reads(requests, &NotDone::Failed);
+            }
+            Effect::Outcome(id, outcome) if self.changes.remove(&id) => {
+                self.actions.push_back(Action::Changed { id, outcome });
             }
             Effect::Outcome(id, outcome) => {
                 if let Some(ticket) = self.writes.decide(id, outcome) {
@@ -50,9 +52,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 .entries
                 .iter()
                 .any(|entry| matches!(entry.payload, Payload::Membership(_)));
+        if let Phase::Formed(member) = &mut self.phase
+            && member.founding.is_none()
+        {
+            member.founding = founding(&job);
+        }
         self.actions.push_back(Action::Persist(job));
         if membership_moved {
-            self.refresh_addresses();
+            self.membership_moved();
         }
     }
 
@@ -117,7 +124,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 self.standing = start::standing(&core);
                 self.phase = Phase::Formed(Box::new(Member {
                     core,
-                    founding,
+                    founding: Some(founding),
                     durable: false,
                 }));
                 self.refresh_addresses();
@@ -125,21 +132,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Err(error) => self.halt(Fatal::Bootstrap(error)),
         }
     }
+}
 
-    pub(super) fn refresh_addresses(&mut self) {
-        let Phase::Formed(member) = &self.phase else {
-            return;
-        };
-        let addresses: Founders = member
-            .core
-            .status()
-            .membership
-            .members()
-            .filter_map(|(member, context)| Some((member.node, glue::address(context)?)))
-            .collect();
-        if addresses != self.addresses {
-            self.addresses = addresses.clone();
-            self.actions.push_back(Action::Peers(addresses));
-        }
+/// The cluster's first membership, if this job holds it.
+fn founding(job: &PersistJob) -> Option<Membership> {
+    let first = job.entries.iter().next()?;
+    match &first.payload {
+        Payload::Membership(membership) if first.id.index == Index(1) => Some(membership.clone()),
+        _ => None,
     }
 }

@@ -8,21 +8,23 @@
 
 mod action;
 mod effects;
+mod introduce;
 mod reads;
 mod start;
 mod writes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use raft_core::{
-    Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, MemberId, Membership, Message,
-    NodeId, Raft, Rejected, RoleName, Status, Term,
+    Change, ChangeError, Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, LogId,
+    MemberId, Membership, Message, NodeId, Outcome, ProposalId, Raft, Rejected, RoleName, Status,
+    Term, TransferError,
 };
 
 pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
 pub use reads::{Freshness, ReadRequest};
-pub use start::{FormedDisk, ReplicaConfig, ReplicaError, Start};
+pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, FormationMessage, Formed, Verdict};
@@ -33,6 +35,8 @@ use writes::Writes;
 #[derive(Clone, Debug)]
 enum Phase {
     Forming(Formation),
+    /// Waiting for a leader to take it in.
+    Joining,
     Formed(Box<Member>),
 }
 
@@ -40,8 +44,9 @@ enum Phase {
 #[derive(Clone, Debug)]
 struct Member {
     core: Raft,
-    founding: Membership,
-    /// Whether this disk holds the founding membership already: only then does the node say that the cluster is formed.
+    /// The cluster's first membership; none before a node that joined was sent it.
+    founding: Option<Membership>,
+    /// Whether this disk belongs to the cluster durably: only then does the node say that the cluster is formed.
     durable: bool,
 }
 
@@ -66,6 +71,11 @@ where
     machine: S,
     applied: Index,
     writes: Writes<W>,
+    /// Where nodes are, as a leader has said; what the own log says later goes before it.
+    introduced: BTreeMap<NodeId, String>,
+    introduce_in_ticks: u32,
+    /// Changes of the membership whose outcome is open.
+    changes: BTreeSet<ProposalId>,
     reads: Reads<R>,
     actions: VecDeque<Action<S::Output, W, R>>,
     /// Where every other node is, by the membership in force, or by the founders' list.
@@ -111,7 +121,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match &self.phase {
-            Phase::Forming(_) => None,
+            Phase::Forming(_) | Phase::Joining => None,
             Phase::Formed(member) => Some(member.core.status()),
         }
     }
@@ -120,7 +130,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     #[must_use]
     pub fn raft(&self) -> Option<&Raft> {
         match &self.phase {
-            Phase::Forming(_) => None,
+            Phase::Forming(_) | Phase::Joining => None,
             Phase::Formed(member) => Some(&member.core),
         }
     }
@@ -130,6 +140,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn waits_for(&self) -> Option<String> {
         match &self.phase {
             Phase::Forming(formation) => Some(formation.waits_for()),
+            Phase::Joining => Some("waiting for a leader to take this node in".into()),
             Phase::Formed(_) => None,
         }
     }
@@ -157,8 +168,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         match &mut self.phase {
             Phase::Forming(formation) => formation.tick(elapsed_ticks),
+            Phase::Joining => {}
             Phase::Formed(member) => member.core.tick(elapsed_ticks),
         }
+        self.introduce_in_ticks = self.introduce_in_ticks.saturating_sub(elapsed_ticks);
         for ticket in self.reads.tick(elapsed_ticks) {
             self.actions.push_back(Action::ReadFailed {
                 ticket,
@@ -172,9 +185,11 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn ticks_until_deadline(&self) -> u32 {
         let own = match &self.phase {
             Phase::Forming(formation) => formation.ticks_until_deadline(),
+            Phase::Joining => u32::MAX,
             Phase::Formed(member) => member.core.ticks_until_deadline(),
         };
         own.min(self.reads.ticks_until_deadline())
+            .min(self.ticks_until_introduction())
     }
 
     /// A peer's envelope. An unformed node has no use for any.
@@ -208,12 +223,18 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     Err(error) => self.halt(Fatal::Formation(error)),
                 }
             }
+            (Phase::Joining | Phase::Formed(_), FormationMessage::Formed(formed)) => {
+                self.introduced(&formed);
+            }
             (Phase::Formed(member), FormationMessage::Hello(hello))
                 if hello.from == from && member.durable =>
             {
+                let Some(founding) = member.founding.clone() else {
+                    return;
+                };
                 let formed = Formed {
                     cluster: self.identity.cluster,
-                    founding: member.founding.clone(),
+                    founding,
                     current: member.core.status().membership,
                 };
                 let message = FormationMessage::Formed(formed);
@@ -255,6 +276,48 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 why: refusal.clone(),
             });
         }
+    }
+
+    /// Changes the membership, if it is still the one of the entry `expect`. What became of it comes as one [`Action::Changed`] with the
+    /// number that is returned.
+    ///
+    /// # Errors
+    /// Why nothing was changed, surely.
+    pub fn change_membership(
+        &mut self,
+        change: Change,
+        expect: LogId,
+    ) -> Result<ProposalId, NotDone> {
+        let leader = self.leader();
+        if let Some(WriteFailure::Not(why)) = self.refusal() {
+            return Err(why);
+        }
+        let Some(core) = self.core() else {
+            return Err(NotDone::Stopping);
+        };
+        match core.change_membership(change, expect) {
+            Ok(id) => {
+                self.changes.insert(id);
+                Ok(id)
+            }
+            Err(ChangeError::NotLeader { .. }) => Err(NotDone::NotLeader { leader }),
+            Err(error) => Err(NotDone::Refused(error.to_string())),
+        }
+    }
+
+    /// Hands the lead to this node, or to the one that is best fit; who it will be, unless it fails: then this node leads on.
+    ///
+    /// # Errors
+    /// Why the transfer was not begun.
+    pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Result<NodeId, NotDone> {
+        let leader = self.leader();
+        let Some(core) = self.core() else {
+            return Err(NotDone::NotLeader { leader });
+        };
+        core.transfer_leadership(to).map_err(|error| match error {
+            TransferError::NotLeader { .. } => NotDone::NotLeader { leader },
+            error => NotDone::Refused(error.to_string()),
+        })
     }
 
     /// Questions to the state machine, each with its ticket.
@@ -340,6 +403,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             if self.halted {
                 return None;
             }
+            self.introduce();
+            if !self.actions.is_empty() {
+                continue;
+            }
             let effect = match &mut self.phase {
                 Phase::Forming(_) => {
                     self.form();
@@ -348,6 +415,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     }
                     continue;
                 }
+                Phase::Joining => return None,
                 Phase::Formed(member) => member.core.next_effect()?,
             };
             self.on_effect(effect);
@@ -454,6 +522,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 ticket,
                 why: WriteFailure::Unknown,
             });
+        }
+        for id in std::mem::take(&mut self.changes) {
+            let outcome = Outcome::Unknown;
+            self.actions.push_back(Action::Changed { id, outcome });
         }
         for ticket in self.reads.drain() {
             self.actions.push_back(Action::ReadFailed {

@@ -1,6 +1,6 @@
 //! How a replica begins: with an empty directory, or with what its disk holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft_core::{
     Boot, ClusterId, Config, ConfigError, HardState, Identity, Index, LogId, MemberId, Membership,
@@ -45,10 +45,19 @@ pub struct Start {
     pub member: MemberId,
     /// This start's number.
     pub boot: Boot,
-    /// Who founds the cluster. Used only while the directory belongs to none.
-    pub founders: Founders,
+    /// How the node comes into a cluster. Used only while the directory belongs to none.
+    pub origin: Origin,
     /// What the directory holds; none when it belongs to no cluster yet.
     pub disk: Option<FormedDisk>,
+}
+
+/// How a node with a new directory comes into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It founds one, with these.
+    Found(Founders),
+    /// It waits for a leader to take it in, which it belongs to from then on.
+    Join,
 }
 
 /// What the directory of a formed node holds.
@@ -56,8 +65,8 @@ pub struct Start {
 pub struct FormedDisk {
     /// The cluster.
     pub cluster: ClusterId,
-    /// The cluster's first membership.
-    pub founding: Membership,
+    /// The cluster's first membership; none before a node that joined was sent it.
+    pub founding: Option<Membership>,
     /// The newest hard state.
     pub hard_state: HardState,
     /// The log's runs of equal terms.
@@ -103,7 +112,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let Start {
             member,
             boot,
-            founders,
+            origin,
             disk,
         } = start;
         let mut identity = Identity {
@@ -118,14 +127,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             leader: None,
         };
         let phase = match disk {
-            None => {
-                addresses = founders.clone();
-                Phase::Forming(Formation::new(
-                    member,
-                    founders,
-                    config.core.heartbeat_ticks,
-                )?)
-            }
+            None => match origin {
+                Origin::Found(founders) => {
+                    addresses = founders.clone();
+                    let every = config.core.heartbeat_ticks;
+                    Phase::Forming(Formation::new(member, founders, every)?)
+                }
+                Origin::Join => Phase::Joining,
+            },
             Some(disk) => {
                 identity.cluster = disk.cluster;
                 let member = recover(config.core.clone(), identity, disk)?;
@@ -141,6 +150,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             machine,
             applied: Index::ZERO,
             writes: Writes::new(),
+            introduced: BTreeMap::new(),
+            introduce_in_ticks: 0,
+            changes: BTreeSet::new(),
             reads: Reads::new(),
             actions: VecDeque::new(),
             addresses: BTreeMap::new(),
@@ -157,8 +169,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 }
 
 fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Member, ReplicaError> {
-    let found = crate::wire::cluster_id(&disk.founding);
-    if found != disk.cluster {
+    let found = disk.founding.as_ref().map(crate::wire::cluster_id);
+    if let Some(found) = found
+        && found != disk.cluster
+    {
         return Err(ReplicaError::OtherCluster {
             stored: disk.cluster,
             found,

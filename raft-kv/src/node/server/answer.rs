@@ -64,6 +64,7 @@ fn not_done(why: NotDone) -> RequestError {
         NotDone::TooLarge => {
             RequestError::Invalid("the command is larger than the log takes".into())
         }
+        NotDone::Refused(why) => RequestError::Invalid(why),
         NotDone::Failed => RequestError::ReadFailed,
         // Surely not applied, and no use in asking here again: the client goes elsewhere.
         NotDone::Stopping => RequestError::NotLeader { leader: None },

@@ -1,9 +1,9 @@
 //! What a node's disk holds, as its orders and their answers say: the log as hashes, and the hard state.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use raft_core::{Entry, HardState, Index, LogId, PersistJob, Term};
+use raft_core::{Entry, HardState, Index, LogId, Membership, Payload, PersistJob, Term};
 
 use crate::wire;
 
@@ -69,6 +69,8 @@ pub(in super::super) struct Image {
     /// What is surely on the disk.
     disk: Stamps,
     hard_state: Option<HardState>,
+    /// Those in the log as it was ordered.
+    memberships: BTreeMap<Index, Membership>,
     /// Ordered, and not known to be on the disk.
     under_way: VecDeque<Order>,
 }
@@ -84,8 +86,31 @@ impl Image {
             ordered: disk.clone(),
             disk,
             hard_state,
+            memberships: entries
+                .iter()
+                .filter_map(|entry| match &entry.payload {
+                    Payload::Membership(membership) => Some((entry.id.index, membership.clone())),
+                    _ => None,
+                })
+                .collect(),
             under_way: VecDeque::new(),
         }
+    }
+
+    /// The membership that was in force in front of this entry.
+    pub(super) fn membership_before(&self, index: Index) -> Option<(Index, Membership)> {
+        let (at, membership) = self.memberships.range(..index).next_back()?;
+        Some((*at, membership.clone()))
+    }
+
+    /// The log is cut from here.
+    pub(super) fn cut_memberships(&mut self, from: Index) {
+        self.memberships.retain(|index, _| *index < from);
+    }
+
+    /// A membership is appended.
+    pub(super) fn add_membership(&mut self, at: Index, membership: &Membership) {
+        self.memberships.insert(at, membership.clone());
     }
 
     pub(super) fn hard_state(&self) -> Option<HardState> {
@@ -153,6 +178,7 @@ impl Image {
             if self.disk == held.disk && self.hard_state == held.hard_state {
                 self.under_way.clear();
                 self.ordered = self.disk.clone();
+                self.memberships = held.memberships;
                 return Ok(());
             }
             let Some(order) = self.under_way.pop_front() else {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use raft_core::{
     AppendResult, Envelope, HardState, Index, LogId, MemberId, Membership, Message, NodeId,
-    PersistJob, Raft, RoleName, Term,
+    Payload, PersistJob, Raft, RoleName, Term,
 };
 
 use super::observed::AppliedEntry;
@@ -73,7 +73,11 @@ pub(super) struct Checks {
     states: Vec<Option<u64>>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
     /// What disks held that were wiped since. What they acknowledged before may be counted after.
-    wiped: Vec<(usize, Image)>,
+    wiped: Vec<(MemberId, Image)>,
+    /// Who each node is.
+    members: Vec<Option<MemberId>>,
+    /// The newest membership that is known to be committed, and all that were appended since: any of them may come to be in force.
+    memberships: Vec<(LogId, Membership)>,
 }
 
 impl Checks {
@@ -87,6 +91,8 @@ impl Checks {
             states: Vec::new(),
             votes: BTreeMap::new(),
             wiped: Vec::new(),
+            members: vec![None; nodes],
+            memberships: Vec::new(),
         }
     }
 
@@ -108,12 +114,20 @@ impl Checks {
     /// A node's disk is wiped.
     pub(super) fn on_wipe(&mut self, host: usize) {
         let former = std::mem::take(&mut self.images[host]);
-        self.wiped.push((host, former));
+        if let Some(member) = self.members[host].take() {
+            self.wiped.push((member, former));
+        }
+    }
+
+    /// Every membership that may come to be in force.
+    pub(super) fn possible_memberships(&self) -> impl Iterator<Item = &Membership> {
+        self.memberships.iter().map(|(_, membership)| membership)
     }
 
     /// A node starts from what its disk holds (I8, and that nothing durable is gone).
-    pub(super) fn on_start(&mut self, host: usize, held: Image) -> Checked {
+    pub(super) fn on_start(&mut self, host: usize, member: MemberId, held: Image) -> Checked {
         self.seen[host] = Seen::default();
+        self.members[host] = Some(member);
         let image = &mut self.images[host];
         image.restart(held).map_err(|what| Violation {
             invariant: "I8 what is durable survives",
@@ -122,7 +136,8 @@ impl Checks {
     }
 
     /// A node orders something to be written: its log may say only what no log with the same end says otherwise (I3).
-    pub(super) fn on_job(&mut self, host: usize, job: &PersistJob) -> Checked {
+    pub(super) fn on_job(&mut self, host: usize, job: &PersistJob, raft: &Raft) -> Checked {
+        self.on_memberships(host, job, raft)?;
         let commit = self.seen[host].commit;
         if let Some(from) = job.truncate_from {
             hold(from > commit, "I6 what is committed stays", || {
@@ -154,6 +169,49 @@ impl Checks {
                     )
                 },
             )?;
+        }
+        Ok(())
+    }
+
+    /// Memberships in a job (I11): each follows from the one before it in that log, so that their majorities meet; and a leader
+    /// appends one only when the one before it is committed.
+    fn on_memberships(&mut self, host: usize, job: &PersistJob, raft: &Raft) -> Checked {
+        const NAME: &str = "I11 one change of the membership at a time";
+        let leads = raft.role() == RoleName::Leader;
+        if let Some(from) = job.truncate_from {
+            self.images[host].cut_memberships(from);
+        }
+        for entry in job.entries.iter() {
+            let Payload::Membership(next) = &entry.payload else {
+                continue;
+            };
+            let at = entry.id;
+            if !self.memberships.iter().any(|(known, _)| *known == at) {
+                self.memberships.push((at, next.clone()));
+            }
+            let before = self.images[host].membership_before(at.index);
+            self.images[host].add_membership(at.index, next);
+            let Some((index, before)) = before else {
+                continue;
+            };
+            let committed = !leads || index <= raft.commit();
+            hold(committed, NAME, || {
+                format!(
+                    "node {} appends {at} and {index} is not committed",
+                    host + 1
+                )
+            })?;
+            let follows = if before.is_joint() {
+                next.voters() == before.voters() && !next.is_joint()
+            } else {
+                next.voters() == before.voters() || next.is_joint()
+            };
+            hold(follows, NAME, || {
+                format!(
+                    "node {} appends {next:?} at {at} after {before:?}",
+                    host + 1
+                )
+            })?;
         }
         Ok(())
     }
@@ -307,6 +365,15 @@ impl Checks {
                     stamp,
                     by: raft.term(),
                 });
+                let newest = self
+                    .memberships
+                    .iter()
+                    .position(|(at, _)| at.index == index && at.term == stamp.term);
+                if let Some(newest) = newest {
+                    let (at, _) = self.memberships[newest];
+                    self.memberships
+                        .retain(|(other, _)| other.index >= at.index);
+                }
                 self.is_on_a_quorum(node, index, stamp, raft.membership())?;
             }
         }
@@ -322,21 +389,25 @@ impl Checks {
         membership: &Membership,
     ) -> Checked {
         let has = |id: &NodeId| {
-            let host = (id.0 - 1) as usize;
-            let former = self.wiped.iter().filter(|(wiped, _)| *wiped == host);
-            let images = self
-                .images
-                .get(host)
-                .into_iter()
-                .chain(former.map(|(_, image)| image));
-            images
-                .into_iter()
-                .any(|image| image.on_disk(index) == Some(stamp))
+            let Some(known) = membership.member(*id) else {
+                return false;
+            };
+            let member = MemberId {
+                node: *id,
+                incarnation: known.incarnation,
+            };
+            let now = self.members.iter().position(|now| *now == Some(member));
+            let now = now.and_then(|host| self.images.get(host));
+            let former = self.wiped.iter().filter(|(wiped, _)| *wiped == member);
+            let mut images = now.into_iter().chain(former.map(|(_, image)| image));
+            images.any(|image| image.on_disk(index) == Some(stamp))
         };
-        let quorum = |voters: &[NodeId]| {
-            voters.is_empty() || voters.iter().filter(|id| has(id)).count() * 2 > voters.len()
+        let quorum = |voters: &[NodeId], silent: usize| {
+            let having = voters.iter().filter(|id| has(id)).count();
+            voters.len() + silent == 0 || having * 2 > voters.len() + silent
         };
-        let good = quorum(membership.voters()) && quorum(membership.outgoing());
+        let good = quorum(membership.voters(), 0)
+            && quorum(membership.outgoing(), membership.replaced().len());
         hold(
             good,
             "I7 what is committed is on a majority of the disks",

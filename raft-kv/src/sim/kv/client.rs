@@ -47,7 +47,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(setup: &Setup, number: usize) -> Self {
         let mut rng = stream(setup.seed, Purpose::Clients, 100 + number as u64);
-        let endpoints: Vec<String> = (0..setup.nodes).map(address).collect();
+        let endpoints: Vec<String> = (0..setup.hosts()).map(address).collect();
         Self {
             machine: Machine::new(Config::default(), endpoints, rng.u64(..)),
             links: BTreeMap::new(),
