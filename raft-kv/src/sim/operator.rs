@@ -58,6 +58,7 @@ impl<A: App> World<A> {
     ) -> Option<(String, Change)> {
         let hosts = self.hosts.len();
         let picked = rng.usize(0..hosts);
+        let damaged = self.hosts[picked].damaged;
         let node = NodeId(picked as u64 + 1);
         // As the operator reads it from the node's directory.
         let here = self.hosts[picked]
@@ -73,6 +74,9 @@ impl<A: App> World<A> {
             Seat::Promotable
         };
         let Some(known) = now.member(node) else {
+            if damaged {
+                return None;
+            }
             return Some((format!("add {here}"), Change::of(add(seat))));
         };
         let member = MemberId {
