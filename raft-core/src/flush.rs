@@ -11,7 +11,9 @@ impl Raft {
         self.promote_learners();
         self.flush_replication();
         self.flush_transfer();
-        self.flush_job();
+        if self.journal.holds_anything() {
+            self.flush_job();
+        }
         self.flush_install_snapshot();
         self.flush_apply();
         self.memberships.forget_before(self.apply.handed);

@@ -94,9 +94,15 @@ impl Journal {
         self.issued.next()
     }
 
+    /// Whether the open job holds anything.
+    #[inline]
+    pub(crate) fn holds_anything(&self) -> bool {
+        self.open_state || self.open_from.is_some() || self.open_mark.is_some()
+    }
+
     /// Seals the open job, if it holds anything, at a time when the log ends at `last`.
     pub(crate) fn seal(&mut self, last: Index, now: u64) -> Option<Sealed> {
-        if !self.open_state && self.open_from.is_none() && self.open_mark.is_none() {
+        if !self.holds_anything() {
             return None;
         }
         let (snapshot, reset) = match self.open_mark.take() {

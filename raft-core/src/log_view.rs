@@ -15,7 +15,8 @@ use crate::types::{Index, LogId, Term};
 pub(crate) struct LogView {
     /// The entry before the first.
     base: LogId,
-    last: Index,
+    /// The last; its term is also that of the last run.
+    last: LogId,
     /// Where each run of equal terms begins; ascending in both. Covers (base, last].
     runs: Vec<(Index, Term)>,
     /// The newest entries, up to `last`, contiguous.
@@ -27,7 +28,7 @@ impl LogView {
     pub(crate) fn empty(base: LogId) -> Self {
         Self {
             base,
-            last: base.index,
+            last: base,
             runs: Vec::new(),
             tail: Tail::default(),
         }
@@ -64,7 +65,10 @@ impl LogView {
         }
         Ok(Self {
             base,
-            last,
+            last: LogId {
+                index: last,
+                term: before.1,
+            },
             runs,
             tail: Tail::default(),
         })
@@ -79,22 +83,21 @@ impl LogView {
     }
 
     pub(crate) fn last(&self) -> LogId {
-        let term = self.runs.last().map_or(self.base.term, |&(_, term)| term);
-        LogId {
-            index: self.last,
-            term,
-        }
+        self.last
     }
 
     /// The term of the entry at `index`; none before the base and beyond the end.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        // Mostly it is asked about the newest.
+        if index == self.last.index {
+            return Some(self.last.term);
+        }
         if index == self.base.index {
             return Some(self.base.term);
         }
-        if index < self.base.index || index > self.last {
+        if index < self.base.index || index > self.last.index {
             return None;
         }
-        // Mostly it is asked about the newest.
         if let Some(&(first, term)) = self.runs.last()
             && first <= index
         {
@@ -114,7 +117,7 @@ impl LogView {
     /// The last entry at or below `index` whose term is at most `term`: what a conflict is answered with, and where the leader
     /// looks next (paper §5.3, last paragraphs). At the latest, the base.
     pub(crate) fn last_at_or_below(&self, index: Index, term: Term) -> LogId {
-        let index = index.min(self.last);
+        let index = index.min(self.last.index);
         let position = self
             .runs
             .partition_point(|&(first, run)| first <= index && run <= term);
@@ -124,7 +127,7 @@ impl LogView {
         let run_end = self
             .runs
             .get(position)
-            .map_or(self.last, |&(next, _)| next.previous());
+            .map_or(self.last.index, |&(next, _)| next.previous());
         LogId {
             index: run_end.min(index),
             term: run_term,
@@ -145,16 +148,16 @@ impl LogView {
 
     /// The log goes on with `id`.
     fn note(&mut self, id: LogId) {
-        let last = self.last();
+        let last = self.last;
         assert!(
             id.index == last.index.next(),
             "an entry {id} was to follow {last}"
         );
         assert!(id.term >= last.term, "terms fall from {last} to {id}");
-        if self.runs.last().is_none_or(|&(_, term)| term != id.term) {
+        if id.term != last.term || self.runs.is_empty() {
             self.runs.push((id.index, id.term));
         }
-        self.last = id.index;
+        self.last = id;
     }
 
     /// Cuts off `from` and all after it.
@@ -167,7 +170,10 @@ impl LogView {
         while self.runs.last().is_some_and(|&(first, _)| first >= from) {
             self.runs.pop();
         }
-        self.last = self.last.min(from.previous());
+        self.last = LogId {
+            index: self.last.index.min(from.previous()),
+            term: self.runs.last().map_or(self.base.term, |&(_, term)| term),
+        };
     }
 
     /// Lets go of everything up to `up_to`, which the log holds: it is the new base.
@@ -181,7 +187,7 @@ impl LogView {
         let next_run = self
             .runs
             .get(1)
-            .map_or(self.last.next(), |&(first, _)| first);
+            .map_or(self.last.index.next(), |&(first, _)| first);
         if let Some(run) = self.runs.first_mut().filter(|run| run.0 <= up_to) {
             if next_run > up_to.next() {
                 run.0 = up_to.next();
@@ -329,10 +335,10 @@ mod tests {
             view.cut_front(Index(front));
             let term_of = |i: u64| if i == 0 { 0 } else { terms[i as usize - 1] };
             prop_assert_eq!(view.base(), LogId::new(front, term_of(front)));
-            let rebuilt = LogView::from_runs(view.base(), view.runs.clone(), view.last);
-            prop_assert_eq!(rebuilt.map(|log| log.runs), Ok(view.runs.clone()), "runs add up");
+            let rebuilt = LogView::from_runs(view.base(), view.runs.clone(), view.last.index);
+            prop_assert_eq!(rebuilt.map(|log| (log.runs, log.last)), Ok((view.runs.clone(), view.last)), "runs add up");
             let kept = terms.len() as u64 - front;
-            prop_assert_eq!(view.slice(Index(front + 1), view.last, usize::MAX).map_or(0, |(kept, _)| kept.len()) as u64, kept);
+            prop_assert_eq!(view.slice(Index(front + 1), view.last.index, usize::MAX).map_or(0, |(kept, _)| kept.len()) as u64, kept);
             prop_assert_eq!(view.last(), LogId::new(terms.len() as u64, terms.last().copied().unwrap_or(0)));
             for i in 0..16u64 {
                 let expected = if i < front { None } else if i == 0 { Some(0) } else { terms.get(i as usize - 1).copied() };

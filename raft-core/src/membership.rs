@@ -394,23 +394,28 @@ impl Membership {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MembershipLog {
     entries: Vec<(LogId, Membership)>,
-    /// What stands in for a membership on a node that has heard of none.
-    none: Membership,
+    /// The last of them: what every input asks for. On a node that has heard of none, an empty one.
+    current: (LogId, Membership),
 }
 
 impl MembershipLog {
     pub(crate) fn new(entries: Vec<(LogId, Membership)>) -> Self {
-        Self {
+        let mut log = Self {
             entries,
-            none: Membership::default(),
-        }
+            current: (LogId::ZERO, Membership::default()),
+        };
+        log.note_current();
+        log
+    }
+
+    /// What they end with may have changed.
+    fn note_current(&mut self) {
+        self.current = self.entries.last().cloned().unwrap_or_default();
     }
 
     /// The membership in force.
     pub(crate) fn current(&self) -> &Membership {
-        self.entries
-            .last()
-            .map_or(&self.none, |(_, membership)| membership)
+        &self.current.1
     }
 
     /// Whether this very member votes in a membership that may be in force: the newest known to be committed, or one after it. A node
@@ -423,6 +428,9 @@ impl MembershipLog {
 
     /// How many memberships lie beyond `commit`.
     pub(crate) fn uncommitted(&self, commit: Index) -> usize {
+        if self.current.0.index <= commit {
+            return 0;
+        }
         // They ascend.
         let beyond = |&&(at, _): &&(LogId, Membership)| at.index > commit;
         self.entries.iter().rev().take_while(beyond).count()
@@ -430,7 +438,7 @@ impl MembershipLog {
 
     /// The entry that it stands in.
     pub(crate) fn current_at(&self) -> LogId {
-        self.entries.last().map_or(LogId::ZERO, |&(at, _)| at)
+        self.current.0
     }
 
     pub(crate) fn append(&mut self, at: LogId, membership: Membership) {
@@ -439,17 +447,20 @@ impl MembershipLog {
             "a membership at {at} came out of order"
         );
         self.entries.push((at, membership));
+        self.note_current();
     }
 
     /// The log was cut at `from`.
     pub(crate) fn truncate(&mut self, from: Index) {
         self.entries.retain(|&(at, _)| at.index < from);
+        self.note_current();
     }
 
     /// The log begins anew with this membership, which a snapshot brought.
     pub(crate) fn reset(&mut self, at: LogId, membership: Membership) {
         self.entries.clear();
         self.entries.push((at, membership));
+        self.note_current();
     }
 
     /// What was in force at `index`, and the entry it stands in.
@@ -459,6 +470,9 @@ impl MembershipLog {
 
     /// Nobody asks any more what was in force before `index`, which is committed.
     pub(crate) fn forget_before(&mut self, index: Index) {
+        if self.entries.len() < 2 {
+            return;
+        }
         let older = self
             .entries
             .iter()
@@ -471,11 +485,7 @@ impl MembershipLog {
 
     /// Everything up to `commit` is committed now, `before` being the commit index until now: those that became committed by this.
     pub(crate) fn commit(&mut self, before: Index, commit: Index) -> Vec<LogId> {
-        if self
-            .entries
-            .last()
-            .is_none_or(|&(at, _)| at.index <= before)
-        {
+        if self.current.0.index <= before {
             return Vec::new();
         }
         self.entries

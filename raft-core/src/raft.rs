@@ -292,10 +292,10 @@ impl Raft {
     /// Call it until it returns none, after every input or, better, every batch of inputs: one job, one append a peer and one
     /// read round are made of all that came in since. Answers may be given in between.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        if let Some(effect) = self.outbox.pop() {
-            return Some(effect);
+        if self.outbox.is_drained() {
+            self.make_effects();
         }
-        self.make_effects();
+        // In one place only: an effect is large, and goes from here straight to the caller.
         self.outbox.pop()
     }
 
