@@ -152,8 +152,11 @@ impl Journal {
         while self.pending.front().is_some_and(|oldest| oldest.id <= id) {
             self.pending.pop_front();
         }
-        let written = self.pending.iter().filter_map(|job| job.from);
-        self.lowest = written.chain(self.open_from).min();
+        // Mostly nothing else is under way.
+        self.lowest = self.open_from;
+        for from in self.pending.iter().filter_map(|job| job.from) {
+            self.lowest = Some(self.lowest.map_or(from, |lowest| lowest.min(from)));
+        }
         self.state_under_way = self.state_under_way.filter(|&job| job > id);
         true
     }

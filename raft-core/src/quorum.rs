@@ -45,6 +45,9 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
         values.get(at).copied()
     };
     let new = half(membership.voters(), 0).unwrap_or(0);
+    if !membership.is_joint() {
+        return new;
+    }
     half(membership.outgoing(), membership.replaced().len()).map_or(new, |old| old.min(new))
 }
 

@@ -3,7 +3,7 @@
 use crate::effect::{Effect, Event};
 use crate::entry::Payload;
 use crate::error::Rejected;
-use crate::message::{AppendResult, Envelope, Message, RequestId};
+use crate::message::{AppendResult, Envelope, Message, RequestId, Sender};
 use crate::mutants::{Mutant, mutant};
 use crate::raft::Raft;
 use crate::role::Role;
@@ -27,8 +27,7 @@ impl Raft {
     pub(crate) fn on_envelope(&mut self, envelope: &mut Envelope) -> Result<(), Rejected> {
         self.check_delivery(envelope)?;
         check_form(envelope)?;
-        self.check_boot(envelope)?;
-        self.note_stranger(envelope.from.member);
+        self.check_sender(envelope.from)?;
 
         let (from, term) = (envelope.from.member, envelope.term);
         match &mut envelope.message {
@@ -191,13 +190,25 @@ impl Raft {
         Ok(())
     }
 
-    /// Refuses a life that is over: its disk was copied, or rolled back, or its messages are old.
-    fn check_boot(&mut self, envelope: &Envelope) -> Result<(), Rejected> {
-        let from = envelope.from;
-        // Only members are remembered, so that strangers cannot fill the memory.
-        if !self.membership().contains(from.member) {
+    /// Looks at who speaks: a member, someone under a member's number, or anyone else.
+    fn check_sender(&mut self, from: Sender) -> Result<(), Rejected> {
+        let Some(member) = self.membership().member(from.member.node) else {
             return Ok(());
+        };
+        if member.incarnation == from.member.incarnation {
+            return self.check_boot(from);
         }
+        let member = MemberId {
+            node: from.member.node,
+            incarnation: member.incarnation,
+        };
+        self.note_stranger(member, from.member);
+        Ok(())
+    }
+
+    /// Refuses a life of a member that is over: its disk was copied, or rolled back, or its messages are old. Only members are
+    /// remembered, so that strangers cannot fill the memory.
+    fn check_boot(&mut self, from: Sender) -> Result<(), Rejected> {
         match self.boots.get_mut(&from.member) {
             Some(latest) if from.boot < *latest => return Err(Rejected::StaleBoot),
             Some(latest) => {
@@ -214,17 +225,8 @@ impl Raft {
     }
 
     /// Tells of a node that speaks under a member's number without being that member (S-K1, F-M8).
-    fn note_stranger(&mut self, from: MemberId) {
-        let Some(member) = self.membership().member(from.node) else {
-            return;
-        };
-        let member = MemberId {
-            node: from.node,
-            incarnation: member.incarnation,
-        };
-        if member != from
-            && self.strangers.insert(from.node, from.incarnation) != Some(from.incarnation)
-        {
+    fn note_stranger(&mut self, member: MemberId, from: MemberId) {
+        if self.strangers.insert(from.node, from.incarnation) != Some(from.incarnation) {
             self.outbox
                 .push(Effect::Event(Event::PeerLostLog { member, now: from }));
         }
