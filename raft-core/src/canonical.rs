@@ -56,6 +56,7 @@ impl Envelope {
             | Message::VoteResponse { id, .. }
             | Message::AppendResponse { id, .. }
             | Message::ReadResponse { id, .. }
+            | Message::NotAMember { id, .. }
             | Message::HeartbeatResponse { id, .. } => (to, id),
         }
     }

@@ -395,9 +395,10 @@ impl Raft {
         in_force.is_some_and(|(_, membership)| membership.contains(self.me()))
     }
 
-    /// Says that this node was removed, if it was held and the newest committed membership does not hold it.
+    /// Says that this node was removed, if it was held and the newest committed membership does not hold it; unless it was told so before.
     pub(crate) fn note_if_removed(&mut self, held: bool) {
         if held
+            && self.removed_at.is_none()
             && !self.is_held_at(self.commit)
             && let Some(&(at, _)) = self.memberships.in_force_at(self.commit)
         {

@@ -195,8 +195,9 @@ pub enum Event {
     },
     /// A committed membership does not hold this node any more. It campaigns no longer; what it has on disk stays, and it goes on serving
     /// whoever asks. Its process may be stopped at any time; if it led, better after the [`Event::RoleChanged`] that follows, for it
-    /// hands over first. Told once: after a restart, it is a [`RoleName::Learner`] that [`Raft::membership`](crate::Raft::membership)
-    /// does not hold.
+    /// hands over first. Told once in a life. Mostly its own log says so: then, after a restart, it is a [`RoleName::Learner`] that
+    /// [`Raft::membership`](crate::Raft::membership) does not hold. If other members said so, and its log lacks that entry, it asks again
+    /// after a restart.
     Removed {
         /// The membership's entry.
         at: LogId,

@@ -34,14 +34,19 @@ impl Raft {
     }
 
     pub(crate) fn on_election_timeout(&mut self) {
-        if !self.memberships.may_campaign(self.me(), self.commit) {
-            self.draw_election_timeout();
-            return;
-        }
         // While the term and vote of the last campaign are not durable there is no point in another: its requests could not leave
         // either. It is tried again at the next tick.
-        if self.journal.state_job().is_none() {
+        if self.journal.state_job().is_some() {
+            return;
+        }
+        if self.may_campaign() {
             self.become_pre_candidate();
+            return;
+        }
+        self.draw_election_timeout();
+        // A learner whom nobody talks to may have been removed while it was away.
+        if self.may_belong() {
+            self.ask_whether_removed();
         }
     }
 
@@ -91,7 +96,7 @@ impl Raft {
         number
     }
 
-    fn ask_voters(&mut self, request: &Message) {
+    pub(crate) fn ask_voters(&mut self, request: &Message) {
         let voters: Vec<MemberId> = self.membership().members().map(|(id, _)| id).collect();
         for voter in voters {
             if voter != self.me() && self.membership().is_voter(voter) {

@@ -60,8 +60,8 @@ pub enum RecoverError {
     NoCluster,
 }
 
-/// Why an envelope was not used. A peer can cause every one of these. Nothing that it says of a log, a vote or a read counts then; its term
-/// may, as that of any envelope of the cluster: one that is higher makes this node a follower.
+/// Why an envelope was not used. A peer can cause every one of these. Nothing that it says counts then, its term neither: the node is as it
+/// was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejected {

@@ -1,6 +1,5 @@
 //! The follower's side of replication (paper §5.3).
 
-use crate::effect::{Effect, Event};
 use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
 use crate::error::Rejected;
@@ -10,8 +9,42 @@ use crate::raft::Raft;
 use crate::types::{Index, LogId, MemberId};
 
 impl Raft {
-    /// An append of this term's leader. Only entries that truly differ are cut, so that an old or repeated append changes nothing
-    /// (F-P7), and never committed ones.
+    /// Whether an append would leave alone what is committed, and say who belongs: what a leader of any term owes (S-C16).
+    pub(crate) fn check_append(&self, prev: LogId, entries: &Entries) -> Result<(), Rejected> {
+        if !self.agrees_at(prev) {
+            return if prev.index <= self.commit {
+                Err(Rejected::CommittedConflict(prev.index))
+            } else {
+                Ok(())
+            };
+        }
+        let base = self.log.base();
+        if entries
+            .iter()
+            .any(|entry| entry.id.index == base.index && entry.id != base)
+        {
+            return Err(Rejected::CommittedConflict(base.index));
+        }
+        match entries.iter().find(|entry| !self.is_known(entry)) {
+            Some(first) if first.id.index <= self.commit => {
+                Err(Rejected::CommittedConflict(first.id.index))
+            }
+            Some(first) if !self.says_who_belongs(first) => Err(Rejected::Malformed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this log has that entry. What a snapshot covers is committed, and so agrees.
+    fn agrees_at(&self, prev: LogId) -> bool {
+        prev.index < self.log.base().index || self.log.contains(prev)
+    }
+
+    fn is_known(&self, entry: &Entry) -> bool {
+        entry.id.index <= self.log.base().index || self.log.contains(entry.id)
+    }
+
+    /// An append of this term's leader, which was checked. Only entries that truly differ are cut, so that an old or repeated append changes
+    /// nothing (F-P7).
     pub(crate) fn on_append_request(
         &mut self,
         from: MemberId,
@@ -19,42 +52,21 @@ impl Raft {
         prev: LogId,
         entries: Entries,
         commit: Index,
-    ) -> Result<(), Rejected> {
-        // What a snapshot covers is committed, and so agrees.
-        let prev_agrees = prev.index < self.log.base().index || self.log.contains(prev);
-        if !prev_agrees {
-            if prev.index <= self.commit {
-                return self.committed_conflict(from, prev.index);
-            }
+    ) {
+        if !self.agrees_at(prev) {
             let hint = self.log.last_at_or_below(prev.index, prev.term);
             let result = AppendResult::Conflict {
                 prev: prev.index,
                 hint,
             };
             self.send(from, Message::AppendResponse { id, result }, None);
-            return Ok(());
-        }
-        let base = self.log.base();
-        if entries
-            .iter()
-            .any(|entry| entry.id.index == base.index && entry.id != base)
-        {
-            return self.committed_conflict(from, base.index);
+            return;
         }
         let verified = entries.last().map_or(prev.index, |last| last.id.index);
-        let known = |entry: &&Entry| entry.id.index <= base.index || self.log.contains(entry.id);
-        let count = entries.iter().take_while(known).count();
+        let count = (entries.iter())
+            .take_while(|entry| self.is_known(entry))
+            .count();
         let news = entries.skip(count);
-        let first = news.first().map(|first| first.id.index);
-        if let Some(first) = first.filter(|&first| first <= self.commit) {
-            return self.committed_conflict(from, first);
-        }
-        if news
-            .first()
-            .is_some_and(|first| !self.says_who_belongs(first))
-        {
-            return Err(Rejected::Malformed);
-        }
         let (news, turned_away) = self.turn_away(news);
         let verified = turned_away.map_or(verified, Index::previous);
         if let Some(first) = news.first().map(|first| first.id.index) {
@@ -81,7 +93,6 @@ impl Raft {
             },
             Some(matched),
         );
-        Ok(())
     }
 
     /// Whether a log that goes on with `first`, what it replaces being cut, says who belongs to the cluster. Every honest one does, from the
@@ -120,18 +131,6 @@ impl Raft {
         if from <= self.log.last().index {
             self.truncate(from);
         }
-    }
-
-    /// Someone wants what is committed here to be something else. Nothing is changed (S-C16).
-    pub(crate) fn committed_conflict(
-        &mut self,
-        from: MemberId,
-        index: Index,
-    ) -> Result<(), Rejected> {
-        let why = Rejected::CommittedConflict(index);
-        self.outbox
-            .push(Effect::Event(Event::PeerBroken { member: from, why }));
-        Err(why)
     }
 
     /// Cuts the log, and what was in force or about to be said because of the part that goes.
@@ -185,5 +184,6 @@ impl Raft {
         );
         let before = core::mem::replace(&mut self.commit, commit);
         self.note_committed_memberships(before);
+        self.forget_removal_behind_commit();
     }
 }

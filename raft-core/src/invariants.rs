@@ -133,10 +133,9 @@ fn check_membership(before: &Before, raft: &Raft) {
         "the membership in force stands in {at}, which the log does not hold"
     );
     match &raft.role {
-        Role::PreCandidate(_) | Role::Candidate(_) => assert!(
-            raft.memberships.may_campaign(raft.me(), raft.commit),
-            "a node without a vote campaigns"
-        ),
+        Role::PreCandidate(_) | Role::Candidate(_) => {
+            assert!(raft.may_campaign(), "a node without a vote campaigns")
+        }
         Role::Leader(leadership) => {
             let uncommitted = raft.memberships.uncommitted(raft.commit);
             assert!(

@@ -67,8 +67,9 @@
 //! [`Raft::change_membership`] takes any [`Change`]: nodes in, out, up, down, to another address, one replaced by another, all in one.
 //! A change of who votes goes through a joint configuration (paper §6), which whoever leads then leaves by itself. A new node starts
 //! with [`Raft::join`], and is added as [`Seat::Promotable`]: a learner, until it has caught up. A removed leader leads until its removal is
-//! committed, and hands over; a removed node learns it from a committed membership ([`Event::Removed`]), and is quiet from then on. (One that
-//! was away for long may never be told: then nobody counts what it says, and its pre-votes disturb no one.)
+//! committed, and hands over; a removed node learns it from a committed membership ([`Event::Removed`]), and is quiet from then on. One that
+//! was away, a learner too, asks the members that it knows as soon as it misses a leader, and is told; until then nobody counts what it
+//! says, and its pre-votes disturb no one.
 //! [`Raft::transfer_leadership`] hands over the lead (thesis §3.10); [`Member::priority`] says who is preferred.
 //!
 //! # What the driver promises
@@ -103,7 +104,7 @@
 //!   reads, which would trust clocks.
 //! - **Counting a node that lost its disk.** A member is a node *in an incarnation* of its data directory ([`MemberId`]), and every
 //!   answer names the life ([`Boot`]) of the node that asked.
-//! - **Trusting a peer.** No envelope makes the core panic; of one that contradicts the protocol ([`Rejected`]) nothing counts but a higher term.
+//! - **Trusting a peer.** No envelope makes the core panic; one that contradicts the protocol ([`Rejected`]) changes nothing.
 //!   The safety properties of Raft are asserted around every input, in release builds too.
 //!
 //! # An example

@@ -421,9 +421,26 @@ impl MembershipLog {
     /// Whether this very member votes in a membership that may be in force: the newest known to be committed, or one after it. A node
     /// that an uncommitted membership leaves out may be needed still, for that one to be committed at all (thesis §4.2.2).
     pub(crate) fn may_campaign(&self, id: MemberId, commit: Index) -> bool {
-        let committed = self.entries.partition_point(|(at, _)| at.index <= commit);
-        (self.entries.iter().skip(committed.saturating_sub(1)))
+        self.may_be_in_force(commit)
             .any(|(_, membership)| membership.is_voter(id))
+    }
+
+    /// Whether a membership that may be in force holds this very member.
+    pub(crate) fn may_hold(&self, id: MemberId, commit: Index) -> bool {
+        self.may_be_in_force(commit)
+            .any(|(_, membership)| membership.contains(id))
+    }
+
+    /// The entry of the newest membership that is known to be committed, when neither it nor one after it holds this very member.
+    pub(crate) fn left_out_at(&self, id: MemberId, commit: Index) -> Option<LogId> {
+        let &(at, _) = self.in_force_at(commit)?;
+        (!self.may_hold(id, commit)).then_some(at)
+    }
+
+    /// The newest membership that is known to be committed, and those after it.
+    fn may_be_in_force(&self, commit: Index) -> impl Iterator<Item = &(LogId, Membership)> {
+        let committed = self.entries.partition_point(|(at, _)| at.index <= commit);
+        self.entries.iter().skip(committed.saturating_sub(1))
     }
 
     /// How many memberships lie beyond `commit`.

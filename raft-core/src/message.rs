@@ -56,7 +56,8 @@ pub struct Envelope {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Message {
-    /// Would you vote for me in the term after the envelope's? Changes nothing at the asked (thesis §9.6).
+    /// Would you vote for me in the term after the envelope's? Changes nothing at the asked (thesis §9.6). A learner that hears no
+    /// leader asks too, only to be told if it was removed ([`Message::NotAMember`]).
     PreVoteRequest {
         /// Which campaign asks.
         id: RequestId,
@@ -125,6 +126,13 @@ pub enum Message {
         /// What was committed when the request came in, a quorum having said since that the answerer leads; none when it does not
         /// lead, or cannot take more reads.
         index: Option<Index>,
+    },
+    /// A committed membership leaves you out: the answer, in whatever term, to a member of old that asks for a vote or a pre-vote.
+    NotAMember {
+        /// What it answers.
+        id: RequestId,
+        /// The membership's entry.
+        at: LogId,
     },
     /// I lead still; and, for reads, do you think so too? (paper §5.2, thesis §6.4)
     HeartbeatRequest {

@@ -70,6 +70,8 @@ pub struct Raft {
     pub(crate) boots: Few<MemberId, Boot>,
     /// Incarnations that spoke under a member's number without being it, so that each is told of once.
     pub(crate) strangers: BTreeMap<NodeId, Incarnation>,
+    /// The committed membership without this node that it was told of, while its log does not say so itself.
+    pub(crate) removed_at: Option<LogId>,
     /// Where the membership stood by which the role was last looked at.
     pub(crate) reported_at: LogId,
     /// What the last [`Event::RoleChanged`] said.
@@ -110,8 +112,8 @@ impl Raft {
     /// Takes a peer's envelope.
     ///
     /// # Errors
-    /// When it is not for this node, contradicts itself or the protocol. Nothing it said counts then, but for a higher term; the connection that
-    /// brought it may as well be closed. No envelope, whatever is in it, makes this panic.
+    /// When it is not for this node, contradicts itself or the protocol. Nothing has changed then, and the connection that brought it may as
+    /// well be closed. No envelope, whatever is in it, makes this panic.
     pub fn receive(&mut self, mut envelope: Envelope) -> Result<(), Rejected> {
         self.step(|raft| raft.on_envelope(&mut envelope))
     }

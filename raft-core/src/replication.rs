@@ -6,7 +6,6 @@ use crate::apply::Purpose;
 use crate::effect::{Effect, Event, Outcome, ProposalId, ReadId};
 use crate::entries::Entries;
 use crate::entry::Entry;
-use crate::error::Rejected;
 use crate::message::{AppendResult, Message, RequestId};
 use crate::mutants::{Mutant, mutant};
 use crate::progress::{Mode, Progress};
@@ -96,14 +95,13 @@ impl Raft {
         id: RequestId,
         matched: Index,
         full: bool,
-    ) -> Result<(), Rejected> {
-        self.check_acknowledged(from, matched)?;
+    ) {
         let (now, base) = (self.now, self.log.base().index);
         let Role::Leader(leadership) = &mut self.role else {
-            return Ok(());
+            return;
         };
         let Some(peer) = leadership.peers.get_mut(&from.node) else {
-            return Ok(());
+            return;
         };
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
@@ -117,7 +115,6 @@ impl Raft {
             self.advance_commit();
         }
         self.note_departed_answer(from, id.number, matched);
-        Ok(())
     }
 
     pub(crate) fn on_append_response(
@@ -125,16 +122,13 @@ impl Raft {
         from: MemberId,
         id: RequestId,
         result: AppendResult,
-    ) -> Result<(), Rejected> {
-        if let AppendResult::Matched(index) | AppendResult::Full(index) = result {
-            self.check_acknowledged(from, index)?;
-        }
+    ) {
         let (now, base) = (self.now, self.log.base().index);
         let Role::Leader(leadership) = &mut self.role else {
-            return Ok(());
+            return;
         };
         let Some(peer) = leadership.peers.get_mut(&from.node) else {
-            return Ok(());
+            return;
         };
         peer.note_heard(now);
         match result {
@@ -163,18 +157,6 @@ impl Raft {
             }
             AppendResult::Conflict { .. } => {}
         }
-        Ok(())
-    }
-
-    /// Refuses an acknowledgement of what this leader never had (S-K7).
-    fn check_acknowledged(&mut self, from: MemberId, index: Index) -> Result<(), Rejected> {
-        if matches!(self.role, Role::Leader(_)) && index > self.log.last().index {
-            let why = Rejected::AckBeyondLog(index);
-            self.outbox
-                .push(Effect::Event(Event::PeerBroken { member: from, why }));
-            return Err(why);
-        }
-        Ok(())
     }
 
     /// Commits what a quorum has durably, this node included: but only up to an entry of the own term, and with it all before.

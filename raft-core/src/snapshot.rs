@@ -169,41 +169,17 @@ impl Raft {
 
     // ---- receiving (paper fig. 13, InstallSnapshot) ----
 
-    /// A snapshot of this term's leader, whose file the driver has whole. Where the log already has what it covers, nothing is
-    /// replaced: what follows is kept (paper fig. 13, step 6), and a snapshot that comes twice or late changes nothing.
-    pub(crate) fn on_snapshot_request(
-        &mut self,
-        from: MemberId,
-        id: RequestId,
-        snapshot: Snapshot,
-    ) -> Result<(), Rejected> {
+    /// Whether a snapshot leaves alone what is committed (F-S3): it has the same entry where it ends, or it goes beyond, and covers what is
+    /// committed with a term and a membership that are no older.
+    pub(crate) fn check_snapshot(&self, snapshot: &Snapshot) -> Result<(), Rejected> {
         let last = snapshot.last;
-        let known = self.log.term_at(last.index);
         if last.index <= self.commit {
-            // F-S3. What lies before the base is committed, and so agrees.
-            if known.is_some_and(|term| term != last.term) {
-                return self.committed_conflict(from, last.index);
-            }
-        } else {
-            self.check_covers_committed(from, &snapshot)?;
-            if known != Some(last.term) {
-                self.reset_log(snapshot);
-            }
+            // What lies before the base is committed, and so agrees.
+            return match self.log.term_at(last.index) {
+                Some(term) if term != last.term => Err(Rejected::CommittedConflict(last.index)),
+                _ => Ok(()),
+            };
         }
-        self.verified = self.verified.max(last.index);
-        self.commit_to(last.index);
-        let matched = self.commit;
-        let result = AppendResult::Matched(matched);
-        self.send(from, Message::AppendResponse { id, result }, Some(matched));
-        Ok(())
-    }
-
-    /// A snapshot that goes beyond what is committed here covers that too, with a term and a membership that are no older.
-    fn check_covers_committed(
-        &mut self,
-        from: MemberId,
-        snapshot: &Snapshot,
-    ) -> Result<(), Rejected> {
         let committed_term = self.log.term_at(self.commit).unwrap_or_default();
         let committed_membership = self
             .memberships
@@ -211,10 +187,29 @@ impl Raft {
             .map_or(LogId::ZERO, |&(at, _)| at);
         let at = snapshot.membership_at;
         let fits = at == committed_membership || at.index > self.commit;
-        if snapshot.last.term < committed_term || !fits {
-            return self.committed_conflict(from, self.commit);
+        if last.term < committed_term || !fits {
+            return Err(Rejected::CommittedConflict(self.commit));
         }
         Ok(())
+    }
+
+    /// A snapshot of this term's leader, which was checked, and whose file the driver has whole. Where the log already has what it covers,
+    /// nothing is replaced: what follows is kept (paper fig. 13, step 6), and a snapshot that comes twice or late changes nothing.
+    pub(crate) fn on_snapshot_request(
+        &mut self,
+        from: MemberId,
+        id: RequestId,
+        snapshot: Snapshot,
+    ) {
+        let last = snapshot.last;
+        if last.index > self.commit && self.log.term_at(last.index) != Some(last.term) {
+            self.reset_log(snapshot);
+        }
+        self.verified = self.verified.max(last.index);
+        self.commit_to(last.index);
+        let matched = self.commit;
+        let result = AppendResult::Matched(matched);
+        self.send(from, Message::AppendResponse { id, result }, Some(matched));
     }
 
     /// The log begins anew behind the snapshot: what was in it and is not committed conflicts, or stands behind what does
@@ -250,6 +245,7 @@ impl Raft {
                 .push(Effect::Event(Event::MembershipCommitted { at }));
             self.note_if_removed(held);
         }
+        self.forget_removal_behind_commit();
         self.snapshots.newest = snapshot.last.index;
         self.snapshots.bytes_since = 0;
         self.snapshots.to_install = Some(snapshot);

@@ -212,6 +212,7 @@ impl Raft {
             last_number: 0,
             boots: Few::default(),
             strangers: BTreeMap::new(),
+            removed_at: None,
             reported_at: LogId::ZERO,
             reported: (hard_state.term, RoleName::Follower, None),
             log,

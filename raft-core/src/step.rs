@@ -27,15 +27,27 @@ impl Raft {
     pub(crate) fn on_envelope(&mut self, envelope: &mut Envelope) -> Result<(), Rejected> {
         self.check_delivery(envelope)?;
         check_form(envelope)?;
-        self.check_sender(envelope.from)?;
+        let speaker = self.check_speaker(envelope.from)?;
+        if let Err(why) = self.check_claims(envelope) {
+            let member = envelope.from.member;
+            if why != Rejected::Malformed {
+                self.outbox
+                    .push(Effect::Event(Event::PeerBroken { member, why }));
+            }
+            return Err(why);
+        }
+        // Nothing is refused any more from here on, and until here nothing was changed.
+        self.note_speaker(envelope.from, speaker);
 
         let (from, term) = (envelope.from.member, envelope.term);
         match &mut envelope.message {
             &mut Message::PreVoteRequest { id, last } => {
+                self.tell_asker(from, id);
                 self.note_asker(from);
                 self.on_pre_vote_request(from, term, id, last);
             }
             &mut Message::VoteRequest { id, last, transfer } => {
+                self.tell_asker(from, id);
                 self.note_asker(from);
                 self.on_vote_request(from, term, id, last, transfer);
             }
@@ -48,79 +60,154 @@ impl Raft {
                 commit,
             } => {
                 if term < self.term {
-                    let result = AppendResult::Conflict {
-                        prev: prev.index,
-                        hint: LogId::ZERO,
-                    };
-                    self.send(from, Message::AppendResponse { id, result }, None);
-                    return Ok(());
+                    return Ok(self.refuse_older_leader(from, id, prev.index));
                 }
-                self.follow(from, term, id)?;
-                self.on_append_request(from, id, prev, core::mem::take(entries), commit)?;
+                self.follow(from, term, id);
+                self.on_append_request(from, id, prev, core::mem::take(entries), commit);
             }
             &mut Message::SnapshotRequest { id, ref snapshot } => {
                 if term < self.term {
-                    let result = AppendResult::Conflict {
-                        prev: snapshot.last.index,
-                        hint: LogId::ZERO,
-                    };
-                    self.send(from, Message::AppendResponse { id, result }, None);
-                    return Ok(());
+                    return Ok(self.refuse_older_leader(from, id, snapshot.last.index));
                 }
-                self.follow(from, term, id)?;
-                self.on_snapshot_request(from, id, snapshot.clone())?;
+                self.follow(from, term, id);
+                self.on_snapshot_request(from, id, snapshot.clone());
             }
             &mut Message::HeartbeatRequest { id, commit } => {
                 if term < self.term {
-                    self.send(
-                        from,
-                        Message::HeartbeatResponse {
-                            id,
-                            matched: Index::ZERO,
-                            full: self.full,
-                        },
-                        None,
-                    );
+                    let message = Message::HeartbeatResponse {
+                        id,
+                        matched: Index::ZERO,
+                        full: self.full,
+                    };
+                    self.send(from, message, None);
                     return Ok(());
                 }
-                self.follow(from, term, id)?;
+                self.follow(from, term, id);
                 self.on_heartbeat_request(from, id, commit);
             }
-            response => return self.on_response(from, term, response),
+            &mut Message::NotAMember { id, at } if id.boot == self.identity.boot => {
+                self.on_not_a_member(at);
+            }
+            response => self.on_response(from, term, response),
         }
         Ok(())
     }
 
-    /// An answer. It counts only from a member of the configuration in force, to a request of this very boot. That of a former member
-    /// says at most that it has learnt that it is none: it decides nothing, and deposes nobody.
-    fn on_response(
-        &mut self,
-        from: MemberId,
-        term: Term,
-        response: &Message,
-    ) -> Result<(), Rejected> {
-        let id = match response {
-            Message::PreVoteResponse { id, .. }
-            | Message::VoteResponse { id, .. }
-            | Message::AppendResponse { id, .. }
-            | Message::ReadResponse { id, .. }
-            | Message::HeartbeatResponse { id, .. } => *id,
-            _ => return Err(Rejected::Malformed),
+    /// Whoever led an older term is answered with the newer one (paper §5.1).
+    fn refuse_older_leader(&mut self, from: MemberId, id: RequestId, prev: Index) {
+        let hint = LogId::ZERO;
+        let result = AppendResult::Conflict { prev, hint };
+        self.send(from, Message::AppendResponse { id, result }, None);
+    }
+
+    /// Whether what an envelope claims contradicts what this node knows: two leaders of a term, another entry where one is committed, an
+    /// answer to what was never asked, or that acknowledges what never was.
+    fn check_claims(&self, envelope: &Envelope) -> Result<(), Rejected> {
+        let (from, term) = (envelope.from.member, envelope.term);
+        match &envelope.message {
+            Message::PreVoteRequest { .. }
+            | Message::VoteRequest { .. }
+            | Message::TimeoutNow { .. }
+            | Message::ReadRequest { .. } => Ok(()),
+            // It is not followed, and so not believed.
+            Message::AppendRequest { .. }
+            | Message::SnapshotRequest { .. }
+            | Message::HeartbeatRequest { .. }
+                if term < self.term =>
+            {
+                Ok(())
+            }
+            Message::AppendRequest { prev, entries, .. } => {
+                self.check_leads(from, term)?;
+                self.check_append(*prev, entries)
+            }
+            Message::SnapshotRequest { snapshot, .. } => {
+                self.check_leads(from, term)?;
+                self.check_snapshot(snapshot)
+            }
+            Message::HeartbeatRequest { .. } => self.check_leads(from, term),
+            &Message::PreVoteResponse { id, .. }
+            | &Message::VoteResponse { id, .. }
+            | &Message::ReadResponse { id, .. }
+            | &Message::NotAMember { id, .. } => self.check_asked(id),
+            &Message::AppendResponse { id, result } => {
+                self.check_asked(id)?;
+                match result {
+                    AppendResult::Matched(index) | AppendResult::Full(index) => {
+                        self.check_acknowledged(envelope, id, index)
+                    }
+                    AppendResult::Conflict { .. } => Ok(()),
+                }
+            }
+            &Message::HeartbeatResponse { id, matched, .. } => {
+                self.check_asked(id)?;
+                self.check_acknowledged(envelope, id, matched)
+            }
+        }
+    }
+
+    /// Whether a term has this leader, as far as this node knows.
+    fn check_leads(&self, from: MemberId, term: Term) -> Result<(), Rejected> {
+        let leader = match self.role {
+            Role::Leader(_) => Some(self.me()),
+            _ => self.leader,
         };
+        if term == self.term && leader.is_some_and(|leader| leader != from) {
+            return Err(Rejected::TwoLeadersSameTerm(term));
+        }
+        Ok(())
+    }
+
+    /// Whether a request of this life can have been asked.
+    fn check_asked(&self, id: RequestId) -> Result<(), Rejected> {
         if id.boot == self.identity.boot && id.number > self.last_number {
             return Err(Rejected::Malformed);
         }
-        let member = self.counts(from);
-        if id.boot != self.identity.boot || !(member || self.is_departed_peer(from)) {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Whether a leader has what an answer that counts acknowledges.
+    fn check_acknowledged(
+        &self,
+        envelope: &Envelope,
+        id: RequestId,
+        index: Index,
+    ) -> Result<(), Rejected> {
+        if matches!(self.role, Role::Leader(_))
+            && envelope.term == self.term
+            && self.is_heard(envelope.from.member, id)
+            && index > self.log.last().index
+        {
+            return Err(Rejected::AckBeyondLog(index));
         }
-        if term > self.term && !member {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Whether an answer is to a request of this very life, by someone who is asked.
+    fn is_heard(&self, from: MemberId, id: RequestId) -> bool {
+        id.boot == self.identity.boot && (self.counts(from) || self.is_departed_peer(from))
+    }
+
+    /// An answer. It counts only from a member of the configuration in force, to a request of this very boot. That of a former member
+    /// says at most that it has learnt that it is none: it decides nothing, and deposes nobody.
+    fn on_response(&mut self, from: MemberId, term: Term, response: &Message) {
+        let (Message::PreVoteResponse { id, .. }
+        | Message::VoteResponse { id, .. }
+        | Message::AppendResponse { id, .. }
+        | Message::ReadResponse { id, .. }
+        | Message::HeartbeatResponse { id, .. }) = *response
+        else {
+            return;
+        };
+        if !self.is_heard(from, id) {
+            return;
         }
         if term > self.term {
             // Whoever answers from a later term: what was asked is over (paper §5.1).
-            self.become_follower(term, None);
-            return Ok(());
+            if self.counts(from) {
+                self.become_follower(term, None);
+            }
+            return;
         }
         match *response {
             // A voter of an earlier term answers a pre-vote in that term: it has no reason to raise it.
@@ -130,15 +217,12 @@ impl Raft {
             _ if term < self.term => {}
             Message::VoteResponse { id, granted } => self.on_vote_response(from, id, granted),
             Message::ReadResponse { id, index } => self.on_read_response(from, id, index),
-            Message::AppendResponse { id, result } => {
-                return self.on_append_response(from, id, result);
-            }
+            Message::AppendResponse { id, result } => self.on_append_response(from, id, result),
             Message::HeartbeatResponse { id, matched, full } => {
-                return self.on_heartbeat_response(from, id, matched, full);
+                self.on_heartbeat_response(from, id, matched, full);
             }
             _ => {}
         }
-        Ok(())
     }
 
     /// Whether what this member answers counts: it is a member in this very incarnation (F-M8).
@@ -154,26 +238,13 @@ impl Raft {
     }
 
     /// Takes the sender for the leader of `term`, which is not behind this node's.
-    fn follow(&mut self, from: MemberId, term: Term, id: RequestId) -> Result<(), Rejected> {
-        if term == self.term {
-            let other = match self.role {
-                Role::Leader(_) => Some(self.me()),
-                _ => self.leader,
-            };
-            if other.is_some_and(|leader| leader != from) {
-                let why = Rejected::TwoLeadersSameTerm(term);
-                self.outbox
-                    .push(Effect::Event(Event::PeerBroken { member: from, why }));
-                return Err(why);
-            }
-        }
+    fn follow(&mut self, from: MemberId, term: Term, id: RequestId) {
         if term > self.term || self.leader != Some(from) {
             self.become_follower(term, Some(from));
         }
         self.leader_heard_at = self.now;
         self.leader_number = self.leader_number.max(id.number);
         self.draw_election_timeout();
-        Ok(())
     }
 
     /// Whether the envelope is for this member of this cluster (F-N3, S-K2).
@@ -190,38 +261,40 @@ impl Raft {
         Ok(())
     }
 
-    /// Looks at who speaks: a member, someone under a member's number, or anyone else.
-    fn check_sender(&mut self, from: Sender) -> Result<(), Rejected> {
+    /// Who speaks; refuses a life of a member that is over: its disk was copied, or rolled back, or its messages are old.
+    fn check_speaker(&self, from: Sender) -> Result<Speaker, Rejected> {
         let Some(member) = self.membership().member(from.member.node) else {
-            return Ok(());
+            return Ok(Speaker::Other);
         };
-        if member.incarnation == from.member.incarnation {
-            return self.check_boot(from);
+        if member.incarnation != from.member.incarnation {
+            return Ok(Speaker::Namesake(MemberId {
+                node: from.member.node,
+                incarnation: member.incarnation,
+            }));
         }
-        let member = MemberId {
-            node: from.member.node,
-            incarnation: member.incarnation,
-        };
-        self.note_stranger(member, from.member);
-        Ok(())
+        match self.boots.get(&from.member) {
+            Some(latest) if from.boot < *latest => Err(Rejected::StaleBoot),
+            _ => Ok(Speaker::Member),
+        }
     }
 
-    /// Refuses a life of a member that is over: its disk was copied, or rolled back, or its messages are old. Only members are
-    /// remembered, so that strangers cannot fill the memory.
-    fn check_boot(&mut self, from: Sender) -> Result<(), Rejected> {
-        match self.boots.get_mut(&from.member) {
-            Some(latest) if from.boot < *latest => return Err(Rejected::StaleBoot),
-            Some(latest) => {
-                *latest = from.boot;
-                return Ok(());
-            }
-            None => self.boots.insert(from.member, from.boot),
-        };
+    /// Keeps the latest life of each member, and notes who speaks under a member's number. Only members are remembered, so that
+    /// strangers cannot fill the memory.
+    fn note_speaker(&mut self, from: Sender, speaker: Speaker) {
+        match speaker {
+            Speaker::Other => return,
+            Speaker::Namesake(member) => return self.note_stranger(member, from.member),
+            Speaker::Member => {}
+        }
+        if let Some(latest) = self.boots.get_mut(&from.member) {
+            *latest = from.boot;
+            return;
+        }
+        self.boots.insert(from.member, from.boot);
         if self.boots.len() > crate::membership::Membership::MEMBERS_MAX {
             let membership = self.memberships.current();
             self.boots.retain(|&member, _| membership.contains(member));
         }
-        Ok(())
     }
 
     /// Tells of a node that speaks under a member's number without being that member (S-K1, F-M8).
@@ -231,6 +304,16 @@ impl Raft {
                 .push(Effect::Event(Event::PeerLostLog { member, now: from }));
         }
     }
+}
+
+/// Who speaks.
+enum Speaker {
+    /// A member.
+    Member,
+    /// Someone under this member's number.
+    Namesake(MemberId),
+    /// Anyone else.
+    Other,
 }
 
 /// Whether an envelope's fields go together (F-P20, S-K6): nothing behind this needs to doubt them.
@@ -273,6 +356,7 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
                 } = snapshot;
                 sane_id(*last) && sane_id(*at) && last.index > Index::ZERO && snapshot.is_possible()
             }
+            Message::NotAMember { at, .. } => sane_id(*at) && at.index > Index::ZERO,
             Message::HeartbeatRequest { commit, .. } => sane_index(*commit),
             Message::HeartbeatResponse { matched, .. } => sane_index(*matched),
             Message::ReadResponse { index, .. } => index.is_none_or(sane_index),

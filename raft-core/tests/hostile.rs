@@ -132,6 +132,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => (id.clone(), log_id(), any::<bool>())
             .prop_map(|(id, last, transfer)| Message::VoteRequest { id, last, transfer }),
         1 => id.clone().prop_map(|id| Message::TimeoutNow { id }),
+        1 => (id.clone(), log_id()).prop_map(|(id, at)| Message::NotAMember { id, at }),
         1 => (id.clone(), any::<bool>()).prop_map(|(id, granted)| Message::VoteResponse { id, granted }),
         4 => (id.clone(), entries(), number())
             .prop_map(|(id, (prev, entries), commit)| Message::AppendRequest { id, prev, entries: entries.into(), commit: Index(commit) }),

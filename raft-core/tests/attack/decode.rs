@@ -160,6 +160,10 @@ impl Source<'_> {
                     membership_at: self.log_id(),
                 },
             },
+            _ if granted => Message::NotAMember {
+                id,
+                at: self.log_id(),
+            },
             _ => Message::TimeoutNow { id },
         }
     }

@@ -173,29 +173,42 @@ pub fn run(inputs: &[Input]) -> (Vec<Effect>, BTreeSet<Mark>) {
 }
 
 impl Victim {
+    /// What is rejected changes nothing: no state, and no effect but the report that a peer is broken.
+    fn receive(&mut self, envelope: Envelope) {
+        let mut before = self.raft.clone();
+        if self.raft.receive(envelope).is_ok() {
+            return;
+        }
+        self.marks.insert(Mark::Rejected);
+        let mut after = self.raft.clone();
+        // Around every input the role is looked at, also around one that is ignored.
+        before.fetched(FetchId(u64::MAX), vec![]);
+        assert_eq!(before.status(), after.status());
+        let effects = |raft: &mut Raft| -> Vec<Effect> {
+            std::iter::from_fn(|| raft.next_effect())
+                .filter(|effect| !matches!(effect, Effect::Event(Event::PeerBroken { .. })))
+                .collect()
+        };
+        assert_eq!(effects(&mut before), effects(&mut after));
+        assert!(before == after, "a rejected envelope left something behind");
+    }
+
     fn take(&mut self, input: Input) {
         match input {
             Input::Tick(ticks) => self.raft.tick(ticks),
-            Input::Receive(envelope) => {
-                if self.raft.receive(envelope).is_err() {
-                    self.marks.insert(Mark::Rejected);
-                }
-            }
+            Input::Receive(envelope) => self.receive(envelope),
             Input::Hear(node, ahead, message) => {
                 let from = Sender {
                     member: member(node, node),
                     boot: Boot(1),
                 };
-                let heard = self.raft.receive(Envelope {
+                self.receive(Envelope {
                     cluster: CLUSTER,
                     from,
                     to: member(1, 1),
                     term: Term(self.raft.status().term.0.saturating_add(ahead)),
                     message,
                 });
-                if heard.is_err() {
-                    self.marks.insert(Mark::Rejected);
-                }
             }
             Input::Propose(count, bytes) => {
                 let batch = vec![Bytes::from(vec![b'v'; bytes]); count];

@@ -66,6 +66,7 @@ pub fn describe_envelope(envelope: &Envelope) -> String {
             format!("VoteRequest last={last}{transfer}")
         }
         Message::TimeoutNow { .. } => "TimeoutNow".into(),
+        Message::NotAMember { at, .. } => format!("NotAMember at={at}"),
         Message::VoteResponse { granted, .. } => format!("VoteResponse granted={granted}"),
         Message::AppendRequest {
             prev,

@@ -52,6 +52,7 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
         "heartbeat" => Message::HeartbeatRequest { id, commit },
         "vote" => Message::VoteRequest { id, last, transfer },
         "timeout-now" => Message::TimeoutNow { id },
+        "not-a-member" => Message::NotAMember { id, at: last },
         "read" => Message::ReadRequest { id },
         "read-response" => Message::ReadResponse {
             id,

@@ -35,6 +35,7 @@ const TIMEOUT_NOW: u8 = 10;
 const READ_REQUEST: u8 = 11;
 const READ_RESPONSE: u8 = 12;
 const HEARTBEAT_RESPONSE_FULL: u8 = 13;
+const NOT_A_MEMBER: u8 = 14;
 
 const MATCHED: u8 = 0;
 const CONFLICT: u8 = 1;
@@ -55,6 +56,7 @@ pub(crate) fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
     out.put_u64_le(id.number);
     match &envelope.message {
         Message::PreVoteRequest { last, .. } => put_log_id(&mut out, *last),
+        Message::NotAMember { at, .. } => put_log_id(&mut out, *at),
         Message::VoteRequest { last, transfer, .. } => {
             put_log_id(&mut out, *last);
             out.put_u8(u8::from(*transfer));
@@ -127,6 +129,7 @@ fn kind_and_id(message: &Message) -> (u8, RequestId) {
             true => (HEARTBEAT_RESPONSE_FULL, *id),
         },
         Message::TimeoutNow { id } => (TIMEOUT_NOW, *id),
+        Message::NotAMember { id, .. } => (NOT_A_MEMBER, *id),
         _ => unreachable!("{UNKNOWN_MESSAGE}"),
     }
 }
@@ -227,6 +230,10 @@ fn read_message(reader: &mut Reader, kind: u8, id: RequestId) -> Result<Message,
             transfer: reader.bool()?,
         },
         TIMEOUT_NOW => Message::TimeoutNow { id },
+        NOT_A_MEMBER => Message::NotAMember {
+            id,
+            at: read_log_id(reader)?,
+        },
         VOTE_RESPONSE => Message::VoteResponse {
             id,
             granted: reader.bool()?,
