@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::config::ConfigError;
 use crate::membership::MembershipError;
-use crate::types::{Index, JobId, LogId, MemberId, NodeId, Term};
+use crate::types::{ClusterId, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term};
 
 /// Why a new node was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,13 @@ pub enum StartError {
 pub enum RecoverError {
     /// The settings cannot work.
     Config(ConfigError),
-    /// The term runs leave a gap, fall, or do not fit the log's bounds, at this index.
-    BadRuns(Index),
+    /// The term runs leave a gap, fall, or do not fit the log's bounds.
+    BadRuns {
+        /// Where the first run begins that does not fit; the log's last index, when a run is missing.
+        at: Index,
+        /// Where the run before it begins; when it is the first, what the log begins behind.
+        before: Index,
+    },
     /// The log holds an entry of a later term than the hard state knows.
     TermBehindLog {
         /// The stored term.
@@ -65,9 +70,12 @@ pub enum RecoverError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// It is for another node, another incarnation, or another cluster. Compare its `cluster` and `to` with this node's
-    /// [`Identity`](crate::Identity) to see which.
-    Misdelivered,
+    /// It is of this cluster, or of none.
+    OtherCluster(ClusterId),
+    /// It is for this node.
+    OtherNode(NodeId),
+    /// It is for this node in this incarnation: another life of its data directory.
+    OtherIncarnation(Incarnation),
     /// It claims to come from this node.
     FromSelf,
     /// Its fields contradict each other: entries that are not contiguous, a term that falls, a number out of range.
@@ -210,10 +218,10 @@ impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::BadRuns(index) => write!(
+            Self::BadRuns { at, before } => write!(
                 f,
-                "the log's terms do not add up at index {index}: the first run begins right behind `base`, the last entry that was \
-                 cut, and each other one behind the run before"
+                "the log's terms do not add up at index {at}, behind {before}: the first run begins right behind `base`, the last entry \
+                 that was cut, and each other one, of a later term, behind the run before"
             ),
             Self::AppliedBehindLog { applied, base } => write!(
                 f,
@@ -248,9 +256,15 @@ impl fmt::Display for RecoverError {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Misdelivered => {
-                f.write_str("the envelope's cluster, node or incarnation is not this node's")
+            Self::OtherCluster(cluster) => {
+                write!(f, "the envelope is of another cluster: {cluster:?}")
             }
+            Self::OtherNode(node) => write!(f, "the envelope is for node {node}"),
+            Self::OtherIncarnation(incarnation) => write!(
+                f,
+                "the envelope is for this node's number in another incarnation, {:x}",
+                incarnation.0
+            ),
             Self::FromSelf => f.write_str("the envelope claims to come from this node"),
             Self::Malformed => {
                 f.write_str("the envelope's fields contradict each other, or are out of range")

@@ -183,6 +183,7 @@ mod invariants;
 mod journal;
 mod log_view;
 mod membership;
+mod membership_log;
 mod message;
 #[cfg(not(raft_mutants))]
 mod mutants;

@@ -34,14 +34,14 @@ impl LogView {
         }
     }
 
-    /// A log as it was found on disk; the index at which the runs do not add up, when they do not.
+    /// A log as it was found on disk; the index at which the runs do not add up, and the one before, when they do not.
     pub(crate) fn from_runs(
         base: LogId,
         runs: Vec<(Index, Term)>,
         last: Index,
-    ) -> Result<Self, Index> {
+    ) -> Result<Self, (Index, Index)> {
         if last < base.index {
-            return Err(last);
+            return Err((last, base.index));
         }
         let mut before = (base.index, base.term);
         for (position, &(first, term)) in runs.iter().enumerate() {
@@ -56,12 +56,12 @@ impl LogView {
                 term > before.1
             };
             if !contiguous || !rises || first > last {
-                return Err(first);
+                return Err((first, before.0));
             }
             before = (first, term);
         }
         if runs.is_empty() && last != base.index {
-            return Err(last);
+            return Err((last, base.index));
         }
         Ok(Self {
             base,

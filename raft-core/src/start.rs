@@ -12,7 +12,8 @@ use crate::few::Few;
 use crate::follower_read::ForwardedReads;
 use crate::journal::Journal;
 use crate::log_view::LogView;
-use crate::membership::{Membership, MembershipLog};
+use crate::membership::Membership;
+use crate::membership_log::MembershipLog;
 use crate::outbox::Outbox;
 use crate::raft::Raft;
 use crate::rng::Rng;
@@ -117,8 +118,8 @@ impl Raft {
         if disk.identity.cluster == ClusterId::UNKNOWN {
             return Err(RecoverError::NoCluster);
         }
-        let log =
-            LogView::from_runs(disk.base, disk.runs, disk.last).map_err(RecoverError::BadRuns)?;
+        let log = LogView::from_runs(disk.base, disk.runs, disk.last)
+            .map_err(|(at, before)| RecoverError::BadRuns { at, before })?;
         let last = log.last();
         if last.term > disk.hard_state.term {
             return Err(RecoverError::TermBehindLog {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::change::Seat;
 use crate::membership::Membership;
 use crate::progress::{Mode, Progress};
 use crate::raft::Raft;
@@ -39,6 +40,9 @@ pub struct Status {
     pub applied: Index,
     /// The membership in force.
     pub membership: Membership,
+    /// What this node is in it; none when it is no member, or was told that a committed membership does not hold it
+    /// ([`Event::Removed`](crate::Event::Removed)).
+    pub seat: Option<Seat>,
     /// The entry that the membership stands in.
     pub membership_at: LogId,
     /// Whether it is known to be committed. One change at a time: while it is not, or is joint, none is taken.
@@ -109,6 +113,21 @@ pub struct PeerStatus {
 }
 
 impl Raft {
+    fn seat(&self) -> Option<Seat> {
+        let (me, membership) = (self.me(), self.membership());
+        if !self.may_belong() || !membership.contains(me) {
+            return None;
+        }
+        let promote = membership
+            .member(me.node)
+            .is_some_and(|member| member.promote);
+        Some(match membership.is_voter(me) {
+            true => Seat::Voter,
+            false if promote => Seat::Promotable,
+            false => Seat::Learner,
+        })
+    }
+
     /// A picture of this node.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -136,6 +155,7 @@ impl Raft {
             commit: self.commit,
             applied: self.apply.applied,
             membership: self.membership().clone(),
+            seat: self.seat(),
             membership_at: self.memberships.current_at(),
             membership_committed: self.memberships.current_at().index <= self.commit,
             transfer_to: leadership

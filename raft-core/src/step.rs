@@ -249,11 +249,14 @@ impl Raft {
 
     /// Whether the envelope is for this member of this cluster (F-N3, S-K2).
     fn check_delivery(&self, envelope: &Envelope) -> Result<(), Rejected> {
-        if envelope.cluster != self.identity.cluster
-            || envelope.cluster == ClusterId::UNKNOWN
-            || !self.is_me(envelope.to)
-        {
-            return Err(Rejected::Misdelivered);
+        if envelope.cluster != self.identity.cluster || envelope.cluster == ClusterId::UNKNOWN {
+            return Err(Rejected::OtherCluster(envelope.cluster));
+        }
+        if envelope.to.node != self.me().node {
+            return Err(Rejected::OtherNode(envelope.to.node));
+        }
+        if !self.is_me(envelope.to) {
+            return Err(Rejected::OtherIncarnation(envelope.to.incarnation));
         }
         if envelope.from.member.node == self.me().node {
             return Err(Rejected::FromSelf);

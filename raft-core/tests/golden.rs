@@ -562,6 +562,9 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         "config" => harness::describe_membership(&status.membership),
         "voters" => harness::list(status.membership.voters().iter().copied()),
         "learners" => harness::list(status.membership.learners()),
+        "seat" => status
+            .seat
+            .map_or("none".into(), |seat| format!("{seat:?}").to_lowercase()),
         "config_at" => status.membership_at.to_string(),
         "config_committed" => status.membership_committed.to_string(),
         "transfer" => node(status.transfer_to),

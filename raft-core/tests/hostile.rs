@@ -26,7 +26,7 @@ fn log_id() -> impl Strategy<Value = LogId> {
 /// A membership of so many voters; of none, as no honest peer has it.
 fn members(voters: u64) -> Membership {
     let voters = (1..=voters).map(|node| (member(node, node), Bytes::new()));
-    Membership::of_voters(voters).unwrap_or_default()
+    Membership::of_voters(voters).unwrap_or_else(|_| attack::of_nobody())
 }
 
 fn payload() -> impl Strategy<Value = Payload> {

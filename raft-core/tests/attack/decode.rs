@@ -69,7 +69,7 @@ impl Source<'_> {
             demoted,
             replaced: Vec::new(),
         };
-        Membership::from_parts(parts).unwrap_or_default()
+        Membership::from_parts(parts).unwrap_or_else(|_| super::of_nobody())
     }
 
     fn payload(&mut self) -> Payload {

@@ -25,6 +25,17 @@ pub fn member(node: u64, incarnation: u64) -> MemberId {
     }
 }
 
+/// A membership of no voters, as a node has it that knows of none, and no honest peer sends it.
+pub fn of_nobody() -> Membership {
+    let identity = Identity {
+        cluster: CLUSTER,
+        member: member(1, 1),
+        boot: Boot(1),
+    };
+    let new = Raft::join(Config::new(1), identity).expect("a good config");
+    new.membership().clone()
+}
+
 /// Everything that can be done to a core.
 #[derive(Clone, Debug)]
 pub enum Input {

@@ -1,6 +1,6 @@
 //! Messages made up by hand, for scripts.
 
-use raft_core::{AppendResult, Entry, Index, LogId, Membership, Message, RequestId, Snapshot};
+use raft_core::*;
 
 /// What a script may say about a message.
 pub struct Fields {
@@ -43,7 +43,7 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
             snapshot: Snapshot {
                 last,
                 membership: match members {
-                    0 => Membership::default(),
+                    0 => of_nobody(),
                     count => super::membership(1..=count),
                 },
                 membership_at: hint,
@@ -79,4 +79,15 @@ pub fn made_up(kind: &str, id: RequestId, fields: Fields) -> Option<Message> {
         },
         _ => return None,
     })
+}
+
+/// A membership of no voters, as a node has it that knows of none, and no honest peer sends it.
+fn of_nobody() -> Membership {
+    let identity = Identity {
+        cluster: ClusterId([1; 16]),
+        member: super::member(1),
+        boot: Boot(1),
+    };
+    let new = Raft::join(Config::new(1), identity).unwrap();
+    new.membership().clone()
 }

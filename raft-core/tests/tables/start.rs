@@ -61,7 +61,13 @@ fn a_disk_that_cannot_be() {
             |disk| disk.identity.cluster = ClusterId::UNKNOWN,
             RecoverError::NoCluster,
         ),
-        (|disk| disk.runs.clear(), RecoverError::BadRuns(Index(12))),
+        (
+            |disk| disk.runs.clear(),
+            RecoverError::BadRuns {
+                at: Index(12),
+                before: Index(0),
+            },
+        ),
         (
             |disk| disk.hard_state.term = Term(1),
             RecoverError::TermBehindLog {
