@@ -134,7 +134,7 @@ fn check_membership(before: &Before, raft: &Raft) {
     );
     match &raft.role {
         Role::PreCandidate(_) | Role::Candidate(_) => {
-            assert!(raft.may_campaign(), "a node without a vote campaigns")
+            assert!(raft.may_campaign(), "a node without a vote campaigns");
         }
         Role::Leader(leadership) => {
             let uncommitted = raft.memberships.uncommitted(raft.commit);

@@ -60,14 +60,16 @@ impl Raft {
                 commit,
             } => {
                 if term < self.term {
-                    return Ok(self.refuse_older_leader(from, id, prev.index));
+                    self.refuse_older_leader(from, id, prev.index);
+                    return Ok(());
                 }
                 self.follow(from, term, id);
                 self.on_append_request(from, id, prev, core::mem::take(entries), commit);
             }
             &mut Message::SnapshotRequest { id, ref snapshot } => {
                 if term < self.term {
-                    return Ok(self.refuse_older_leader(from, id, snapshot.last.index));
+                    self.refuse_older_leader(from, id, snapshot.last.index);
+                    return Ok(());
                 }
                 self.follow(from, term, id);
                 self.on_snapshot_request(from, id, snapshot.clone());
