@@ -13,29 +13,61 @@ use crate::message::{Envelope, Message, RequestId};
 use crate::raft::Raft;
 use crate::rng::Rng;
 use crate::role::{Campaign, Leadership, Role};
-use crate::types::{Boot, MemberId};
+use crate::types::{Boot, LogId, MemberId, NodeId};
 
 /// The time that it is in every canonical state: late enough for every age that is told apart.
 const NOW: u64 = 1 << 32;
 
 /// How the request numbers of a node are renamed. A number that it still knows becomes an even one, in their order; all those between
 /// two of them, which it will never know again, become the one odd number between.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Numbers {
-    known: Vec<u64>,
+///
+/// What a leader asks one peer is compared with nothing that it asks another, unless a read round is under way. So the numbers
+/// of each peer are counted by themselves then, and whom it asked first is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Numbers {
+    /// Those to all peers together.
+    Together(Vec<u64>),
+    /// Those to each peer.
+    Apart(Vec<(NodeId, Vec<u64>)>),
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::Together(Vec::new())
+    }
 }
 
 impl Numbers {
-    /// The new name of `number`. 0 names no request, and stays.
+    /// The new name of the number of a request to `peer`. 0 names no request, and stays.
     #[must_use]
-    pub fn rename(&self, number: u64) -> u64 {
+    pub fn rename(&self, peer: NodeId, number: u64) -> u64 {
         if number == 0 {
             return 0;
         }
-        match self.known.binary_search(&number) {
+        let known = match self {
+            Self::Together(known) => known.as_slice(),
+            Self::Apart(peers) => {
+                let own = peers.iter().find(|(node, _)| *node == peer);
+                own.map_or(&[][..], |(_, known)| known)
+            }
+        };
+        match known.binary_search(&number) {
             Ok(at) => 2 * at as u64 + 2,
             Err(at) => 2 * at as u64 + 1,
         }
+    }
+
+    /// Above all names that are given.
+    fn last(&self) -> u64 {
+        let known = match self {
+            Self::Together(known) => known.len(),
+            Self::Apart(peers) => peers
+                .iter()
+                .map(|(_, known)| known.len())
+                .max()
+                .unwrap_or(0),
+        };
+        2 * known as u64 + 1
     }
 }
 
@@ -108,21 +140,48 @@ impl Raft {
                 self.boots.insert(member, Boot::ZERO);
             }
         }
-        let mut known = Vec::new();
-        self.each_number(&mut |number| known.push(*number));
-        known.sort_unstable();
-        known.dedup();
-        known.retain(|&number| number > 0);
-        let numbers = Numbers { known };
-        self.each_number(&mut |number| *number = numbers.rename(*number));
+        let numbers = self.numbers();
+        self.each_number(&mut |peer, number| {
+            *number = numbers.rename(peer.unwrap_or(NodeId::ZERO), *number);
+        });
         self.outbox.each_held(&mut |_, envelope| {
+            let peer = envelope.to.node;
             envelope.rename(me, &mut |_| {}, &mut |id| {
-                id.number = numbers.rename(id.number);
+                id.number = numbers.rename(peer, id.number);
             });
         });
+        // To whom it speaks first is of no matter: messages overtake each other.
+        self.outbox.sort_held();
         // What was given last is above all that is known, and not below what is forgotten.
-        self.last_number = 2 * numbers.known.len() as u64 + 1;
+        self.last_number = numbers.last();
         numbers
+    }
+
+    /// The numbers that it knows.
+    fn numbers(&mut self) -> Numbers {
+        let mut peers: Vec<(Option<NodeId>, Vec<u64>)> = Vec::new();
+        self.each_number(&mut |peer, number| match peers
+            .iter_mut()
+            .find(|(other, _)| *other == peer)
+        {
+            Some((_, known)) => known.push(*number),
+            None => peers.push((peer, alloc::vec![*number])),
+        });
+        let tidy = |known: &mut Vec<u64>| {
+            known.sort_unstable();
+            known.dedup();
+            known.retain(|&number| number > 0);
+        };
+        if peers.iter().any(|(peer, _)| peer.is_none()) {
+            let mut known = peers.into_iter().flat_map(|(_, known)| known).collect();
+            tidy(&mut known);
+            return Numbers::Together(known);
+        }
+        let apart = peers.into_iter().filter_map(|(peer, mut known)| {
+            tidy(&mut known);
+            Some((peer?, known))
+        });
+        Numbers::Apart(apart.collect())
     }
 
     /// The campaign under way for votes, if one is: answers to another count for nothing.
@@ -197,24 +256,34 @@ impl Raft {
         }
     }
 
-    /// Every number of a request of its own that this node may be reminded of.
-    fn each_number(&mut self, visit: &mut dyn FnMut(&mut u64)) {
+    /// Every number of a request of its own that this node may be reminded of, and whom it asks by it, unless that is everyone.
+    fn each_number(&mut self, visit: &mut dyn FnMut(Option<NodeId>, &mut u64)) {
+        // Only what a former member answers is compared with it; while the first membership stands, there are none.
+        let none_departed = self.memberships.current_at() == LogId::ZERO;
         match &mut self.role {
             Role::Follower => {}
             Role::PreCandidate(Campaign { number, .. })
-            | Role::Candidate(Campaign { number, .. }) => visit(number),
-            Role::Leader(leadership) => leadership.each_number(visit),
+            | Role::Candidate(Campaign { number, .. }) => visit(None, number),
+            Role::Leader(leadership) => {
+                if none_departed {
+                    leadership.settled_at = leadership.settled_at.map(|_| 0);
+                }
+                leadership.each_number(visit);
+            }
         }
     }
 }
 
 impl Leadership {
-    fn each_number(&mut self, visit: &mut dyn FnMut(&mut u64)) {
-        for peer in self.peers.values_mut() {
-            peer.each_number(visit);
+    fn each_number(&mut self, visit: &mut dyn FnMut(Option<NodeId>, &mut u64)) {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for (node, peer) in nodes.into_iter().zip(self.peers.values_mut()) {
+            peer.each_number(&mut |number| visit(Some(node), number));
         }
-        self.settled_at.iter_mut().for_each(&mut *visit);
-        self.reads.each_number(visit);
+        if let Some(told) = self.settled_at.as_mut().filter(|told| **told > 0) {
+            visit(None, told);
+        }
+        self.reads.each_number(&mut |number| visit(None, number));
         // The driver's names; nobody else ever says them.
         for proposal in &mut self.open {
             proposal.number = 0;

@@ -55,6 +55,14 @@ impl<K: Ord + Copy, V> Few<K, V> {
         Some(self.0.remove(at).1)
     }
 
+    /// Gives every key another name, and no two the same.
+    pub(crate) fn rename(&mut self, name: impl Fn(K) -> K) {
+        for (key, _) in &mut self.0 {
+            *key = name(*key);
+        }
+        self.0.sort_by_key(|(key, _)| *key);
+    }
+
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
     }

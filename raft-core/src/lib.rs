@@ -202,6 +202,7 @@ mod snapshot;
 mod start;
 mod status;
 mod step;
+mod symmetry;
 mod tail;
 mod transfer;
 mod types;
@@ -227,6 +228,8 @@ pub use role::RoleName;
 pub use snapshot::Snapshot;
 pub use start::Recovered;
 pub use status::{PeerState, PeerStatus, Status};
+#[doc(hidden)]
+pub use symmetry::Exchange;
 pub use types::{
     Boot, ClusterId, HardState, Identity, Incarnation, Index, JobId, LogId, MemberId, NodeId, Term,
 };

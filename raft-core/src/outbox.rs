@@ -94,6 +94,12 @@ impl Outbox {
             visit(&mut held.until, &mut held.envelope);
         }
     }
+
+    /// Puts the envelopes that wait in the order of their jobs and of whom they are for.
+    pub(crate) fn sort_held(&mut self) {
+        let held = self.held.make_contiguous();
+        held.sort_by_key(|held| (held.until, held.envelope.to));
+    }
 }
 
 #[cfg(test)]

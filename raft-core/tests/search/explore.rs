@@ -1,5 +1,6 @@
 //! The search: breadth first, so that what it finds is found on a shortest path.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::describe;
@@ -127,6 +128,23 @@ pub fn explore(world: &mut World, start: State, states_max: usize) -> Explored {
             path: path(world, &seen, at, last),
         }),
     }
+}
+
+/// Every state that can be reached from `start`.
+pub fn reach(world: &mut World, start: State) -> HashSet<State> {
+    let start = world.representative(start);
+    let (mut seen, mut waiting) = (HashSet::from([start]), vec![start]);
+    while let Some(state) = waiting.pop() {
+        for action in world.actions(&state) {
+            let after = world.act(&state, action);
+            if let Some(after) = after.map(|after| after.expect("nothing is broken"))
+                && seen.insert(after)
+            {
+                waiting.push(after);
+            }
+        }
+    }
+    seen
 }
 
 /// The actions from the start to the state `at`, and `last`.

@@ -36,6 +36,7 @@ mod explore;
 #[cfg(raft_mutants)]
 mod guards;
 mod node;
+mod quotient;
 mod safety;
 mod scenarios;
 #[cfg(raft_mutants)]
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let good = match words.as_slice() {
         ["--bound", "full"] => scenarios::full().iter().all(passes),
+        ["--reductions"] => scenarios::small().iter().all(quotient::agree),
+        ["--cluster", numbers @ ..] => one(numbers),
         ["--bound", "ci"] => scenarios::ci().iter().all(passes),
         #[cfg(raft_mutants)]
         ["--guards"] => every_guard_is_needed(),
@@ -71,6 +74,21 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A bound of one's own: terms, messages under way, crashes, messages repeated.
+fn one(numbers: &[&str]) -> bool {
+    let parsed: Result<Vec<u8>, _> = numbers.iter().map(|number| number.parse()).collect();
+    let Ok([terms, messages, crashes, repeats]) = parsed.as_deref() else {
+        eprintln!("--cluster takes four numbers: terms, messages, crashes, repeats");
+        return false;
+    };
+    passes(&scenarios::cluster(
+        u64::from(*terms),
+        usize::from(*messages),
+        *crashes,
+        *repeats,
+    ))
 }
 
 /// Whether nothing is broken anywhere, and nothing left to explore.

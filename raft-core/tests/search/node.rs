@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use raft_core::{
-    AppendResult, Boot, Change, ClusterId, Config, Effect, Entry, Envelope, HardState, Identity,
-    Incarnation, Index, JobId, LogId, MemberId, Membership, Message, NodeId, Numbers, Payload,
-    PersistJob, Raft, Recovered, RoleName, Snapshot, Term,
+    AppendResult, Boot, Change, ClusterId, Config, Effect, Entry, Envelope, Exchange, HardState,
+    Identity, Incarnation, Index, JobId, LogId, MemberId, Membership, Message, NodeId, Numbers,
+    Payload, PersistJob, Raft, Recovered, RoleName, Snapshot, Term,
 };
 
 /// T, in ticks. As short as it may be: only that it passes matters.
@@ -122,6 +122,22 @@ impl Node {
         let mut disk = self.disk.clone();
         self.jobs.iter().for_each(|job| disk.write(job));
         disk.log
+    }
+
+    /// What it is when nodes are exchanged.
+    pub fn exchanged(&self, exchange: &Exchange) -> Self {
+        let mut node = self.clone();
+        node.raft.exchange(exchange);
+        let on_disk = core::iter::once(&mut node.disk.hard_state);
+        let states = on_disk.chain(
+            node.jobs
+                .iter_mut()
+                .filter_map(|job| job.hard_state.as_mut()),
+        );
+        for state in states {
+            state.voted_for = state.voted_for.map(|vote| exchange.member(vote));
+        }
+        node
     }
 
     /// What comes of an input; none, when it cannot happen now.

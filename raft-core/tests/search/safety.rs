@@ -4,7 +4,7 @@
 //! states with different pasts would be taken for one. One vote a term, over all lives, needs none: a vote that is said is on the disk,
 //! and what a disk says of a term's vote never changes (`node.rs`).
 
-use raft_core::{Entry, MemberId, Membership, Payload, RoleName, Status};
+use raft_core::{Entry, Exchange, MemberId, Membership, Payload, RoleName, Status};
 
 use crate::node::Node;
 use crate::tables::hash_of;
@@ -22,7 +22,7 @@ pub fn marks(log: &[Entry]) -> Vec<Mark> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     /// Who led each term.
-    leaders: Vec<(u64, MemberId)>,
+    pub leaders: Vec<(u64, MemberId)>,
     /// What was committed, and in which term: that of the leader which did it, and not of the entry.
     pub committed: Vec<(Mark, u64)>,
     /// The read under way: where, and how much was committed when it came in.
@@ -86,6 +86,28 @@ fn check(holds: bool, why: impl FnOnce() -> String) -> Checked {
 }
 
 impl History {
+    /// Whether they differ in nothing, but that no more was done here of what may be done only so often.
+    pub fn is_at_most(&self, other: &Self) -> bool {
+        let same = Self {
+            repeats: other.repeats,
+            ..self.clone()
+        };
+        self.repeats <= other.repeats && same == *other
+    }
+
+    /// What it is when nodes are exchanged.
+    pub fn exchanged(&self, exchange: &Exchange, places: &[usize]) -> Self {
+        let mut history = self.clone();
+        for (_, leader) in &mut history.leaders {
+            *leader = exchange.member(*leader);
+        }
+        history.leaders.sort_unstable();
+        if let Some((at, _)) = &mut history.read {
+            *at = places[*at];
+        }
+        history
+    }
+
     /// After a step of node `at`: election safety, leader completeness, and that what is committed stays so and is on a quorum of
     /// the disks.
     pub fn note_node(&mut self, at: usize, nodes: &[&Facts], base: &Membership) -> Checked {

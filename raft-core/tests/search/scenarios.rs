@@ -7,7 +7,7 @@ use raft_core::{
 };
 
 use crate::node::{Disk, Node, member};
-use crate::world::{Action, Bounds, State, World};
+use crate::world::{Action, Bounds, Reduced, State, World};
 
 /// The nodes' logs, and the membership in force before their first entries.
 pub struct Start {
@@ -49,18 +49,18 @@ impl Scenario {
             Node::start(member(id), 1, Some(&base), disk)
         });
         let state = world.begin(nodes.collect(), start.committed);
-        match self.elected {
-            Some((leader, by)) => {
-                let state = elect(&mut world, state, leader, by);
-                (world, state)
-            }
-            None => (world, state),
-        }
+        let state = match self.elected {
+            Some((leader, by)) => elect(&mut world, state, leader, by),
+            None => state,
+        };
+        (world, state)
     }
 }
 
 /// Has a node elected by others. Its first appends are on their way then, and nothing else.
 fn elect(world: &mut World, state: State, leader: usize, by: &[usize]) -> State {
+    // Until then, every node is the one that it is called.
+    world.reduced = Reduced::No;
     let mask = by.iter().fold(0, |mask, node| mask | 1 << node);
     let act = |world: &mut World, state: &State, action| {
         let outcome = world.act(state, action);
@@ -101,7 +101,8 @@ fn elect(world: &mut World, state: State, leader: usize, by: &[usize]) -> State 
         }
     }
     assert!(world.facts(&state, leader).leads(), "it was not elected");
-    state
+    world.reduced = Reduced::Yes;
+    world.representative(state)
 }
 
 pub fn membership(voters: &[usize], learners: &[usize]) -> Membership {
@@ -173,8 +174,13 @@ pub fn ci() -> Vec<Scenario> {
     vec![cluster(1, 3, 1, 1), cluster(2, 2, 0, 0), joint(1, 2, 1)]
 }
 
+/// The bounds at which the reduced search is compared with that of every state.
+pub fn small() -> Vec<Scenario> {
+    vec![cluster(1, 2, 1, 1), cluster(2, 2, 0, 0)]
+}
+
 /// From empty logs: every fault, up to these bounds.
-fn cluster(terms: u64, messages: usize, crashes: u8, repeats: u8) -> Scenario {
+pub fn cluster(terms: u64, messages: usize, crashes: u8, repeats: u8) -> Scenario {
     Scenario {
         name: "cluster",
         about: "three nodes, from empty logs",

@@ -3,12 +3,14 @@
 
 use raft_core::{Envelope, MemberId, Membership, Message, Numbers};
 
+mod alike;
 mod happen;
 mod naming;
 
 use crate::node::{Input, Node};
 use crate::safety::{Facts, History};
 use crate::tables::{QuickMap, Table};
+use alike::{Alike, Images};
 use naming::{Names, names};
 
 /// At most so many nodes.
@@ -24,6 +26,14 @@ pub struct State {
     nodes: [u32; NODES_MAX],
     messages: [u32; MESSAGES_MAX],
     history: u32,
+}
+
+/// Whether one state stands for all that the same can happen to, and more; see the head of `main.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduced {
+    Yes,
+    /// Every state is visited: to see that nothing is left out otherwise.
+    No,
 }
 
 /// How far the search goes, and what may happen.
@@ -124,6 +134,7 @@ struct MessageFacts {
 /// The tables, and what was worked out.
 pub struct World {
     pub bounds: Bounds,
+    pub reduced: Reduced,
     pub base: Membership,
     members: Vec<MemberId>,
     nodes: Table<Node, NodeFacts>,
@@ -133,6 +144,9 @@ pub struct World {
     steps: QuickMap<(u32, u32), Option<Box<Step>>>,
     renamed_nodes: QuickMap<(u32, usize, Names), u32>,
     renamed_messages: QuickMap<(u32, u64, (u64, u64)), u32>,
+    /// The ways in which nodes can be exchanged, and what comes of it.
+    alike: Vec<Alike>,
+    images: Images,
 }
 
 /// What follows from an action: a state, or what it breaks.
@@ -142,6 +156,7 @@ impl World {
     pub fn new(bounds: Bounds, base: Membership) -> Self {
         Self {
             bounds,
+            reduced: Reduced::Yes,
             base,
             members: Vec::new(),
             nodes: Table::new(),
@@ -151,12 +166,15 @@ impl World {
             steps: QuickMap::default(),
             renamed_nodes: QuickMap::default(),
             renamed_messages: QuickMap::default(),
+            alike: Vec::new(),
+            images: Images::default(),
         }
     }
 
     /// The state in which these nodes have just started. The first `committed` entries of the first are committed.
     pub fn begin(&mut self, nodes: Vec<Node>, committed: usize) -> State {
         self.members = nodes.iter().map(Node::member).collect();
+        self.alike = alike::all(&self.members, &self.base, &self.bounds);
         let mut history = History::default();
         let log = Facts::of(&nodes[0]).log;
         let first = log[..committed].iter().map(|&mark| (mark, mark.0));
@@ -215,7 +233,12 @@ impl World {
     /// The state that a draft becomes; none, if too many messages are on their way: one has to arrive or be lost first.
     fn seal(&mut self, mut draft: Draft) -> Option<State> {
         self.rename(&mut draft, None);
+        let count = draft.messages.len();
         (draft.messages).retain(|&message| !self.is_dead(&draft.nodes, message));
+        if draft.messages.len() < count {
+            // Boots are told apart by what is on its way.
+            self.rename(&mut draft, None);
+        }
         draft.messages.sort_unstable();
         draft.messages.dedup();
         if draft.messages.len() > self.bounds.messages {
@@ -228,7 +251,26 @@ impl World {
         };
         state.nodes[..draft.nodes.len()].copy_from_slice(&draft.nodes);
         state.messages[..draft.messages.len()].copy_from_slice(&draft.messages);
-        Some(state)
+        Some(self.representative(state))
+    }
+
+    /// The states that differ from this one only in that fewer messages were repeated until now.
+    pub fn with_fewer_repeats(&mut self, state: &State) -> Vec<State> {
+        let history = self.history(state).clone();
+        let fewer = (0..history.repeats).map(|repeats| History {
+            repeats,
+            ..history.clone()
+        });
+        let fewer: Vec<State> = (fewer)
+            .map(|history| State {
+                history: self.histories.number(history, |_| ()),
+                ..*state
+            })
+            .collect();
+        fewer
+            .into_iter()
+            .map(|state| self.representative(state))
+            .collect()
     }
 
     /// Whether a message will never do anything any more: an answer to a former life, term or campaign. Losing it at once leaves

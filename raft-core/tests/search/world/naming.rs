@@ -1,6 +1,6 @@
 //! How states that behave alike become one: the names of boots and requests, which stand in nodes and messages.
 
-use raft_core::{MemberId, Numbers};
+use raft_core::{MemberId, NodeId, Numbers};
 
 use super::{Draft, World};
 use crate::node::Node;
@@ -69,7 +69,9 @@ impl World {
             boot = naming.boot(boot);
         }
         if facts.asker == naming.member {
-            request = naming.request(request, true);
+            let (from, to) = (facts.from.node, self.members[facts.to].node);
+            let peer = if facts.asker == facts.from { to } else { from };
+            request = naming.request(request, Some(peer));
         }
         if (boot, request) == (facts.boot, facts.request) {
             return message;
@@ -90,9 +92,9 @@ impl World {
     fn rename_node(&mut self, naming: &Naming<'_>, holder: usize, node: u32) -> u32 {
         let names = &self.nodes.facts(node).names[naming.at];
         // Its own requests were renamed with the step.
-        let other = holder != naming.at;
+        let peer = (holder != naming.at).then_some(self.members[holder].node);
         let boot = |&boot: &u64| naming.heard(holder, boot);
-        let request = |&id: &(u64, u64)| naming.request(id, other);
+        let request = |&id: &(u64, u64)| naming.request(id, peer);
         let same = names.boots.iter().all(|old| boot(old) == *old)
             && names.requests.iter().all(|old| request(old) == *old);
         if same {
@@ -152,16 +154,13 @@ impl Naming<'_> {
         self.boot(oldest.unwrap_or(self.current))
     }
 
-    /// A request. One of a former life is like any other of one.
-    fn request(&self, (boot, number): (u64, u64), stepped: bool) -> (u64, u64) {
+    /// A request, and to whom, if it is to be renamed. One of a former life is like any other of one.
+    fn request(&self, (boot, number): (u64, u64), peer: Option<NodeId>) -> (u64, u64) {
         if boot != self.current || boot == 0 {
             return (0, 0);
         }
-        let numbers = self.numbers.filter(|_| stepped);
-        (
-            self.boot(boot),
-            numbers.map_or(number, |numbers| numbers.rename(number)),
-        )
+        let renamed = (self.numbers.zip(peer)).map(|(numbers, peer)| numbers.rename(peer, number));
+        (self.boot(boot), renamed.unwrap_or(number))
     }
 }
 
