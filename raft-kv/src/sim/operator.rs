@@ -90,7 +90,7 @@ impl<A: App> World<A> {
         }
         let may_go = !now.is_voter(member) || self.may_leave(now, node);
         match amount % 3 {
-            0 if !now.is_voter(member) => Some((
+            0 if !now.is_voter(member) && !damaged => Some((
                 format!("promote {member}"),
                 Change::of(Step::Seat(member, Seat::Promotable)),
             )),

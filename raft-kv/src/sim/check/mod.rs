@@ -50,8 +50,10 @@ struct Committed {
 }
 
 /// What a node was seen at last, in this life.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
+    /// In force after the step before: in one step, an entry may be committed by it, and the next one appended because of that.
+    membership: Option<Membership>,
     term: Term,
     commit: Index,
     applied: Index,
@@ -146,7 +148,7 @@ impl Checks {
                     host + 1
                 )
             })?;
-            let seen = self.seen[host];
+            let seen = &self.seen[host];
             hold(
                 !seen.leads || from > seen.led_from,
                 "I2 a leader only appends",
@@ -337,6 +339,10 @@ impl Checks {
         if commit > from {
             self.on_commit(host, raft, from)?;
         }
+        let seen = &mut self.seen[host];
+        if seen.membership.as_ref() != Some(raft.membership()) {
+            seen.membership = Some(raft.membership().clone());
+        }
         Ok(())
     }
 
@@ -374,7 +380,7 @@ impl Checks {
                     self.memberships
                         .retain(|(other, _)| other.index >= at.index);
                 }
-                self.is_on_a_quorum(node, index, stamp, raft.membership())?;
+                self.is_on_a_quorum(host, index, stamp, raft.membership())?;
             }
         }
         Ok(())
@@ -383,42 +389,50 @@ impl Checks {
     /// I7: on the disks, not in anyone's memory.
     fn is_on_a_quorum(
         &self,
-        node: usize,
+        host: usize,
         index: Index,
         stamp: Stamp,
         membership: &Membership,
     ) -> Checked {
-        let has = |id: &NodeId| {
-            let Some(known) = membership.member(*id) else {
-                return false;
-            };
-            let member = MemberId {
-                node: *id,
-                incarnation: known.incarnation,
-            };
-            let now = self.members.iter().position(|now| *now == Some(member));
-            let now = now.and_then(|host| self.images.get(host));
-            let former = self.wiped.iter().filter(|(wiped, _)| *wiped == member);
-            let mut images = now.into_iter().chain(former.map(|(_, image)| image));
-            images.any(|image| image.on_disk(index) == Some(stamp))
-        };
-        let quorum = |voters: &[NodeId], silent: usize| {
-            let having = voters.iter().filter(|id| has(id)).count();
-            voters.len() + silent == 0 || having * 2 > voters.len() + silent
-        };
-        let good = quorum(membership.voters(), 0)
-            && quorum(membership.outgoing(), membership.replaced().len());
+        let before = self.seen[host].membership.as_ref();
+        let good = self.has_quorum(index, stamp, membership)
+            || before.is_some_and(|before| self.has_quorum(index, stamp, before));
         hold(
             good,
             "I7 what is committed is on a majority of the disks",
             || {
-                let held: Vec<_> = membership.voters().iter().filter(|id| has(id)).collect();
                 format!(
-                    "node {node} calls {index} committed, of {:?} only {held:?} have it",
-                    membership.voters()
+                    "node {} calls {index} committed, and a majority does not have it, of {membership:?}",
+                    host + 1
                 )
             },
         )
+    }
+
+    /// Whether a majority of the voters has an entry on its disks, in both halves of a joint membership.
+    fn has_quorum(&self, index: Index, stamp: Stamp, membership: &Membership) -> bool {
+        let has = |id: &NodeId| {
+            let Some(known) = membership.member(*id) else {
+                return false;
+            };
+            let member = Some(MemberId {
+                node: *id,
+                incarnation: known.incarnation,
+            });
+            let here = self.members.iter().position(|now| *now == member);
+            let here = here.and_then(|host| self.images.get(host));
+            let former = self
+                .wiped
+                .iter()
+                .filter(|(wiped, _)| Some(*wiped) == member);
+            let mut images = here.into_iter().chain(former.map(|(_, image)| image));
+            images.any(|image| image.on_disk(index) == Some(stamp))
+        };
+        let half = |voters: &[NodeId], silent: usize| {
+            let having = voters.iter().filter(|id| has(id)).count();
+            voters.len() + silent == 0 || having * 2 > voters.len() + silent
+        };
+        half(membership.voters(), 0) && half(membership.outgoing(), membership.replaced().len())
     }
 
     /// A node has applied (I5).
