@@ -191,6 +191,9 @@ impl<A: App> World<A> {
             self.checks.on_start(host, member, held)?;
         }
         self.hosts[host].member = Some(member);
+        if disk.is_some() {
+            self.taken_in(host);
+        }
         let start = Start {
             member,
             boot,
@@ -222,6 +225,13 @@ impl<A: App> World<A> {
         self.hosts[host].process = Some(Process::new(replica, log, reader, gate, started));
         self.note(Some(host), Happening::Started { boot: boot.0 });
         self.act(host)
+    }
+
+    /// A node that was wiped belongs to the cluster again, as another member.
+    pub(super) fn taken_in(&mut self, host: usize) {
+        if std::mem::take(&mut self.hosts[host].wiped) {
+            self.hit(Mark::Replaced);
+        }
     }
 
     /// What the disk of a node that starts holds, read whole.

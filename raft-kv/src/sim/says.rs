@@ -117,9 +117,7 @@ impl<A: App> World<A> {
             Notice::Core(CoreEvent::MembershipCommitted { .. }) => self.settled(host),
             Notice::Formed { .. } if self.hosts[host].joins => {
                 self.hit(Mark::Joined);
-                if std::mem::take(&mut self.hosts[host].wiped) {
-                    self.hit(Mark::Replaced);
-                }
+                self.taken_in(host);
             }
             Notice::Wiped { .. } => self.hit(Mark::WipedKeptOut),
             _ => {}
