@@ -11,6 +11,7 @@ use super::agenda::Time;
 use super::marks::Marks;
 use super::net::LinkId;
 use super::observed::Observed;
+use super::trace::Happening;
 use crate::node::StateMachine;
 use crate::node::inbox::{Context, Inspection};
 use crate::node::replica::{ReadFailure, ReadRequest, WriteFailure};
@@ -160,8 +161,15 @@ pub(crate) enum Order<A: App> {
     Answer { link: LinkId, letter: Letter },
     /// Ask a node without a connection, as a program does that has the node in itself.
     Call { host: usize, call: Call<A> },
-    /// A line for the trace: a client's doing.
-    Note { client: usize, text: String },
+    /// Write down that a client sends a request on this connection.
+    Tried {
+        client: usize,
+        operation: Option<usize>,
+        link: LinkId,
+        write: Option<(u64, u64)>,
+    },
+    /// Write down what a client does.
+    Tell(Happening),
 }
 
 /// What is asked of a node in the own process.

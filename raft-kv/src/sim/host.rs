@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Config, Incarnation, Index, MemberId, NodeId};
+use raft_core::{Config, Incarnation, Index, LogId, MemberId, NodeId};
 use raft_log::sim_disk::{Keep, SimDisk};
 use raft_log::{OpenError, Options};
 
@@ -194,6 +194,7 @@ impl<A: App> World<A> {
         if disk.is_some() {
             self.taken_in(host);
         }
+        let held_log = disk.as_ref().map_or_else(Vec::new, starts_of_terms);
         let start = Start {
             member,
             boot,
@@ -223,7 +224,13 @@ impl<A: App> World<A> {
         let now = self.now();
         let started = self.hosts[host].clock.local(now);
         self.hosts[host].process = Some(Process::new(replica, log, reader, gate, started));
-        self.note(Some(host), Happening::Started { boot: boot.0 });
+        self.note(
+            Some(host),
+            Happening::Started {
+                boot: boot.0,
+                log: held_log,
+            },
+        );
         self.act(host)
     }
 
@@ -317,4 +324,16 @@ impl<A: App> World<A> {
         self.start_in(host, Duration::from_millis(200));
         Ok(())
     }
+}
+
+/// The first entry of each term in a log, and its last one.
+fn starts_of_terms(disk: &crate::node::FormedDisk) -> Vec<LogId> {
+    let starts = disk.runs.iter().map(|&(index, term)| LogId { index, term });
+    let last = disk.runs.last().map(|&(_, term)| LogId {
+        index: disk.last,
+        term,
+    });
+    let mut log: Vec<LogId> = starts.chain(last).collect();
+    log.dedup();
+    log
 }

@@ -105,6 +105,14 @@ impl Link {
         }
     }
 
+    /// The node that it was made to.
+    pub(super) fn node(&self) -> Option<u64> {
+        match self.acceptor.place {
+            Place::Host(host) => Some(host as u64 + 1),
+            Place::Client(_) => None,
+        }
+    }
+
     /// From whom, to whom, seen from this side.
     pub(super) fn route(&self, from: Side) -> (Place, Place) {
         (self.end_ref(from).place, self.end_ref(from.other()).place)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{Entry, NodeId, RoleName};
+use raft_core::{NodeId, RoleName};
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::OwnedBatch;
 use raft_log::{Log, Reader};
@@ -319,7 +319,7 @@ impl<A: App> World<A> {
                     job: job.id.0,
                     hard_state: job.hard_state,
                     cut: job.truncate_from,
-                    entries: job.entries.iter().map(|entry: &Entry| entry.id).collect(),
+                    entries: job.entries.clone(),
                 };
                 if let Some(process) = &mut self.hosts[host].process {
                     let cluster = process.replica.identity().cluster;

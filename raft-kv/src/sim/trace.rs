@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use raft_core::{Envelope, HardState, Index, LogId, Membership, RoleName, Term};
+use raft_core::{Entries, Envelope, HardState, Index, LogId, Membership, RoleName, Term};
 
 use super::agenda::Time;
 
@@ -36,6 +36,8 @@ pub enum Happening {
     Started {
         /// The boot.
         boot: u64,
+        /// What its disk holds of the log: the first entry of each term, and the last entry.
+        log: Vec<LogId>,
     },
     /// A node's process did not start.
     Refused {
@@ -60,7 +62,7 @@ pub enum Happening {
         /// From where the log is cut.
         cut: Option<Index>,
         /// What is appended.
-        entries: Vec<LogId>,
+        entries: Entries,
     },
     /// Jobs up to this one are on the disk.
     Durable {
@@ -86,13 +88,48 @@ pub enum Happening {
     },
     /// A fault comes or goes.
     Fault(String),
-    /// A client does something.
-    Client {
+    /// A client wants something.
+    Asked {
         /// Which.
         client: usize,
-        /// What.
-        text: String,
+        /// The operation, counted over all clients.
+        operation: usize,
+        /// What it wants.
+        what: String,
     },
+    /// A client sends a request to a node; once more, if the answer did not come.
+    Tried {
+        /// Which.
+        client: usize,
+        /// The operation; none: the client's own affair, as the opening of a session is.
+        operation: Option<usize>,
+        /// The node, if the connection still leads to one.
+        to: Option<u64>,
+        /// A write's session and its number in it.
+        write: Option<(u64, u64)>,
+    },
+    /// A client's operation has ended.
+    Answered {
+        /// Which.
+        client: usize,
+        /// The operation.
+        operation: usize,
+        /// How.
+        outcome: Outcome,
+        /// The operation and its answer.
+        what: String,
+    },
+}
+
+/// How a client's operation ended, as far as the client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was carried out, and answered.
+    Answered,
+    /// It was surely not carried out.
+    NotApplied,
+    /// It may have been carried out, or may yet be.
+    Unknown,
 }
 
 /// A record of the trace.

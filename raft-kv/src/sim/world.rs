@@ -9,7 +9,7 @@ use super::check::{Checks, Violation};
 use super::faults::{Fault, Occurrence};
 use super::host::Host;
 use super::marks::{Mark, Marks};
-use super::net::{LinkId, Net, Parcel, Place, Side};
+use super::net::{Link, LinkId, Net, Parcel, Place, Side};
 use super::random::{Purpose, stream};
 use super::setup::Setup;
 use super::trace::{Happening, NodeState, Trace};
@@ -286,9 +286,22 @@ impl<A: App> World<A> {
                 Order::Ask { link, letter } => self.post(link, Side::Dialler, letter)?,
                 Order::Answer { link, letter } => self.post(link, Side::Acceptor, letter)?,
                 Order::Call { host, call } => self.call(host, call),
-                Order::Note { client, text } => {
-                    self.note(None, Happening::Client { client, text });
+                Order::Tried {
+                    client,
+                    operation,
+                    link,
+                    write,
+                } => {
+                    let to = self.net.links.get(&link).and_then(Link::node);
+                    let what = Happening::Tried {
+                        client,
+                        operation,
+                        to,
+                        write,
+                    };
+                    self.note(None, what);
                 }
+                Order::Tell(what) => self.note(None, what),
             }
         }
         Ok(())

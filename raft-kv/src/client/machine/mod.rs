@@ -291,6 +291,15 @@ impl Machine {
         }
     }
 
+    /// Which request this try is of, while it is not answered; none: it is the machine's own affair.
+    #[cfg(feature = "sim")]
+    pub(crate) fn request_of(&self, request_id: u64) -> Option<RequestKey> {
+        match self.attempts.get(&request_id)?.purpose {
+            Purpose::Request(key) => Some(key),
+            Purpose::Register | Purpose::Probe => None,
+        }
+    }
+
     /// Takes a request. It ends by an [`Output::Complete`] with the key that is returned, at `deadline` at the latest.
     pub fn submit(&mut self, now: Time, ask: Ask, deadline: Time) -> RequestKey {
         let key = RequestKey(self.fresh_id());

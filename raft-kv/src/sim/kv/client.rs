@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_net_tcp::Frame;
 
-use super::{Kv, Operation};
+use super::{Kv, Operation, told};
 use crate::api::{self, Condition, KeyRange, Query};
 use crate::client::machine::{Ask, Config, ConnectionId, End, Machine, Output, RequestKey};
 use crate::sim::agenda::Time;
@@ -156,6 +156,24 @@ impl Client {
         }
     }
 
+    /// Has it written down that a request is sent.
+    fn tell(
+        &self,
+        number: usize,
+        link: LinkId,
+        request_id: u64,
+        request: &api::Request,
+        desk: &mut Desk<'_, Kv>,
+    ) {
+        let of = self.machine.request_of(request_id);
+        desk.order(Order::Tried {
+            client: number,
+            operation: of.and_then(|key| self.open.get(&key)).copied(),
+            link,
+            write: told::write_id(request),
+        });
+    }
+
     /// Remembers what an answer says of a key.
     fn learn(&mut self, end: &End) {
         if let End::Answered {
@@ -186,6 +204,7 @@ impl Kv {
             client.next_at = now + until_next(desk.rng, client.pause);
             if client.open.len() < client.open_max {
                 let ask = client.draw(number, desk.rng);
+                desk.order(Order::Tell(told::asked(number, self.history.len(), &ask)));
                 let key = client.machine.submit(now, ask.clone(), now + PATIENCE);
                 client.open.insert(key, self.history.len());
                 self.history.push(Operation {
@@ -244,6 +263,7 @@ impl Kv {
                         client.retries += 1;
                     }
                     if let Some(&link) = client.links.get(&connection) {
+                        client.tell(number, link, request_id, &request, desk);
                         let body = wire::encode_request(&request);
                         desk.order(Order::Ask {
                             link,
@@ -274,11 +294,15 @@ impl Kv {
         self.open -= 1;
         self.acknowledged += u64::from(matches!(end, End::Answered { .. }));
         self.unknown += u64::from(matches!(end, End::Unknown(_)));
-        let operation = &mut self.history[operation];
-        desk.order(Order::Note {
-            client: operation.client,
-            text: super::judge::describe(&operation.ask, &end),
-        });
+        let number = operation;
+        let operation = &mut self.history[number];
+        let client = operation.client;
+        desk.order(Order::Tell(told::ended(
+            client,
+            number,
+            &operation.ask,
+            &end,
+        )));
         operation.ended = Some((desk.now, end));
     }
 }

@@ -3,6 +3,7 @@
 mod client;
 mod door;
 mod judge;
+mod told;
 
 use std::collections::BTreeMap;
 
