@@ -24,7 +24,8 @@ const Diagram = (() => {
     const top = AXIS + FAULTS;
     const gap = (room - clientsHeight) / Model.nodes.length;
     lanes.gap = gap;
-    lanes.node = Model.nodes.map((_, i) => top + gap * (i + 0.5));
+    const [first, last] = [top + Math.min(gap / 2, 40), top + room - clientsHeight - Math.min(gap / 2, 44)];
+    lanes.node = Model.nodes.map((_, i) => (Model.nodes.length === 1 ? (first + last) / 2 : first + ((last - first) * i) / (Model.nodes.length - 1)));
     const unit = (clientsHeight - 16) / Math.max(1, rows * 9 + Model.clients.length * 8);
     let y = size.height - clientsHeight + 12;
     lanes.divide = size.height - clientsHeight + 3;
@@ -87,7 +88,7 @@ const Diagram = (() => {
         const y = lanes.node[band.node - 1], half = Math.min(22, lanes.gap * 0.3);
         ctx.fillStyle = band.kind === 'still' ? colour.still : colour.slow;
         ctx.fillRect(x0, y - half, x1 - x0, half * 2);
-        words(ctx, band.text, x0 + 4, y - half + 7, x1 - x0 - 8, band.kind === 'still' ? colour['still-edge'] : colour.candidate);
+        words(ctx, band.text, x0 + 30, y - half + 7, x1 - x0 - 34, band.kind === 'still' ? colour['still-edge'] : colour.candidate);
         hit({ i: band.i, kind: 'rect', x0, x1, y0: y - half, y1: y - half + 12, rank: 2 });
       }
     }
@@ -112,7 +113,8 @@ const Diagram = (() => {
   }
 
   function words(ctx, text, px, y, room, colour) {
-    if (room < 24) return;
+    // A few letters say nothing.
+    if (room < Math.min(ctx.measureText(text).width, 62)) return;
     let shown = text;
     while (shown.length > 3 && ctx.measureText(shown).width > room) shown = shown.slice(0, -2).trimEnd() + '…';
     if (ctx.measureText(shown).width <= room) { ctx.fillStyle = colour; ctx.fillText(shown, px, y); }
@@ -150,7 +152,7 @@ const Diagram = (() => {
       const text = `T${span.term}`;
       if (span.t0 >= view.a) { ctx.strokeStyle = colour.faint; ctx.lineWidth = 1; ctx.beginPath(); ctx.moveTo(px + 0.5, y - 12); ctx.lineTo(px + 0.5, y + 12); ctx.stroke(); }
       const room = right(until) - px;
-      if (px < free || room < 6) continue;
+      if (px < free || room < ctx.measureText(text).width + 2) continue;
       Theme.say(ctx, text, px + 3, y - 14, colour.soft);
       free = px + ctx.measureText(text).width + 6;
     }
@@ -188,7 +190,7 @@ const Diagram = (() => {
       const key = `${arrow.cls}${arrow.full ? '+' : ''}${arrow.again ? '~' : ''}`;
       if (!paths.has(key)) paths.set(key, []);
       paths.get(key).push({ arrow, at });
-      if (detailed) hit({ i: arrow.r >= 0 ? arrow.s : arrow.s, other: arrow.r, kind: 'line', ...at, rank: 2 });
+      if (detailed) hit({ i: arrow.s, kind: 'line', ...at, rank: 2 });
       if (list.length < 160 && arrow.label) labels.push({ arrow, at });
     }
     ctx.globalAlpha = alpha;
@@ -231,9 +233,10 @@ const Diagram = (() => {
     const taken = [];
     for (const { arrow, at } of labels) {
       const width = ctx.measureText(arrow.label).width;
-      for (const part of at.lost ? [0.6] : [0.32, 0.5, 0.66]) {
+      for (const part of at.lost ? [0.6] : [0.3, 0.5, 0.68, 0.2, 0.8]) {
         const px = at.x0 + (at.x1 - at.x0) * part, py = at.y0 + (at.y1 - at.y0) * part;
         if (px < GUTTER + width / 2 || px > size.width - width / 2) continue;
+        if (lanes.node.some((lane) => Math.abs(lane - py) < 26)) continue;
         if (taken.some((box) => Math.abs(box.px - px) < (box.width + width) / 2 + 3 && Math.abs(box.py - py) < 12)) continue;
         taken.push({ px, py, width });
         Theme.say(ctx, arrow.label, px, py, arrow.no ? colour.bad : colour[arrow.cls]);
@@ -305,7 +308,7 @@ const Diagram = (() => {
         }
         hit({ i: operation.asked, kind: 'rect', x0: x0 - 1, x1: x1 + 1, y0: y - 1, y1: y + height + 1, rank: 1 });
         if (x1 - x0 > 60 && height >= 6 && operation.outcome === 'answered') { ctx.save(); ctx.font = '9px system-ui, "DejaVu Sans", sans-serif'; words(ctx, operation.what, x0 + 3, y + height / 2 + 0.5, x1 - x0 - 6, colour.page); ctx.restore(); }
-        for (const attempt of operation.tries) {
+        for (const attempt of x1 - x0 > 8 ? operation.tries : []) {
           const px = x(Model.time[attempt.i]);
           if (px < GUTTER || px > size.width) continue;
           ctx.fillStyle = colour.ink;
@@ -330,6 +333,8 @@ const Diagram = (() => {
       ctx.fillStyle = colour.ink;
       ctx.fillText(`node ${node.id}`, 0, lanes.node[n] - 7);
       ctx.font = '11px system-ui, "DejaVu Sans", sans-serif';
+      // Of a long time, no one role is true.
+      if (view.b - view.a > 5000) return;
       const middle = (view.a + view.b) / 2;
       const span = node.spans.find((span) => span.t0 <= middle && span.t1 > middle);
       ctx.fillStyle = span ? colour[span.role] : colour.bad;
@@ -362,16 +367,34 @@ const Diagram = (() => {
     return { x: px, y: AXIS + 13 };
   }
 
-  function selected(ctx, colour, selection) {
+  // Broad lines under the messages that belong to what is chosen.
+  function underlay(ctx, colour, selection) {
     if (!selection) return;
-    ctx.strokeStyle = colour.select;
+    ctx.lineWidth = 6;
+    ctx.lineCap = 'round';
+    ctx.globalAlpha = 0.28;
     for (const arrow of selection.arrows) {
       const at = ends(arrow);
       if (!at) continue;
       ctx.strokeStyle = arrow.r < 0 ? colour.lost : colour[arrow.cls];
-      ctx.lineWidth = 3;
       ctx.beginPath(); ctx.moveTo(at.x0, at.y0); ctx.lineTo(at.x1, at.y1); ctx.stroke();
     }
+    ctx.globalAlpha = 1;
+    ctx.lineCap = 'butt';
+  }
+
+  function selected(ctx, colour, selection) {
+    if (!selection) return;
+    // To which node each try of an operation went.
+    ctx.strokeStyle = colour.soft;
+    ctx.lineWidth = 1.2;
+    ctx.setLineDash([1, 4]);
+    for (const attempt of selection.tries) {
+      const at = place(attempt.i), y = lanes.node[attempt.to - 1];
+      if (y == null) continue;
+      ctx.beginPath(); ctx.moveTo(at.x, at.y); ctx.lineTo(at.x, y + 8); ctx.stroke();
+    }
+    ctx.setLineDash([]);
     for (const i of selection.path) {
       const at = place(i);
       if (at.x < GUTTER || at.x > size.width) continue;
@@ -400,6 +423,7 @@ const Diagram = (() => {
     ctx.beginPath(); ctx.rect(GUTTER, 0, size.width - GUTTER, size.height); ctx.clip();
     bands(ctx, colour);
     clients(ctx, colour);
+    underlay(ctx, colour, selection);
     messages(ctx, colour);
     roles(ctx, colour);
     marks(ctx, colour);

@@ -43,7 +43,7 @@ const Model = (() => {
         return n === 0 ? `after ${m.prev.index}` : n === 1 ? `${m.entries[0].index}` : `${m.entries[0].index}–${m.entries[n - 1].index}`;
       }
       case 'append_response': return m.result === 'conflict' ? `not ${m.prev}` : `${m.matched} ✓`;
-      case 'pre_vote_request': return `T${m.term}? (pre)`;
+      case 'pre_vote_request': return 'pre?';
       case 'vote_request': return `T${m.term}?`;
       case 'pre_vote_response': case 'vote_response': return m.granted ? 'yes' : 'no';
       case 'timeout_now': return 'lead!';
@@ -63,8 +63,10 @@ const Model = (() => {
   function span(node, i, role, term) {
     const spans = nodes[node - 1].spans;
     const last = spans[spans.length - 1];
-    if (last && last.role === role && last.term === term) return;
-    if (last) last.t1 = time[i];
+    if (last && last.t1 === Infinity) {
+      if (last.role === role && last.term === term) return;
+      last.t1 = time[i];
+    }
     if (role) spans.push({ t0: time[i], t1: Infinity, role, term, i, fresh: !last || last.term !== term });
   }
 

@@ -9,11 +9,15 @@
   function selection(i) {
     if (i == null) return null;
     const r = Model.at(i);
-    const arrows = r.message ? Model.arrows.filter((arrow) => arrow.s === i || arrow.r === i) : [];
-    const operation = Model.operations.get(r.operation);
+    const own = r.message ? Model.arrows.filter((arrow) => arrow.s === i || arrow.r === i) : [];
+    let operation = Model.operations.get(r.operation);
     const write = r.write ?? operation?.write ?? (r.message?.entries ?? r.entries ?? []).map((entry) => entry.write).find(Boolean) ?? (r.writes?.length === 1 ? r.writes[0] : null);
     const path = (write && Model.writes.get(write)) || [];
-    return { i, arrows, write, path };
+    const steps = new Set(path);
+    const along = steps.size ? Model.arrows.filter((arrow) => steps.has(arrow.s)) : [];
+    operation ??= path.map((step) => Model.at(step)).find((step) => step.event === 'asked');
+    const tries = (operation && Model.operations.get(operation.number ?? operation.operation))?.tries ?? [];
+    return { i, own, arrows: [...own, ...along], write, path, tries };
   }
 
   function chosen() {

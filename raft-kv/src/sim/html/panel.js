@@ -89,15 +89,15 @@ const Panel = (() => {
   function show(selection, pinned, go) {
     panel.replaceChildren();
     if (!selection) return legend();
-    const { i, path, arrows } = selection;
+    const { i, path, own: arrows } = selection;
     const r = Model.at(i);
     if (pinned) panel.append(element('span', { class: 'pinned' }, 'pinned'));
     panel.append(element('h2', {}, `${where(r)} ${r.event === 'fault' ? '' : heading(r)}`));
     panel.append(element('p', { class: 'where' }, `step ${r.step}, at ${(Model.time[i] / 1000).toFixed(9)} s`));
     if (r.event === 'fault') panel.append(element('p', {}, r.text));
     for (const arrow of arrows) panel.append(link(arrow, i, go));
-    const own = fields(r, ['step', 'time_ms', 'event', 'node', 'client', 'message', 'state', 'sent_in', 'text']);
-    if (own.childElementCount) panel.append(own);
+    const content = fields(r, ['step', 'time_ms', 'event', 'node', 'client', 'message', 'state', 'sent_in', 'text']);
+    if (content.childElementCount) panel.append(content);
     if (r.message) panel.append(element('h3', {}, 'message'), fields(r.message, ['kind']));
     const operation = Model.operations.get(r.operation);
     if (operation && r.event === 'asked') panel.append(fields({ outcome: operation.outcome ?? 'open', took: operation.t1 < Infinity ? `${(operation.t1 - operation.t0).toFixed(3)} ms` : '–', write: operation.write, tries: operation.tries.length, to: operation.tries.map((attempt) => attempt.to) }));
