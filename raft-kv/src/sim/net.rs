@@ -109,7 +109,7 @@ impl Link {
     pub(super) fn node(&self) -> Option<u64> {
         match self.acceptor.place {
             Place::Host(host) => Some(host as u64 + 1),
-            Place::Client(_) => None,
+            Place::Client(_) | Place::Stranger => None,
         }
     }
 

@@ -4,8 +4,8 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
+use super::replay::replay;
 use super::run::Report;
-use super::setup::Setup;
 use super::trace_json::{Field, Lines};
 use pack::Packer;
 
@@ -85,23 +85,4 @@ fn data(report: &Report) -> String {
     }
     let about = serde_json::to_string(&about).unwrap_or_else(|_| "{}".into());
     packer.finish(&about).replace('<', "\\u003c")
-}
-
-/// The command that makes the run again.
-fn replay(setup: &Setup) -> String {
-    let drawn = Setup::draw(setup.seed);
-    let mut command = format!("cargo xtask sim --seed {}", setup.seed);
-    if setup.nodes != drawn.nodes {
-        command += &format!(" --nodes {}", setup.nodes);
-    }
-    if setup.clients != drawn.clients {
-        command += &format!(" --clients {}", setup.clients);
-    }
-    if setup.faults != drawn.faults {
-        command += &format!(" --exactly {}", setup.faults);
-    }
-    if setup.horizon != drawn.horizon {
-        command += &format!(" --horizon {}", setup.horizon.as_secs_f64());
-    }
-    command
 }
