@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use raft_kv::sim::{Mark, Record, Report, run_kv, shrink};
+use raft_kv::sim::{Mark, Record, Report, html, run_kv, shrink, trace_json};
 
 use crate::arguments::{Arguments, replay};
 
@@ -36,6 +36,12 @@ pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     println!("marks: {}", marks.join(", "));
     if let Some(what) = &report.inconclusive {
         println!("inconclusive: {what}");
+    }
+    if let Some(file) = &arguments.trace {
+        write_to(file, |out| trace_json::write(&report.records, out))?;
+    }
+    if let Some(file) = &arguments.html {
+        write_to(file, |out| out.write_all(html::page(&report).as_bytes()))?;
     }
     let good = report.violation.is_none();
     if !good && arguments.shrink {
