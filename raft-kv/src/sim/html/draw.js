@@ -20,7 +20,7 @@ const Diagram = (() => {
     const rows = Model.clients.reduce((sum, client) => sum + client.rows, 0);
     const wanted = rows * 9 + Model.clients.length * 8 + 16;
     const room = size.height - AXIS - FAULTS;
-    const clientsHeight = Math.min(wanted, room * 0.36);
+    const clientsHeight = Math.min(wanted, room * (Model.nodes.length === 1 ? 0.6 : 0.36));
     const top = AXIS + FAULTS;
     const gap = (room - clientsHeight) / Model.nodes.length;
     lanes.gap = gap;
@@ -92,18 +92,21 @@ const Diagram = (() => {
         hit({ i: band.i, kind: 'rect', x0, x1, y0: y - half, y1: y - half + 12, rank: 2 });
       }
     }
-    for (const point of Model.points) {
-      if (!inside(point.t, point.t)) continue;
+    const points = Model.points.filter((point) => inside(point.t, point.t));
+    const alone = points.filter((point) => !point.node);
+    for (const point of points) {
       const px = x(point.t);
       const y = point.node ? lanes.node[point.node - 1] - Math.min(22, lanes.gap * 0.3) : AXIS + 13;
       ctx.fillStyle = /mended/.test(point.text) ? colour.good : colour.candidate;
       Theme.diamond(ctx, px, y, 3.5);
       ctx.fill();
       hit({ i: point.i, kind: 'point', x: px, y, rank: 1 });
-      if (!point.node && px > busy) {
-        const text = point.text;
-        if (perRecord() > 0.4 || /mended/.test(text)) { Theme.say(ctx, text, px + 7, y, colour.soft); busy = px + 14 + ctx.measureText(text).width; }
-      }
+      if (point.node || px <= busy) continue;
+      const next = alone[alone.indexOf(point) + 1];
+      const width = ctx.measureText(point.text).width;
+      if (px + width + 14 > (next ? x(next.t) : size.width)) continue;
+      Theme.say(ctx, point.text, px + 7, y, colour.soft);
+      busy = px + 14 + width;
     }
   }
 
@@ -364,6 +367,8 @@ const Diagram = (() => {
       const operation = Model.operations.get(r.operation), lane = lanes.client[r.client];
       return { x: px, y: lane.y + ((operation?.row ?? 0) + 0.5) * lane.row - 1 };
     }
+    const at = /node (\d+)/.exec(r.text ?? '');
+    if (at && lanes.node[at[1] - 1] != null) return { x: px, y: lanes.node[at[1] - 1] - Math.min(22, lanes.gap * 0.3) };
     return { x: px, y: AXIS + 13 };
   }
 

@@ -27,7 +27,8 @@ const Model = (() => {
   const points = [];
   const nodes = Array.from({ length: about.nodes }, (_, i) => ({ id: i + 1, spans: [], steps: [], marks: [] }));
   const clients = Array.from({ length: about.clients }, (_, i) => ({ id: i, rows: 1, operations: [] }));
-  const end = () => (count ? time[count - 1] : 1);
+  // A violation may come when nothing has happened for long.
+  const end = () => Math.max(count ? time[count - 1] : 1, about.violation ? about.ended_ns / 1e6 : 0);
 
   const QUIET = new Set(['heartbeat_request', 'heartbeat_response', 'read_request', 'read_response']);
   const CLASS = {
