@@ -97,7 +97,7 @@ const Diagram = (() => {
     for (const point of points) {
       const px = x(point.t);
       const y = point.node ? lanes.node[point.node - 1] - Math.min(22, lanes.gap * 0.3) : AXIS + 13;
-      ctx.fillStyle = /mended/.test(point.text) ? colour.good : colour.candidate;
+      ctx.fillStyle = /mended/.test(point.text) ? colour.good : /operator/.test(point.text) ? colour.read : colour.candidate;
       Theme.diamond(ctx, px, y, 3.5);
       ctx.fill();
       hit({ i: point.i, kind: 'point', x: px, y, rank: 1 });

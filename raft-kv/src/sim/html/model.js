@@ -25,7 +25,8 @@ const Model = (() => {
   const failures = [];
   const bands = [];
   const points = [];
-  const nodes = Array.from({ length: about.nodes }, (_, i) => ({ id: i + 1, spans: [], steps: [], marks: [] }));
+  const lane = (_, i) => ({ id: i + 1, spans: [], steps: [], marks: [] });
+  const nodes = Array.from({ length: about.nodes }, lane);
   const clients = Array.from({ length: about.clients }, (_, i) => ({ id: i, rows: 1, operations: [] }));
   // A violation may come when nothing has happened for long.
   const end = () => Math.max(count ? time[count - 1] : 1, about.violation ? about.ended_ns / 1e6 : 0);
@@ -93,7 +94,7 @@ const Model = (() => {
     else if (/goes on/.test(text)) close('still', node, t);
     else if (node && duration(text) != null && /disk/.test(text)) band('slow', text.replace(/^node \d+: (the )?/, '').replace(/ for [\d.]+.?s$/, ''), false);
     else points.push({ i, t, node, text });
-    if (!/heal|goes on|mended/.test(text)) failures.push(i);
+    if (!/heal|goes on|mended|operator/.test(text)) failures.push(i);
   }
 
   function at(i) {
@@ -112,6 +113,7 @@ const Model = (() => {
 
   const sends = new Map();
   function happen(i, r) {
+    while (r.node > nodes.length) nodes.push(lane(null, nodes.length));
     if (r.node != null) state(i, r);
     const s = states[i];
     switch (r.event) {
