@@ -154,6 +154,7 @@ const Panel = (() => {
     add((ctx, colour) => { ctx.strokeStyle = colour.good; ctx.lineWidth = 2; ctx.beginPath(); ctx.moveTo(13, 4); ctx.lineTo(13, 14); ctx.stroke(); ctx.lineWidth = 1.2; ctx.beginPath(); ctx.arc(32, 9, 2.8, 0, 7); ctx.stroke(); }, 'commit (its index); applied');
     add((ctx, colour) => { ctx.fillStyle = colour.cut; ctx.fillRect(2, 2, 42, 15); ctx.fillStyle = colour['cut-edge']; ctx.fillRect(2, 2, 42, 3); }, 'links are cut');
     add((ctx, colour) => { ctx.fillStyle = colour.still; ctx.fillRect(2, 2, 20, 15); ctx.fillStyle = colour.slow; ctx.fillRect(24, 2, 20, 15); }, 'stands still; its disk is slow, hangs or is full');
+    add((ctx, colour) => { [['candidate', 10], ['read', 23], ['good', 36]].forEach(([name, px]) => { ctx.fillStyle = colour[name]; Theme.diamond(ctx, px, 9, 4); ctx.fill(); }); }, 'another fault; an operator; all is mended');
     add(operation('answered', 'put'), 'write, answered');
     add(operation('answered', 'get'), 'read, answered');
     add(operation('unknown'), 'ended without knowing');
