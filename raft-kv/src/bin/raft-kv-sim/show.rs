@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use raft_kv::sim::{Mark, Record, Report, html, run_kv, shrink, trace_json};
+use raft_kv::sim::{Mark, Record, Report, html, replay, run_kv, shrink, trace_json};
 
-use crate::arguments::{Arguments, replay};
+use crate::arguments::Arguments;
 
 /// How many other runs shrinking may try.
 const SHRINK_RUNS: usize = 400;
@@ -37,16 +37,13 @@ pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
     if let Some(what) = &report.inconclusive {
         println!("inconclusive: {what}");
     }
-    if let Some(file) = &arguments.trace {
-        write_to(file, |out| trace_json::write(&report.records, out))?;
-    }
-    if let Some(file) = &arguments.html {
-        write_to(file, |out| out.write_all(html::page(&report).as_bytes()))?;
-    }
     let good = report.violation.is_none();
     if !good && arguments.shrink {
         println!("\nlooking for a smaller run…");
         report = shrink(report, SHRINK_RUNS, |setup| run_kv(setup, false));
+        if whole {
+            report = run_kv(&report.setup, true);
+        }
         let setup = &report.setup;
         println!(
             "{} nodes, {} clients, {:.3} s, faults: {}, {} of them at moments",
@@ -56,6 +53,12 @@ pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
             setup.faults,
             report.occurrences.len()
         );
+    }
+    if let Some(file) = &arguments.trace {
+        write_to(file, |out| trace_json::write(&report.records, out))?;
+    }
+    if let Some(file) = &arguments.html {
+        write_to(file, |out| out.write_all(html::page(&report).as_bytes()))?;
     }
     failure(&report, arguments.last);
     Ok(good)
