@@ -100,6 +100,9 @@ pub(crate) trait App: Sized {
     /// How many operations were acknowledged so far.
     fn acknowledged(&self) -> u64;
 
+    /// How many operations ran at the same time as another on the same key, if there are keys.
+    fn concurrent(&self) -> u64;
+
     /// How many operations have not ended.
     fn open(&self) -> usize;
 
@@ -110,6 +113,24 @@ pub(crate) trait App: Sized {
 
     /// Judges all that clients saw, at the end of a run, and says what they reached.
     fn judge(&mut self, marks: &mut Marks) -> Judgement;
+}
+
+/// How many of these spans overlap with another.
+pub(super) fn concurrent(spans: impl Iterator<Item = (u64, u64)>) -> u64 {
+    let mut spans: Vec<(u64, u64)> = spans.collect();
+    spans.sort_unstable();
+    let mut overlaps = vec![false; spans.len()];
+    let mut longest = 0;
+    for next in 1..spans.len() {
+        if spans[next].0 <= spans[longest].1 {
+            overlaps[next] = true;
+            overlaps[longest] = true;
+        }
+        if spans[next].1 >= spans[longest].1 {
+            longest = next;
+        }
+    }
+    overlaps.into_iter().filter(|overlaps| *overlaps).count() as u64
 }
 
 /// What clients saw, judged.

@@ -9,7 +9,7 @@ use raft_core::{Index, LogId};
 use raft_net_tcp::Frame;
 
 use super::agenda::Time;
-use super::app::{App, Asked, Call, Desk, Judgement, Order};
+use super::app::{App, Asked, Call, Desk, Judgement, Order, concurrent};
 use super::linearizability::{History, Model, OperationId, Verdict, check};
 use super::net::LinkId;
 use super::observed::Observed;
@@ -349,6 +349,14 @@ impl<W: Workload> App for Own<W> {
 
     fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// All of them are about one state.
+    fn concurrent(&self) -> u64 {
+        concurrent(self.history.operations().map(|operation| {
+            let end = operation.returned().unwrap_or(u64::MAX);
+            (operation.invoked, end)
+        }))
     }
 
     fn open(&self) -> usize {

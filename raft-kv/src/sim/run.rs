@@ -34,6 +34,8 @@ pub struct Report {
     pub ended: Time,
     /// How many of the clients' operations were acknowledged.
     pub acknowledged: u64,
+    /// How many operations, of all, ran at the same time as another on the same key.
+    pub concurrent: u64,
     /// How many entries were committed.
     pub committed: u64,
     /// How many terms had a leader.
@@ -83,6 +85,7 @@ pub(super) fn run<A: App>(setup: &Setup, app: A, whole_trace: bool) -> Report {
         steps: world.trace.steps(),
         ended: world.now(),
         acknowledged: world.app.acknowledged(),
+        concurrent: world.app.concurrent(),
         committed: world.checks.committed(),
         elections: world.checks.elections(),
         marks: world.marks.clone(),

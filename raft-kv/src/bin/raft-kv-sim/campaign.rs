@@ -27,6 +27,7 @@ pub(crate) struct Totals {
     pub(crate) inconclusive: Vec<u64>,
     pub(crate) vacuous: Vec<u64>,
     pub(crate) acknowledged: u64,
+    pub(crate) concurrent: u64,
     pub(crate) virtual_time: Duration,
     pub(crate) marks: Marks,
 }
@@ -45,6 +46,7 @@ impl Totals {
             self.vacuous.push(seed);
         }
         self.acknowledged += report.acknowledged;
+        self.concurrent += report.concurrent;
         self.virtual_time += report.ended;
         self.marks.add(&report.marks);
     }
@@ -181,7 +183,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     if inconclusive {
         println!("more than one seed in a thousand could not be judged");
     }
-    Ok(totals.failed.is_empty() && totals.vacuous.is_empty() && !inconclusive && !unreached)
+    // A fifth at least, or the histories are too easy.
+    let sparse = totals.concurrent * 5 < totals.acknowledged;
+    if sparse {
+        println!("too few operations were concurrent");
+    }
+    Ok(!sparse
+        && totals.failed.is_empty()
+        && totals.vacuous.is_empty()
+        && !inconclusive
+        && !unreached)
 }
 
 fn bar(count: u64, endless: bool) -> ProgressBar {
@@ -212,12 +223,13 @@ fn message(totals: &Totals, begun: Instant) -> String {
 
 fn summary(totals: &Totals, begun: Instant) {
     println!(
-        "{} seeds in {:.1} s: {}; {:.1} h of virtual time, {} operations acknowledged",
+        "{} seeds in {:.1} s: {}; {:.1} h of virtual time, {} operations acknowledged, {} % of all concurrent on a key",
         totals.seeds,
         begun.elapsed().as_secs_f64(),
         message(totals, begun),
         totals.virtual_time.as_secs_f64() / 3600.0,
-        totals.acknowledged
+        totals.acknowledged,
+        totals.concurrent * 100 / totals.acknowledged.max(1)
     );
     for mark in Mark::ALL {
         println!("  {:18} {}", format!("{mark:?}"), totals.marks.count(mark));

@@ -53,8 +53,8 @@ impl Client {
             links: BTreeMap::new(),
             names: BTreeMap::new(),
             open: BTreeMap::new(),
-            open_max: rng.usize(1..=3),
-            pause: Duration::from_millis(rng.u64(50..400)),
+            open_max: rng.usize(1..=4),
+            pause: Duration::from_millis(rng.u64(100..600)),
             next_at: Time::ZERO,
             asked: 0,
             seen: BTreeMap::new(),
@@ -202,7 +202,8 @@ impl Kv {
         }
         if !resting && now >= client.next_at {
             client.next_at = now + until_next(desk.rng, client.pause);
-            if client.open.len() < client.open_max {
+            // All that it may have open at once, so that much of it is concurrent.
+            while client.open.len() < client.open_max {
                 let ask = client.draw(number, desk.rng);
                 desk.order(Order::Tell(told::asked(number, self.history.len(), &ask)));
                 let key = client.machine.submit(now, ask.clone(), now + PATIENCE);

@@ -1,9 +1,13 @@
 //! Whether what the clients saw can be explained.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use super::Operation;
-use crate::api::{CommandReply, Reply};
+use crate::api::{self, CommandReply, KeyRange, Query, Reply};
 use crate::client::machine::{Ask, End};
-use crate::sim::app::Judgement;
+use crate::sim::app::{Judgement, concurrent};
 use crate::sim::linearizability::Verdict;
 use crate::sim::linearizability::kv::{History, Input, Output, check};
 
@@ -59,7 +63,7 @@ fn history(operations: &[Operation]) -> History {
     // What is asked at the moment of an answer is taken for concurrent with it.
     events.sort_unstable();
     let mut history = History::new();
-    let mut ids = std::collections::BTreeMap::new();
+    let mut ids = BTreeMap::new();
     for (at, answered, number) in events {
         let operation = &operations[number];
         if !answered {
@@ -101,4 +105,39 @@ fn output(end: &End) -> Option<Output> {
         }),
         Reply::Status(_) => None,
     }
+}
+
+/// How many operations ran at the same time as another on the same key.
+pub(super) fn concurrent_on_a_key(operations: &[Operation]) -> u64 {
+    let mut spans: BTreeMap<&Bytes, Vec<(u64, u64)>> = BTreeMap::new();
+    for operation in operations {
+        let key = match &operation.ask {
+            Ask::Write(api::Operation::Put { key, .. })
+            | Ask::Write(api::Operation::Delete {
+                keys: KeyRange::Key(key),
+                ..
+            })
+            | Ask::Read {
+                query:
+                    Query {
+                        keys: KeyRange::Key(key),
+                        ..
+                    },
+                ..
+            } => key,
+            _ => continue,
+        };
+        let end = operation
+            .ended
+            .as_ref()
+            .map_or(u64::MAX, |(at, _)| nanos(*at));
+        spans
+            .entry(key)
+            .or_default()
+            .push((nanos(operation.invoked), end));
+    }
+    spans
+        .into_values()
+        .map(|spans| concurrent(spans.into_iter()))
+        .sum()
 }

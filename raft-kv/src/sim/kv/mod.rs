@@ -204,6 +204,10 @@ impl App for Kv {
         self.acknowledged
     }
 
+    fn concurrent(&self) -> u64 {
+        judge::concurrent_on_a_key(&self.history)
+    }
+
     fn open(&self) -> usize {
         self.open
     }
