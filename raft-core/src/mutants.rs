@@ -42,6 +42,16 @@ pub enum Mutant {
     SkipsJoint,
     /// A node that comes back with an empty disk, and so as another member, is taken for the one that it was.
     IgnoresIncarnations,
+    /// A node that starts again does not know whom it has voted for in its term (paper fig. 2).
+    ForgetsVotes,
+    /// What was sent to a follower is taken for what it has (paper fig. 2, matchIndex).
+    CountsWhatWasSent,
+    /// The answer of the disk to one write is taken for that to all of them.
+    CountsUnfinishedWrites,
+    /// A leader answers reads without asking whether it still leads (thesis §6.4).
+    AnswersReadsUnconfirmed,
+    /// Reads are answered before what was committed when they came in is applied (thesis §6.4).
+    AnswersReadsBeforeApplied,
 }
 
 /// Whether this bug is to show: never, and at no cost.

@@ -5,6 +5,7 @@
 use alloc::collections::VecDeque;
 
 use crate::config::Config;
+use crate::mutants::{Mutant, mutant};
 use crate::types::{Index, LogId, MemberId};
 
 /// One append under way.
@@ -130,6 +131,9 @@ impl Progress {
 
     /// An append with this number was sent; it ends at `last`.
     pub(crate) fn note_sent(&mut self, number: u64, last: Index, bytes: usize, now: u64) {
+        if mutant(Mutant::CountsWhatWasSent) {
+            self.matched = self.matched.max(last);
+        }
         match &mut self.mode {
             Mode::Probe(under_way) => {
                 *under_way = Some(ProbeSent {

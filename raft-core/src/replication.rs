@@ -248,8 +248,14 @@ impl Raft {
             None if node == me => u64::MAX,
             None => 0,
         };
-        let confirmed = quorum::reached(self.membership(), answered);
-        let (boot, applied) = (self.identity.boot, self.apply.applied);
+        let mut confirmed = quorum::reached(self.membership(), answered);
+        let (boot, mut applied) = (self.identity.boot, self.apply.applied);
+        if mutant(Mutant::AnswersReadsUnconfirmed) {
+            confirmed = u64::MAX;
+        }
+        if mutant(Mutant::AnswersReadsBeforeApplied) {
+            applied = self.commit;
+        }
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };

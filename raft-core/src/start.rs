@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::Membership;
 use crate::membership_log::MembershipLog;
+use crate::mutants::{Mutant, mutant};
 use crate::outbox::Outbox;
 use crate::raft::Raft;
 use crate::rng::Rng;
@@ -190,7 +191,9 @@ impl Raft {
         ];
         let mut raft = Self {
             term: hard_state.term,
-            voted_for: hard_state.voted_for,
+            voted_for: hard_state
+                .voted_for
+                .filter(|_| !mutant(Mutant::ForgetsVotes)),
             commit,
             journal: Journal::new(log.last().index),
             durable_state: (hard_state.term, hard_state.voted_for),

@@ -50,6 +50,10 @@ pub mod api;
 pub mod base64;
 pub mod client;
 pub mod glue;
+#[cfg(not(raft_mutants))]
+mod mutants;
+#[cfg(raft_mutants)]
+pub mod mutants;
 pub mod node;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -33,6 +33,10 @@ mod error;
 mod format;
 mod index;
 mod log;
+#[cfg(not(raft_mutants))]
+mod mutants;
+#[cfg(raft_mutants)]
+pub mod mutants;
 mod open;
 mod open_files;
 mod options;

@@ -12,6 +12,7 @@ use crate::format::{
     record_bytes, terminator_end,
 };
 use crate::index::Staged;
+use crate::mutants::{Mutant, mutant};
 use crate::open_files::Known;
 use crate::options::{Options, SEGMENT_BYTES_MAX};
 use crate::position::Position;
@@ -437,11 +438,15 @@ impl<F: Files> Log<F> {
         self.buf
             .reserve(batch.bytes() as usize + 2 * PAGE_BYTES as usize);
         let (salt, start) = (self.active.salt, self.end);
+        let mut watermark = start;
+        if mutant(Mutant::ClaimsTooMuchDurable) {
+            watermark.offset += batch.bytes() as u32;
+        }
         let mut encoder = Encoder {
             buf: &mut self.buf,
             salt,
             start,
-            watermark: start,
+            watermark,
             chain: self.chain,
         };
         let (last, others) = batch
@@ -467,7 +472,19 @@ impl<F: Files> Log<F> {
         let written =
             written.map_err(|source| Failure::new("write the segment", &self.active.path, source));
         self.latch(written)?;
-        let synced = self.active.file.sync_data();
+        let metadata_alone = batch
+            .ops()
+            .iter()
+            .all(|op| op.record_type == RecordType::Metadata);
+        let synced = if metadata_alone && mutant(Mutant::SkipsMetadataSync) {
+            Ok(())
+        } else {
+            self.active.file.sync_data()
+        };
+        let synced = match synced {
+            Err(_) if mutant(Mutant::RetriesFailedSync) => self.active.file.sync_data(),
+            synced => synced,
+        };
         let synced =
             synced.map_err(|source| Failure::new("sync the segment", &self.active.path, source));
         self.latch(synced)?;

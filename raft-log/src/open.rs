@@ -12,6 +12,7 @@ use crate::files::{Files, OsFiles};
 use crate::format::{Checkpoint, Content, RecordType};
 use crate::index::Index;
 use crate::log::{Log, write_checkpoint};
+use crate::mutants::{Mutant, mutant};
 use crate::open_files::{Known, OpenFiles};
 use crate::options::Options;
 use crate::position::Position;
@@ -231,10 +232,13 @@ pub(crate) fn examine<F: Files>(
 
 /// The number of the next opening.
 pub(crate) fn next_boot<F: Files>(facts: &Facts, recovered: Option<&Recovered<F>>) -> u64 {
-    facts
+    let last = facts
         .boot
-        .max(recovered.map_or(0, |recovered| recovered.boot))
-        + 1
+        .max(recovered.map_or(0, |recovered| recovered.boot));
+    if mutant(Mutant::SkipsBoot) {
+        return last.max(1);
+    }
+    last + 1
 }
 
 /// Whether the log was closed in order, or is new.

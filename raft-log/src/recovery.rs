@@ -15,6 +15,7 @@ use crate::format::{
     SegmentHeader, terminator_end,
 };
 use crate::index::{Index, Staged};
+use crate::mutants::{Mutant, mutant};
 use crate::open_files::Known;
 use crate::position::Position;
 use crate::segment::{Recipe, Segment, Window};
@@ -237,7 +238,7 @@ impl<F: Files> Scan<F> {
         let mut chain = self.state.chain;
         self.restage();
         while let Some(header) = window.record(offset).map_err(failed)? {
-            if header.chain != chain {
+            if header.chain != chain && !mutant(Mutant::ReadsBehindDamage) {
                 break;
             }
             self.record(&header, offset, segment, window)?;
@@ -245,12 +246,15 @@ impl<F: Files> Scan<F> {
             self.open_records += 1;
             offset += header.span() as u32;
             self.state.durable = self.state.durable.max(header.watermark);
-            if header.end {
+            if header.end || mutant(Mutant::AcceptsHalfBatches) {
                 let end = Position {
                     segment: segment.header.number,
                     offset,
                 };
                 self.complete_batch(end, chain);
+            }
+            if mutant(Mutant::ReadsBehindDamage) {
+                offset = next_record(window, offset).map_err(failed)?;
             }
         }
         Ok(offset)
@@ -329,7 +333,7 @@ impl<F: Files> Scan<F> {
     ) -> Result<(), OpenError> {
         let end = self.state.end;
         let durable = self.state.durable.max(tail.watermark);
-        if durable > end {
+        if durable > end && !mutant(Mutant::IgnoresWatermarks) {
             let next = Some(self.state.index.last + 1);
             return Err(OpenError::corrupt(
                 &segment.path,
@@ -349,6 +353,18 @@ impl<F: Files> Scan<F> {
         }
         Ok(())
     }
+}
+
+/// The bug [`Mutant::ReadsBehindDamage`]: the next record that verifies, at `from` or behind it.
+fn next_record<F: Files>(window: &mut Window<'_, F>, from: u32) -> std::io::Result<u32> {
+    let mut offset = from;
+    while window.record(offset)?.is_none() {
+        match window.step(offset)?.bytes {
+            0 => return Ok(from),
+            bytes => offset += bytes,
+        }
+    }
+    Ok(offset)
 }
 
 /// The record at the head of a segment, if it is the checkpoint that must stand there.

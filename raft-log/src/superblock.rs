@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Damage, Failure, OpenError};
 use crate::files::{FileHandle, Files};
 use crate::format::{BadBlock, NUMBER_MAX, VERSION, checked_block, seal_block};
+use crate::mutants::{Mutant, mutant};
 use crate::options::IDENTITY_BYTES_MAX;
 use crate::position::Position;
 
@@ -194,7 +195,12 @@ impl<F: Files> Superblock<F> {
         };
         self.file
             .write_all_at(&facts.encode(), offset)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| {
+                if mutant(Mutant::SkipsSuperblockSync) {
+                    return Ok(());
+                }
+                self.file.sync_data()
+            })
             .map_err(|source| Failure::new("write the superblock", &self.path, source))
     }
 }

@@ -18,6 +18,7 @@ use crate::encoder::Encoder;
 use crate::error::{CloseReason, SendError};
 use crate::frame::{Body, Frame, KIND_CLOSE, KIND_HELLO, KIND_MAX, KIND_PING};
 use crate::handshake::{HELLO_BYTES_MAX, Hello, Local, Role};
+use crate::mutants::{Mutant, mutant};
 use crate::refusal::Refusal;
 
 /// What happened on a [`Connection`].
@@ -191,8 +192,7 @@ impl Connection {
                 Some(started.saturating_add(self.config.handshake_timeout))
             }
             State::Open(open) => {
-                let silence = self
-                    .reading
+                let silence = (self.reading && !mutant(Mutant::IgnoresSilence))
                     .then(|| self.heard.saturating_add(open.silence_timeout));
                 let waits = if self.encoder.waiting_bytes() > 0 {
                     open.stall_timeout
@@ -266,7 +266,8 @@ impl Connection {
             State::Open(open) => open,
             State::Closed(_) => return,
         };
-        if self.reading && now >= self.heard.saturating_add(open.silence_timeout) {
+        let silent = self.reading && now >= self.heard.saturating_add(open.silence_timeout);
+        if silent && !mutant(Mutant::IgnoresSilence) {
             let after = open.silence_timeout;
             self.end(CloseReason::Silence { after });
         } else if self.encoder.waiting_bytes() > 0 {

@@ -69,6 +69,10 @@ mod handshake;
 mod inbox;
 mod link;
 mod listener;
+#[cfg(not(raft_mutants))]
+mod mutants;
+#[cfg(raft_mutants)]
+pub mod mutants;
 mod outage;
 mod peer;
 mod queue;

@@ -31,6 +31,15 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Has a cargo command compile the known bugs in (`raft-core/src/mutants.rs`), in a target folder of its own, so that a flag which
+/// nothing that is shipped may have never gets near it.
+pub(crate) fn with_mutants(command: &mut Command) {
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command
+        .env("RUSTFLAGS", format!("{flags} --cfg raft_mutants"))
+        .env("CARGO_TARGET_DIR", workspace_root().join("target/mutants"));
+}
+
 /// Runs cargo and returns what it wrote to standard output.
 ///
 /// # Errors

@@ -8,9 +8,6 @@ use clap::{Args, ValueEnum};
 
 use crate::cargo;
 
-/// Where the build with the known bugs goes.
-const MUTANTS_FOLDER: &str = "target/mutants";
-
 /// Searches all states of a small cluster, in an optimized build.
 #[derive(Args)]
 pub struct Arguments {
@@ -62,10 +59,7 @@ fn search(arguments: &[&str], mutants: bool) -> Result<()> {
     let mut command = cargo::command(&["test", "--profile", "search", "--package", "raft-core"]);
     command.args(["--test", "search"]);
     if mutants {
-        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-        command
-            .env("RUSTFLAGS", format!("{flags} --cfg raft_mutants"))
-            .args(["--target-dir", MUTANTS_FOLDER]);
+        cargo::with_mutants(&mut command);
     }
     let status = command
         .arg("--")

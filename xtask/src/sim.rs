@@ -10,6 +10,9 @@ use crate::cargo;
 /// How many seeds CI runs.
 const CI_SEEDS: &str = "1500";
 
+/// The argument that asks for the known bugs, which have a build of their own.
+const MUTANTS: &str = "--mutants";
+
 /// Simulates whole clusters under faults, in an optimized build.
 #[derive(Args)]
 #[command(disable_help_flag = true)]
@@ -28,7 +31,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     simulate(&arguments)
 }
 
-/// What CI has the time for: the standing seeds, every mark among them; and that a seed is the same run in every build.
+/// What CI has the time for: the standing seeds, every mark among them; that a seed is the same run in every build; and that the
+/// known bugs are found.
 pub(crate) fn ci() -> Result<()> {
     simulate(&["--seeds", CI_SEEDS, "--marks"])?;
     let hashes = ["--hashes", "--seeds", "4"];
@@ -40,11 +44,14 @@ pub(crate) fn ci() -> Result<()> {
         "a seed is another run in another build: optimized\n{optimized}again\n{again}not optimized\n{plain}"
     );
     println!("   the same runs twice, and without optimization");
-    Ok(())
+    simulate(&[MUTANTS])
 }
 
 fn simulate(arguments: &[&str]) -> Result<()> {
     let mut command = simulator("search");
+    if arguments.contains(&MUTANTS) {
+        cargo::with_mutants(&mut command);
+    }
     command.args(arguments);
     if let Some(commit) = commit() {
         command.env("RAFT_COMMIT", commit);

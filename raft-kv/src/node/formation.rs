@@ -24,6 +24,7 @@ use std::fmt;
 use bytes::Bytes;
 use raft_core::{ClusterId, Incarnation, MemberId, Membership, NodeId};
 
+use crate::mutants::{Mutant, mutant};
 use crate::wire;
 
 /// What `--cluster` lists: who is to found the cluster, and where each is reached.
@@ -288,7 +289,10 @@ impl Formation {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let known = self.known();
-        let everyone = self.founders.keys().all(|node| known.contains_key(node));
+        let mut everyone = self.founders.keys().all(|node| known.contains_key(node));
+        if mutant(Mutant::FoundsWithMajority) {
+            everyone = known.len() * 2 > self.founders.len();
+        }
         if !everyone || self.heard.values().any(|heard| heard.known != known) {
             return Verdict::Wait;
         }

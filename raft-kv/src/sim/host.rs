@@ -182,13 +182,13 @@ impl<A: App> World<A> {
         if self.hosts[host].damaged {
             // What was damaged may be nothing that matters; then all must be there.
             self.checks
-                .on_start(host, member, held)
+                .on_start(host, member, boot, held)
                 .map_err(|violation| super::check::Violation {
                     invariant: "I20 damage is never served",
                     what: violation.what,
                 })?;
         } else {
-            self.checks.on_start(host, member, held)?;
+            self.checks.on_start(host, member, boot, held)?;
         }
         self.hosts[host].member = Some(member);
         if disk.is_some() {
@@ -220,6 +220,9 @@ impl<A: App> World<A> {
                 });
             }
         };
+        if let Some(status) = replica.status() {
+            self.checks.on_started(host, &status)?;
+        }
         let gate = SharedGate(Arc::new(Gate::new(replica.identity(), true)));
         let now = self.now();
         let started = self.hosts[host].clock.local(now);

@@ -19,6 +19,8 @@ pub mod html;
 mod kv;
 pub mod linearizability;
 mod marks;
+#[cfg(raft_mutants)]
+pub mod mutants;
 mod nemesis;
 mod net;
 mod observed;

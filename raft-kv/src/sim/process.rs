@@ -257,6 +257,17 @@ impl<A: App> World<A> {
         let Some(raft) = process.replica.raft() else {
             return Ok(());
         };
+        // One that was taken in as new may.
+        if self.hosts[host].wiped && !self.hosts[host].joins {
+            return Err(Violation {
+                invariant: "a wiped node is kept out",
+                what: format!(
+                    "node {} has lost its disk, and takes part again as {}",
+                    host + 1,
+                    process.replica.identity().member
+                ),
+            });
+        }
         let before = self.checks.commit(host);
         let commit = raft.commit();
         self.checks

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::counts::Counts;
 use super::hash::{HashSum, ItemHash, Kind};
 use crate::api::{KeyRange, KeyValue, LeaseId, Revision};
+use crate::mutants::{Mutant, mutant};
 
 /// About what a key-value takes in a reply besides its key and value, in bytes.
 pub(super) const KEY_VALUE_OVERHEAD_BYTES: usize = 48;
@@ -153,7 +154,11 @@ impl Keys {
         };
         if let Some(record) = self.map.get_mut(key) {
             let next = Record {
-                create_revision: record.create_revision,
+                create_revision: if mutant(Mutant::ForgetsCreateRevision) {
+                    revision
+                } else {
+                    record.create_revision
+                },
                 version: record.version + 1,
                 ..fresh
             };

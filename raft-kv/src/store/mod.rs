@@ -53,6 +53,7 @@ use raft_core::{Index, LogId};
 use crate::api::{
     Command, CommandReply, Condition, Operation, Query, QueryReply, Refusal, Revision,
 };
+use crate::mutants::{Mutant, mutant};
 use crate::wire::{self, COMMAND_FORMAT_MAX};
 use hash::{ItemHash, Kind};
 use keys::{Keys, Record};
@@ -146,6 +147,9 @@ impl Store {
             return Err(ApplyError::ClusterVersionTooNew { at, version });
         }
         self.note_applied(at.index);
+        if mutant(Mutant::ReadsChance) {
+            self.revision += crate::node::disk::random() % 2;
+        }
         Ok(match (&command.operation, command.session) {
             (Operation::RegisterSession, _) => {
                 let session = self.sessions.register(at.index.0, &self.settings);
@@ -177,6 +181,11 @@ impl Store {
         self.applied = index;
     }
 
+    /// The bug [`Mutant::DropsSessionsWithLeader`].
+    pub(crate) fn drop_sessions(&mut self) {
+        self.sessions = Sessions::default();
+    }
+
     fn carry_out(&mut self, command: &Command) -> CommandReply {
         match &command.operation {
             // Never comes here: it stands outside of sessions.
@@ -201,9 +210,12 @@ impl Store {
                     return CommandReply::Refused(Refusal::NoSuchLease);
                 }
                 self.revision += 1;
-                let previous = self
+                let mut previous = self
                     .keys
                     .put(self.revision, key, value, *lease, *want_previous);
+                if mutant(Mutant::ReturnsNewAsPrevious) {
+                    previous = previous.and_then(|_| self.keys.key_value(key));
+                }
                 CommandReply::Put {
                     revision: self.revision,
                     previous,
@@ -215,11 +227,15 @@ impl Store {
                 conditions,
             } => {
                 if let Some(failed) = self.failed(conditions) {
+                    if mutant(Mutant::DeletesOnCondition) {
+                        self.keys.delete(keys, None);
+                    }
                     return failed;
                 }
                 let room = want_previous.then_some(self.settings.deleted_bytes_max);
                 let deleted = self.keys.delete(keys, room);
-                self.revision += u64::from(deleted.count > 0);
+                let counts = deleted.count > 0 || mutant(Mutant::CountsEmptyDeletes);
+                self.revision += u64::from(counts);
                 CommandReply::Deleted {
                     count: deleted.count,
                     revision: self.revision,
@@ -248,9 +264,11 @@ impl Store {
                 }
                 Condition::Value { key, value } => (
                     key,
-                    self.keys
-                        .record(key)
-                        .is_some_and(|record| record.value == value),
+                    mutant(Mutant::SkipsValueConditions)
+                        || self
+                            .keys
+                            .record(key)
+                            .is_some_and(|record| record.value == value),
                 ),
             };
             (!holds).then_some(key)

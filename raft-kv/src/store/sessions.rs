@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::Settings;
 use super::hash::{HashSum, ItemHash, Kind};
 use crate::api::{Command, CommandReply, KeyValue, Refusal, SessionId};
+use crate::mutants::{Mutant, mutant};
 
 /// About what a kept reply takes in memory besides keys and values, in bytes.
 const KEPT_OVERHEAD_BYTES: u64 = 160;
@@ -66,7 +67,7 @@ impl Session {
             .partition_point(|kept| kept.sequence < sequence);
         self.replies
             .get(at)
-            .filter(|kept| kept.sequence == sequence)
+            .filter(|kept| kept.sequence == sequence || mutant(Mutant::AnswersWithNextReply))
             .ok_or(at)
     }
 
@@ -74,7 +75,9 @@ impl Session {
         if sequence < self.first_outstanding {
             return Verdict::Answered(CommandReply::Forgotten);
         }
-        if let Ok(kept) = self.find(sequence) {
+        if let Ok(kept) = self.find(sequence)
+            && !mutant(Mutant::AppliesRetries)
+        {
             return Verdict::Answered(kept.reply.clone().unwrap_or(CommandReply::Forgotten));
         }
         let refused = self
@@ -151,6 +154,12 @@ impl Sessions {
 
     /// Opens the session of the entry at this index.
     pub(super) fn register(&mut self, index: u64, settings: &Settings) -> SessionId {
+        if mutant(Mutant::MixesSessions)
+            && let Some((&last, _)) = self.map.last_key_value()
+            && index < last + 12
+        {
+            return last;
+        }
         let mut session = Session {
             last_used: index,
             first_outstanding: 1,
@@ -171,6 +180,9 @@ impl Sessions {
     /// Judges a session's command, which stands at this index, by what was before it.
     pub(super) fn judge(&mut self, index: u64, command: &Command, settings: &Settings) -> Verdict {
         let Some(session) = self.map.get_mut(&command.session) else {
+            if mutant(Mutant::DropsSessionsWithLeader) {
+                return Verdict::Fresh;
+            }
             return Verdict::Answered(CommandReply::SessionExpired);
         };
         self.by_use.remove(&session.last_used);
@@ -183,9 +195,14 @@ impl Sessions {
         let acknowledged = command.first_outstanding.min(command.sequence);
         if acknowledged > session.first_outstanding {
             session.first_outstanding = acknowledged;
+            let kept_from = if mutant(Mutant::TrimsTooMuch) {
+                command.sequence
+            } else {
+                acknowledged
+            };
             while let Some(kept) = session
                 .replies
-                .pop_front_if(|kept| kept.sequence < acknowledged)
+                .pop_front_if(|kept| kept.sequence < kept_from)
             {
                 session.reply_bytes -= kept.bytes;
                 self.reply_bytes -= kept.bytes;

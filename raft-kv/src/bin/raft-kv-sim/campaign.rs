@@ -53,13 +53,13 @@ impl Totals {
 }
 
 /// Runs reports of seeds from `first` on, `count` of them, until `until`; each is handed to `take`, in no order.
-pub(crate) fn all(
+pub(crate) fn all<T: Send>(
     first: u64,
     count: u64,
     until: Option<Instant>,
     jobs: usize,
-    run: impl Fn(u64) -> Report + Sync,
-    mut take: impl FnMut(Report) -> bool,
+    run: impl Fn(u64) -> T + Sync,
+    mut take: impl FnMut(T) -> bool,
 ) {
     let next = AtomicU64::new(first);
     let stop = AtomicBool::new(false);

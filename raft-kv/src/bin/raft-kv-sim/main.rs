@@ -2,6 +2,8 @@
 
 mod arguments;
 mod campaign;
+#[cfg(raft_mutants)]
+mod mutants;
 mod show;
 
 use std::process::ExitCode;
@@ -25,6 +27,14 @@ fn main() -> ExitCode {
 
 /// Whether all went well.
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if let Some(names) = &arguments.mutants {
+        #[cfg(raft_mutants)]
+        return mutants::run(arguments, names);
+        #[cfg(not(raft_mutants))]
+        return Err(format!(
+            "this build has no known bugs ({names:?}); `cargo xtask sim --mutants` makes one that does"
+        ));
+    }
     match arguments.seed {
         Some(seed) => show::one(arguments, seed),
         None => campaign::run(arguments),

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::api::{CommandReply, Header, Operation, Query, Reply, Request, RequestError};
+use crate::mutants::{Mutant, mutant};
 
 use self::backoff::{Backoff, Rng};
 use self::endpoint::{Endpoints, Link, Place};
@@ -543,6 +544,12 @@ impl Machine {
         self.mark(key, may_be_applied);
         if let Some(open) = self.requests.get_mut(&key) {
             open.attempt = None;
+            if mutant(Mutant::RetriesUnderNewNumber)
+                && let (Some(number), Session::Open(session)) =
+                    (open.number.take(), &mut self.session)
+            {
+                session.finish(number);
+            }
         }
         self.enqueue(key);
     }
@@ -569,7 +576,7 @@ impl Machine {
             cause,
             endpoints: self.endpoints.report(),
         };
-        let end = if open.maybe_applied {
+        let end = if open.maybe_applied && !mutant(Mutant::TakesUnknownForNotApplied) {
             End::Unknown(failure)
         } else {
             End::NotApplied(failure)

@@ -1,6 +1,7 @@
 //! Sending: which request goes out next, and what is under way.
 
 use crate::api::{Command, Operation, Request};
+use crate::mutants::{Mutant, mutant};
 use bytes::Bytes;
 
 use super::endpoint::Place;
@@ -88,7 +89,7 @@ impl Machine {
             }
             Ask::Read { query, .. } => Request::Read {
                 query: query.clone(),
-                stale: false,
+                stale: mutant(Mutant::ReadsFromAnyNode),
                 min_applied: 0,
             },
             Ask::Status { .. } => return,

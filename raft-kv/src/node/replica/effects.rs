@@ -5,6 +5,7 @@ use raft_core::{ApplyJob, Effect, Event, Index, Membership, Payload, PersistJob,
 use super::{
     Action, Fatal, Member, NotDone, Notice, Phase, Replica, Standing, WriteFailure, start,
 };
+use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::node::formation::{FormationMessage, Verdict};
 
@@ -28,10 +29,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             }
             Effect::Outcome(id, outcome) => {
                 if let Some(ticket) = self.writes.decide(id, outcome) {
-                    self.actions.push_back(Action::WriteFailed {
-                        ticket,
-                        why: WriteFailure::Unknown,
-                    });
+                    let why = if mutant(Mutant::SaysNotAppliedWhenDeposed) {
+                        WriteFailure::Not(NotDone::NotLeader { leader: None })
+                    } else {
+                        WriteFailure::Unknown
+                    };
+                    self.actions.push_back(Action::WriteFailed { ticket, why });
                 }
             }
             Effect::Event(event) => {

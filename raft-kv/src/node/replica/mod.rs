@@ -26,8 +26,9 @@ pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure
 pub use reads::{Freshness, ReadRequest};
 pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 
+use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
-use crate::node::formation::{Formation, FormationMessage, Formed, Verdict};
+use crate::node::formation::{Formation, FormationError, FormationMessage, Formed, Verdict};
 use reads::Reads;
 use writes::Writes;
 
@@ -220,6 +221,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 match formation.on_formed(&formed) {
                     Ok(Verdict::Found(founding)) => self.found(founding),
                     Ok(Verdict::Wait) => {}
+                    Err(FormationError::OtherIncarnation { member, .. })
+                        if mutant(Mutant::TakesWipedForFormer) =>
+                    {
+                        self.identity.member = member;
+                        self.found(formed.founding);
+                    }
                     Err(error) => self.halt(Fatal::Formation(error)),
                 }
             }
@@ -340,6 +347,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         // The state machine of a node that does not lead could answer too; its clients are sent to the leader, which is one hop less.
         if self.standing.role != RoleName::Leader {
+            if mutant(Mutant::AnswersReadsAnywhere) {
+                return self.admit_reads(linearizable);
+            }
             let leader = self.leader();
             return self.fail_reads(linearizable, &NotDone::NotLeader { leader });
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutants::{Mutant, mutant};
 use raft_core::{Index, LogId, Outcome, ProposalId, ProposalIds};
 
 /// Open writes. Each ticket leaves once.
@@ -30,6 +31,12 @@ impl<W> Writes<W> {
             ids.count == tickets.len() as u64,
             "the core took another number of proposals than it was given"
         );
+        if mutant(Mutant::SwapsTickets) {
+            let tickets: Vec<W> = tickets.collect();
+            self.proposed
+                .extend(ids.iter().zip(tickets.into_iter().rev()));
+            return;
+        }
         self.proposed.extend(ids.iter().zip(tickets));
     }
 
@@ -48,6 +55,10 @@ impl<W> Writes<W> {
 
     /// The state machine has applied the entry at `at`; the ticket of whoever wrote it.
     pub(super) fn applied(&mut self, at: LogId) -> Option<W> {
+        if mutant(Mutant::AnswersNextApplied) {
+            let (_, (_, ticket)) = self.committed.pop_first()?;
+            return Some(ticket);
+        }
         let (committed, ticket) = self.committed.remove(&at.index)?;
         assert!(
             committed == at,

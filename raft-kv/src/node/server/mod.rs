@@ -30,6 +30,7 @@ use super::launch::{Running, launch};
 use super::replica::{ReadFailure, WriteFailure};
 use super::{Exit, Halt, NodeConfig, StartError, StateMachine};
 use crate::api::{CommandReply, Header, Query};
+use crate::mutants::{Mutant, mutant};
 use crate::store::{Limits, Settings, Store};
 use connection::Answer;
 use quota::Quota;
@@ -45,6 +46,9 @@ impl StateMachine for Store {
 
     fn passed(&mut self, at: LogId) {
         self.note_applied(at.index);
+        if mutant(Mutant::DropsSessionsWithLeader) {
+            self.drop_sessions();
+        }
     }
 }
 

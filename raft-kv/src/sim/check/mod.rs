@@ -7,8 +7,8 @@ mod image;
 use std::collections::{BTreeMap, HashMap};
 
 use raft_core::{
-    AppendResult, Envelope, HardState, Index, LogId, MemberId, Membership, Message, NodeId,
-    Payload, PersistJob, Raft, RoleName, Term,
+    AppendResult, Boot, Envelope, HardState, Index, LogId, MemberId, Membership, Message, NodeId,
+    Payload, PersistJob, Raft, RoleName, Status, Term,
 };
 
 use super::observed::AppliedEntry;
@@ -80,6 +80,8 @@ pub(super) struct Checks {
     members: Vec<Option<MemberId>>,
     /// The newest membership that is known to be committed, and all that were appended since: any of them may come to be in force.
     memberships: Vec<(LogId, Membership)>,
+    /// The number of each node's last boot.
+    boots: Vec<Boot>,
 }
 
 impl Checks {
@@ -95,6 +97,7 @@ impl Checks {
             wiped: Vec::new(),
             members: vec![None; nodes],
             memberships: Vec::new(),
+            boots: vec![Boot::ZERO; nodes],
         }
     }
 
@@ -116,6 +119,7 @@ impl Checks {
     /// A node's disk is wiped.
     pub(super) fn on_wipe(&mut self, host: usize) {
         let former = std::mem::take(&mut self.images[host]);
+        self.boots[host] = Boot::ZERO;
         if let Some(member) = self.members[host].take() {
             self.wiped.push((member, former));
         }
@@ -126,14 +130,38 @@ impl Checks {
         self.memberships.iter().map(|(_, membership)| membership)
     }
 
-    /// A node starts from what its disk holds (I8, and that nothing durable is gone).
-    pub(super) fn on_start(&mut self, host: usize, member: MemberId, held: Image) -> Checked {
+    /// A node starts from what its disk holds (I8, and that nothing durable is gone), in a boot of its own.
+    pub(super) fn on_start(
+        &mut self,
+        host: usize,
+        member: MemberId,
+        boot: Boot,
+        held: Image,
+    ) -> Checked {
+        let before = std::mem::replace(&mut self.boots[host], boot);
+        hold(boot > before, "no boot number comes twice", || {
+            format!("node {}: boot {} after {}", host + 1, boot.0, before.0)
+        })?;
         self.seen[host] = Seen::default();
         self.members[host] = Some(member);
         let image = &mut self.images[host];
         image.restart(held).map_err(|what| Violation {
             invariant: "I8 what is durable survives",
             what: format!("node {}: {what}", host + 1),
+        })
+    }
+
+    /// A node has started: with the term that its disk holds, and the vote in it (I13).
+    pub(super) fn on_started(&self, host: usize, status: &Status) -> Checked {
+        let held = self.images[host].hard_state().unwrap_or_default();
+        let good = (status.term, status.voted_for) == (held.term, held.voted_for);
+        hold(good, "I13 one vote a term", || {
+            format!(
+                "node {} starts in term {} with the vote {:?}, and its disk holds {held:?}",
+                host + 1,
+                status.term,
+                status.voted_for
+            )
         })
     }
 
