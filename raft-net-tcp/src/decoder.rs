@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::error::CloseReason;
 use crate::frame::{Frame, HEADER_BYTES, Header, KIND_MAX};
 use crate::handshake::{HELLO_BYTES_MAX, PREAMBLE, Stranger};
+use crate::mutants::{Mutant, mutant};
 
 /// The read buffer of an idle connection.
 const READ_BYTES_MIN: usize = 4 * 1024;
@@ -92,7 +93,7 @@ impl Decoder {
         let Some(body) = self.next_body(header.body_bytes as usize) else {
             return Ok(None);
         };
-        if crc32c::crc32c(&body) != header.body_crc {
+        if crc32c::crc32c(&body) != header.body_crc && !mutant(Mutant::DeliversDamaged) {
             return Err(CloseReason::BodyChecksum {
                 kind: header.kind,
                 body_bytes: header.body_bytes,

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub enum Mutant {
     /// A connection on which nothing is heard any more is kept.
     IgnoresSilence,
+    /// A frame is delivered whose body does not have its checksum.
+    DeliversDamaged,
 }
 
 /// Whether this bug is to show: never, and at no cost.

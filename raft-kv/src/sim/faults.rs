@@ -47,11 +47,13 @@ pub enum Fault {
     Wipe,
     /// No fault, but what makes faults worse: an operator adds, removes, replaces, promotes and demotes nodes, and moves the lead.
     Membership,
+    /// A byte of what is sent over a connection changes on its way.
+    Garble,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -71,6 +73,7 @@ impl Fault {
         Self::Rot,
         Self::Wipe,
         Self::Membership,
+        Self::Garble,
     ];
 
     /// Its name on a command line.
@@ -96,6 +99,7 @@ impl Fault {
             Self::Rot => "rot",
             Self::Wipe => "wipe",
             Self::Membership => "membership",
+            Self::Garble => "garble",
         }
     }
 }

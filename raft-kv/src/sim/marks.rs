@@ -47,6 +47,8 @@ pub enum Mark {
     HandshakeRefused,
     /// A node closed a connection on which nothing was said that it could read.
     NotUnderstood,
+    /// A connection was closed because a frame did not verify.
+    FrameDamaged,
     /// A message of an earlier term was heard.
     OldTerm,
     /// A node started from a damaged directory and refused.
@@ -73,7 +75,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Election,
         Self::LeaderDeposed,
         Self::LogCut,
@@ -92,6 +94,7 @@ impl Mark {
         Self::Silence,
         Self::HandshakeRefused,
         Self::NotUnderstood,
+        Self::FrameDamaged,
         Self::OldTerm,
         Self::DamageRefused,
         Self::WipedKeptOut,

@@ -62,6 +62,7 @@ pub const KNOWN_BUGS: &[KnownBug] = &[
     bug("log", Mutant::Log(Log::ClaimsTooMuchDurable), 1),
     bug("log", Mutant::Log(Log::SkipsBoot), 1),
     bug("connections", Mutant::Net(Net::IgnoresSilence), 1),
+    bug("connections", Mutant::Net(Net::DeliversDamaged), 1),
     bug("formation", Mutant::Kv(Kv::FoundsWithMajority), 1),
     bug("formation", Mutant::Kv(Kv::TakesWipedForFormer), 1),
     bug("formation", Mutant::Kv(Kv::AdmitsOtherClusters), 1),

@@ -29,6 +29,7 @@ fn mean(fault: Fault) -> Option<Duration> {
         Fault::Reset => ms(3000),
         Fault::BlackHole => ms(5000),
         Fault::Stranger => ms(4000),
+        Fault::Garble => ms(3000),
         Fault::Kill => ms(8000),
         Fault::Power => ms(7000),
         Fault::Pause => ms(8000),
@@ -93,6 +94,7 @@ impl<A: App> World<A> {
             Fault::Reset => self.reset(amount)?,
             Fault::BlackHole => self.black_hole(amount),
             Fault::Stranger if running => self.stranger(host, amount),
+            Fault::Garble => self.garble(amount),
             Fault::Kill if running => {
                 self.end_process(host, "killed");
                 self.start_in(host, time / 2);
@@ -268,6 +270,22 @@ impl<A: App> World<A> {
         link.forth.black_hole = !amount.is_multiple_of(3);
         link.back.black_hole = amount % 3 != 1;
         self.fault_note("a connection swallows everything");
+    }
+
+    fn garble(&mut self, amount: u64) {
+        let Some(link) = self
+            .some_link(amount)
+            .and_then(|link| self.net.links.get_mut(&link))
+        else {
+            return;
+        };
+        let pipe = if amount < 500 {
+            &mut link.forth
+        } else {
+            &mut link.back
+        };
+        pipe.garbles = true;
+        self.fault_note("a connection changes a byte");
     }
 
     fn stranger(&mut self, host: usize, amount: u64) {

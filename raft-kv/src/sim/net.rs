@@ -68,6 +68,8 @@ pub(super) struct Pipe {
     pub(super) stuck: VecDeque<Parcel>,
     /// Swallows everything.
     pub(super) black_hole: bool,
+    /// Changes a byte of what is sent next.
+    pub(super) garbles: bool,
 }
 
 /// A connection.

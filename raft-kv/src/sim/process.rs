@@ -11,6 +11,7 @@ use raft_log::{Log, Reader};
 
 use super::agenda::Time;
 use super::app::{App, Machine};
+use super::check::Violation;
 use super::marks::Mark;
 use super::peers::PeerLink;
 use super::random::between;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use fastrand::Rng;
 use raft_net_tcp::{CloseReason, Connection, Event as NetEvent, Frame, Policy, Role};
 
 use super::agenda::Time;
@@ -73,6 +75,12 @@ impl<A: App> World<A> {
         if pipe.black_hole {
             return;
         }
+        let parcel = match parcel {
+            Parcel::Bytes(chunks) if std::mem::take(&mut pipe.garbles) => {
+                Parcel::Bytes(garbled(&chunks, &mut self.chance.net))
+            }
+            parcel => parcel,
+        };
         if !pipe.stuck.is_empty() || self.net.cut.contains(&(from, to)) {
             if let Some(link) = self.net.links.get_mut(&id) {
                 link.pipe(from_side).stuck.push_back(parcel);
@@ -319,6 +327,9 @@ impl<A: App> World<A> {
     fn on_closed(&mut self, id: LinkId, side: Side, reason: &CloseReason) -> Checked {
         match reason {
             CloseReason::Silence { .. } => self.hit(Mark::Silence),
+            CloseReason::HeaderChecksum | CloseReason::BodyChecksum { .. } => {
+                self.hit(Mark::FrameDamaged);
+            }
             CloseReason::NotOurProtocol(_) | CloseReason::NoHello { .. } => {
                 self.hit(Mark::NotUnderstood);
             }
@@ -440,4 +451,14 @@ impl<A: App> World<A> {
         }
         self.rewake(host);
     }
+}
+
+/// The bytes of these chunks, one of them changed.
+fn garbled(chunks: &[Bytes], rng: &mut Rng) -> Vec<Bytes> {
+    let mut bytes = chunks.concat();
+    if !bytes.is_empty() {
+        let at = rng.usize(0..bytes.len());
+        bytes[at] ^= rng.u8(1..);
+    }
+    vec![bytes.into()]
 }
