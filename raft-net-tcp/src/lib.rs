@@ -54,7 +54,8 @@
 //!
 //! `frame` and `handshake` hold the formats (`docs/wire-frames.md` in the repository has the byte tables), `refusal` what is said
 //! at the end; `decoder`, `encoder` and `connection` the machine; `driver` the task of a connection, between `queue`
-//! and `inbox`; `link`, `dial`, `listener`, `peer` and `client` what callers hold; `config` and `error` the rest.
+//! and `inbox`; `link`, `dial`, `listener`, `peer` and `client` what callers hold; `config` and `error` the rest. `mutants` has known bugs,
+//! for a build that tests find them in.
 
 mod client;
 mod config;

@@ -26,50 +26,46 @@ pub struct KnownBug {
     pub part: &'static str,
     /// The bug.
     pub mutant: Mutant,
-    /// What has to be wrong besides, for it to matter.
-    pub besides: Option<Mutant>,
-    /// Whether the core checks itself: mostly not, so that it is for the simulator to find it.
-    pub assertions: bool,
     /// A seed that finds it, as long as nothing else changes; tried first.
     pub hint: u64,
 }
 
 /// All of them.
 pub const KNOWN_BUGS: &[KnownBug] = &[
-    bug("core", Mutant::Core(Core::VotesTwice), 1),
-    bug("core", Mutant::Core(Core::VotesForShortLogs), 1),
+    bug("core", Mutant::Core(Core::VotesTwice), 12),
+    bug("core", Mutant::Core(Core::VotesForShortLogs), 2),
     bug("core", Mutant::Core(Core::VotesBeforeDurable), 1),
     bug("core", Mutant::Core(Core::AcknowledgesBeforeDurable), 1),
-    bug("core", Mutant::Core(Core::CountsItselfBeforeDurable), 1),
+    bug("core", Mutant::Core(Core::CountsItselfBeforeDurable), 2),
     bug("core", Mutant::Core(Core::HalfIsAMajority), 1),
     bug("core", Mutant::Core(Core::CutsWithoutConflict), 1),
-    bug("core", Mutant::Core(Core::CommitsUnverified), 1),
+    bug("core", Mutant::Core(Core::CommitsUnverified), 13),
     bug("core", Mutant::Core(Core::PreVoteRaisesTerms), 1),
-    bug("core", Mutant::Core(Core::ReadsBeforeNoop), 1),
+    bug("core", Mutant::Core(Core::ReadsBeforeNoop), 11),
     bug("core", Mutant::Core(Core::ForgetsVotes), 1),
     bug("core", Mutant::Core(Core::CountsWhatWasSent), 1),
-    bug("core", Mutant::Core(Core::CountsUnfinishedWrites), 1),
-    bug("core", Mutant::Core(Core::AnswersReadsUnconfirmed), 1),
-    bug("core", Mutant::Core(Core::AnswersReadsBeforeApplied), 1),
-    bug("log", Mutant::Log(Log::SkipsMetadataSync), 1),
-    bug("log", Mutant::Log(Log::SkipsDirectorySync), 1),
-    bug("log", Mutant::Log(Log::SkipsSuperblockSync), 1),
-    bug("log", Mutant::Log(Log::RetriesFailedSync), 1),
-    bug("log", Mutant::Log(Log::AcceptsHalfBatches), 1),
-    bug("log", Mutant::Log(Log::ReadsBehindDamage), 1),
-    bug("log", Mutant::Log(Log::SkipsBodyChecksum), 1),
-    bug("log", Mutant::Log(Log::IgnoresWatermarks), 1),
-    bug("log", Mutant::Log(Log::ClaimsTooMuchDurable), 1),
+    bug("core", Mutant::Core(Core::CountsUnfinishedWrites), 2),
+    bug("core", Mutant::Core(Core::AnswersReadsUnconfirmed), 167),
+    bug("core", Mutant::Core(Core::AnswersReadsBeforeApplied), 9),
+    bug("log", Mutant::Log(Log::SkipsMetadataSync), 7),
+    bug("log", Mutant::Log(Log::SkipsDirectorySync), 2),
+    bug("log", Mutant::Log(Log::SkipsSuperblockSync), 7),
+    bug("log", Mutant::Log(Log::RetriesFailedSync), 2),
+    bug("log", Mutant::Log(Log::AcceptsHalfBatches), 69),
+    bug("log", Mutant::Log(Log::ReadsBehindDamage), 11),
+    bug("log", Mutant::Log(Log::SkipsBodyChecksum), 64),
+    bug("log", Mutant::Log(Log::IgnoresWatermarks), 26),
+    bug("log", Mutant::Log(Log::ClaimsTooMuchDurable), 11),
     bug("log", Mutant::Log(Log::SkipsBoot), 1),
-    bug("connections", Mutant::Net(Net::IgnoresSilence), 1),
+    bug("connections", Mutant::Net(Net::IgnoresSilence), 3),
     bug("connections", Mutant::Net(Net::DeliversDamaged), 1),
     bug("formation", Mutant::Kv(Kv::FoundsWithMajority), 1),
     bug("formation", Mutant::Kv(Kv::TakesWipedForFormer), 1),
     bug("formation", Mutant::Kv(Kv::AdmitsOtherClusters), 1),
-    bug("replica", Mutant::Kv(Kv::SwapsTickets), 1),
-    bug("replica", Mutant::Kv(Kv::AnswersNextApplied), 1),
-    bug("replica", Mutant::Kv(Kv::AnswersReadsAnywhere), 1),
-    bug("replica", Mutant::Kv(Kv::SaysNotAppliedWhenDeposed), 1),
+    bug("replica", Mutant::Kv(Kv::SwapsTickets), 2),
+    bug("replica", Mutant::Kv(Kv::AnswersNextApplied), 2),
+    bug("replica", Mutant::Kv(Kv::AnswersReadsAnywhere), 42),
+    bug("replica", Mutant::Kv(Kv::SaysNotAppliedWhenDeposed), 31),
     bug("store", Mutant::Kv(Kv::CountsEmptyDeletes), 1),
     bug("store", Mutant::Kv(Kv::SkipsValueConditions), 1),
     bug("store", Mutant::Kv(Kv::ReadsChance), 1),
@@ -77,23 +73,17 @@ pub const KNOWN_BUGS: &[KnownBug] = &[
     bug("store", Mutant::Kv(Kv::ReturnsNewAsPrevious), 1),
     bug("store", Mutant::Kv(Kv::DeletesOnCondition), 1),
     bug("sessions", Mutant::Kv(Kv::AppliesRetries), 1),
-    bug("sessions", Mutant::Kv(Kv::AnswersWithNextReply), 1),
-    bug("sessions", Mutant::Kv(Kv::TrimsTooMuch), 1),
+    bug("sessions", Mutant::Kv(Kv::AnswersWithNextReply), 95),
+    bug("sessions", Mutant::Kv(Kv::TrimsTooMuch), 4),
     bug("sessions", Mutant::Kv(Kv::DropsSessionsWithLeader), 1),
     bug("sessions", Mutant::Kv(Kv::MixesSessions), 1),
     bug("client", Mutant::Kv(Kv::RetriesUnderNewNumber), 1),
     bug("client", Mutant::Kv(Kv::TakesUnknownForNotApplied), 1),
-    bug("client", Mutant::Kv(Kv::ReadsFromAnyNode), 1),
+    bug("client", Mutant::Kv(Kv::ReadsFromAnyNode), 2),
 ];
 
 const fn bug(part: &'static str, mutant: Mutant, hint: u64) -> KnownBug {
-    KnownBug {
-        part,
-        mutant,
-        besides: None,
-        assertions: false,
-        hint,
-    }
+    KnownBug { part, mutant, hint }
 }
 
 impl KnownBug {
@@ -108,18 +98,17 @@ impl KnownBug {
         }
     }
 
-    /// From now on this bug shows in all nodes of this process, and no other.
+    /// From now on this bug shows in all nodes of this process, and no other. The core does not check itself meanwhile, so that it is
+    /// for others to find it.
     pub fn activate(&self) {
-        let both = || [Some(self.mutant), self.besides].into_iter().flatten();
-        let core: Vec<Core> = both().filter_map(Mutant::core).collect();
-        let log: Vec<Log> = both().filter_map(Mutant::log).collect();
-        let net: Vec<Net> = both().filter_map(Mutant::net).collect();
-        let kv: Vec<Kv> = both().filter_map(Mutant::kv).collect();
-        raft_core::mutants::activate(&core);
-        raft_core::mutants::set_assertions(self.assertions);
-        raft_log::mutants::activate(&log);
-        raft_net_tcp::mutants::activate(&net);
-        crate::mutants::activate(&kv);
+        deactivate();
+        raft_core::mutants::set_assertions(false);
+        match self.mutant {
+            Mutant::Core(mutant) => raft_core::mutants::activate(&[mutant]),
+            Mutant::Log(mutant) => raft_log::mutants::activate(&[mutant]),
+            Mutant::Net(mutant) => raft_net_tcp::mutants::activate(&[mutant]),
+            Mutant::Kv(mutant) => crate::mutants::activate(&[mutant]),
+        }
     }
 }
 
@@ -130,36 +119,6 @@ pub fn deactivate() {
     raft_log::mutants::activate(&[]);
     raft_net_tcp::mutants::activate(&[]);
     crate::mutants::activate(&[]);
-}
-
-impl Mutant {
-    fn core(self) -> Option<Core> {
-        match self {
-            Self::Core(mutant) => Some(mutant),
-            _ => None,
-        }
-    }
-
-    fn log(self) -> Option<Log> {
-        match self {
-            Self::Log(mutant) => Some(mutant),
-            _ => None,
-        }
-    }
-
-    fn net(self) -> Option<Net> {
-        match self {
-            Self::Net(mutant) => Some(mutant),
-            _ => None,
-        }
-    }
-
-    fn kv(self) -> Option<Kv> {
-        match self {
-            Self::Kv(mutant) => Some(mutant),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ const PARTS: [Part; 13] = [
     },
     Part {
         name: "sim",
-        what: "whole clusters under faults, in a simulator",
+        what: "whole clusters under faults, in a simulator; known bugs, each of which that has to find",
         run: crate::sim::ci,
         by_default: true,
     },

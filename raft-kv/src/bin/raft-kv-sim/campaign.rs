@@ -52,7 +52,8 @@ impl Totals {
     }
 }
 
-/// Runs reports of seeds from `first` on, `count` of them, until `until`; each is handed to `take`, in no order.
+/// Runs seeds from `first` on, `count` of them, until `until`; what came of each is handed to `take`, in no order, until that wants no
+/// more.
 pub(crate) fn all<T: Send>(
     first: u64,
     count: u64,

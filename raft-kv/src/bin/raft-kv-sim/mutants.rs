@@ -10,7 +10,7 @@ use crate::arguments::Arguments;
 use crate::campaign::{all, jobs};
 
 /// How many seeds a bug may take.
-const SEEDS_MAX: u64 = 300;
+const SEEDS_MAX: u64 = 1000;
 /// How many seeds the control runs besides those that found something.
 const CONTROL_SEEDS: u64 = 20;
 
@@ -34,8 +34,11 @@ pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<bool, Strin
     let mut seeds: BTreeSet<u64> = (1..=CONTROL_SEEDS).collect();
     let mut missed = Vec::new();
     let mut count = 0;
-    let head = line("known bug", "in", "core", "tries", "seed", "s", "found by");
-    println!("{head}");
+    println!("the core's own assertions are off");
+    println!(
+        "{}",
+        line("known bug", "in", "tries", "seed", "s", "found by")
+    );
     let chosen = |bug: &&KnownBug| names.is_empty() || names.contains(&bug.name());
     for bug in KNOWN_BUGS.iter().filter(chosen) {
         let name = bug.name();
@@ -48,12 +51,8 @@ pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<bool, Strin
             Some(found) => (found.tries, found.seed.to_string(), said(&found.violation)),
             None => (SEEDS_MAX, "-".into(), "NOTHING".into()),
         };
-        let checks = if bug.assertions { "on" } else { "off" };
         let tries = tries.to_string();
-        println!(
-            "{}",
-            line(&name, bug.part, checks, &tries, &seed, &seconds, &by)
-        );
+        println!("{}", line(&name, bug.part, &tries, &seed, &seconds, &by));
         match found {
             Some(found) => drop(seeds.insert(found.seed)),
             None => missed.push(name),
@@ -78,17 +77,9 @@ pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<bool, Strin
     Ok(missed.is_empty() && wrong.is_empty())
 }
 
-/// A line of the table; `checks` is whether the core checks itself.
-fn line(
-    name: &str,
-    part: &str,
-    checks: &str,
-    tries: &str,
-    seed: &str,
-    seconds: &str,
-    by: &str,
-) -> String {
-    format!("{name:<26} {part:<12} {checks:<5} {tries:>5} {seed:>5} {seconds:>5}  {by}")
+/// A line of the table.
+fn line(name: &str, part: &str, tries: &str, seed: &str, seconds: &str, by: &str) -> String {
+    format!("{name:<26} {part:<12} {tries:>5} {seed:>5} {seconds:>5}  {by}")
 }
 
 /// Runs seeds until one finds the bug: first the one that did so before, then all from 1 on.
