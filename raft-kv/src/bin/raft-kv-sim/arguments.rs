@@ -34,8 +34,8 @@ pub(crate) struct Arguments {
     /// Print each seed's hash, and nothing else: the same everywhere, in every build
     #[arg(long, conflicts_with_all = ["seed", "resume", "minutes"])]
     pub(crate) hashes: bool,
-    /// Known bugs instead, one at a time: each has to be found. Without names, all of them
-    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with_all = ["seed", "seeds", "minutes", "resume", "hashes"])]
+    /// Known bugs instead, one at a time: each has to be found. Without names, all of them; with --seed, this seed with this bug
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with_all = ["seeds", "minutes", "resume", "hashes"])]
     pub(crate) mutants: Option<Vec<String>>,
     /// Fail when a mark was never hit
     #[arg(long, conflicts_with = "seed")]

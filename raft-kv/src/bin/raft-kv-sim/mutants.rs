@@ -8,6 +8,7 @@ use raft_kv::sim::{Violation, run_kv};
 
 use crate::arguments::Arguments;
 use crate::campaign::{all, jobs};
+use crate::show;
 
 /// How many seeds a bug may take.
 const SEEDS_MAX: u64 = 1000;
@@ -30,6 +31,12 @@ pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<bool, Strin
             "{unknown} is no known bug; there are: {}",
             known.join(", ")
         ));
+    }
+    if let Some(seed) = arguments.seed {
+        let named = KNOWN_BUGS.iter().find(|bug| names.contains(&bug.name()));
+        let bug = named.ok_or("which known bug is the seed to be run with?")?;
+        bug.activate();
+        return show::one(arguments, seed);
     }
     let mut seeds: BTreeSet<u64> = (1..=CONTROL_SEEDS).collect();
     let mut missed = Vec::new();
