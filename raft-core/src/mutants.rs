@@ -48,8 +48,8 @@ pub enum Mutant {
     CountsWhatWasSent,
     /// The answer of the disk to one write is taken for that to all of them.
     CountsUnfinishedWrites,
-    /// A leader answers reads without asking whether it still leads (thesis §6.4).
-    AnswersReadsUnconfirmed,
+    /// A leader does not ask whether it still leads: neither to answer reads, nor to go on (thesis §6.2, §6.4).
+    TrustsItsLead,
     /// Reads are answered before what was committed when they came in is applied (thesis §6.4).
     AnswersReadsBeforeApplied,
 }

@@ -26,6 +26,9 @@ struct Found {
 /// Looks for the known bugs of these names, or for all; whether each was found, and nothing without them.
 pub(crate) fn run(arguments: &Arguments, names: &[String]) -> Result<bool, String> {
     let known: Vec<String> = KNOWN_BUGS.iter().map(KnownBug::name).collect();
+    if known.iter().collect::<BTreeSet<_>>().len() < known.len() {
+        return Err("two known bugs have the same name".into());
+    }
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!(
             "{unknown} is no known bug; there are: {}",
