@@ -107,13 +107,14 @@ impl Raft {
 
     /// The candidate's vote for itself counts once it is durable, if it is still that very campaign (S-B43).
     pub(crate) fn count_own_vote(&mut self, job: JobId) {
-        let (me, counts) = (self.me(), self.membership().contains(self.me()));
+        let me = self.me();
+        let membership = self.memberships.current();
         if let Role::Candidate(campaign) = &mut self.role
             && campaign.own_vote_job.is_some_and(|own| own <= job)
         {
             campaign.own_vote_job = None;
             // One that the membership leaves out may campaign (thesis §4.2.2), but has no say.
-            if counts {
+            if membership.contains(me) {
                 campaign.answers.insert(me.node, true);
             }
             self.count_votes();

@@ -1,48 +1,90 @@
 //! A run of entries that many hold at once: the log, the append to each peer, the job for the disk and the one to apply.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::{Deref, Range};
+use core::ops::Deref;
 
 use crate::entry::Entry;
 
 /// Entries, shared: they are made once, and a clone of them, or of a part of them, copies none and allocates nothing.
 ///
 /// It is a slice wherever one is wanted. Going through it by value clones each entry, which copies no payload.
+//
+// As small as it can be, for the sake of the envelopes.
 #[derive(Clone)]
 pub struct Entries {
-    all: Option<Arc<[Entry]>>,
+    all: Option<Arc<Memory>>,
     /// The part of `all` that this is.
-    range: Range<usize>,
+    start: u32,
+    end: u32,
+}
+
+/// Where entries lie. Mostly one comes alone, and then lies beside its count.
+enum Memory {
+    One(Entry),
+    Many(Box<[Entry]>),
+}
+
+impl Memory {
+    fn entries(&self) -> &[Entry] {
+        match self {
+            Self::One(entry) => core::slice::from_ref(entry),
+            Self::Many(entries) => entries,
+        }
+    }
 }
 
 impl Entries {
     /// None.
     pub const NONE: Self = Self {
         all: None,
-        range: 0..0,
+        start: 0,
+        end: 0,
     };
 
     /// Without the first `count`.
     #[must_use]
     pub fn skip(mut self, count: usize) -> Self {
-        self.range.start = self.range.end.min(self.range.start.saturating_add(count));
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.start = self.end.min(self.start.saturating_add(count));
         self
     }
 
     /// The first `count`, or all, if there are fewer.
     #[must_use]
     pub fn take(mut self, count: usize) -> Self {
-        self.range.end = self.range.end.min(self.range.start.saturating_add(count));
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.end = self.end.min(self.start.saturating_add(count));
         self
     }
 
-    fn of(all: Arc<[Entry]>) -> Self {
-        let range = 0..all.len();
+    /// Just this one.
+    pub(crate) fn one(entry: Entry) -> Self {
         Self {
-            all: (!all.is_empty()).then_some(all),
-            range,
+            all: Some(Arc::new(Memory::One(entry))),
+            start: 0,
+            end: 1,
+        }
+    }
+
+    /// How many they are.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
+    fn of(mut entries: Vec<Entry>) -> Self {
+        if entries.len() <= 1 {
+            return entries.pop().map_or(Self::NONE, Self::one);
+        }
+        // So many would be more than 200 GB.
+        let end = u32::try_from(entries.len()).expect("fewer than 2^32 entries");
+        Self {
+            all: Some(Arc::new(Memory::Many(entries.into_boxed_slice()))),
+            start: 0,
+            end,
         }
     }
 }
@@ -50,9 +92,11 @@ impl Entries {
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
+        let part = self.start as usize..self.end as usize;
         match &self.all {
-            Some(all) => all.get(self.range.clone()).unwrap_or_default(),
+            Some(all) => all.entries().get(part).unwrap_or_default(),
             None => &[],
         }
     }
@@ -66,7 +110,7 @@ impl Default for Entries {
 
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        Self::of(entries.into())
+        Self::of(entries)
     }
 }
 
@@ -103,7 +147,7 @@ impl Iterator for EntriesIntoIter {
 
     fn next(&mut self) -> Option<Entry> {
         let entry = self.0.first().cloned();
-        self.0.range.start += usize::from(entry.is_some());
+        self.0.start += u32::from(entry.is_some());
         entry
     }
 

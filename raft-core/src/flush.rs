@@ -3,22 +3,65 @@
 use crate::effect::{Effect, PersistJob};
 use crate::entries::Entries;
 use crate::raft::Raft;
+use crate::role::{Leadership, Role};
 
 impl Raft {
+    /// Whether [`Raft::flush`] may do anything. Mostly the last of what was to be done has just been answered, and it would go through all
+    /// its parts for nothing.
+    #[inline]
+    pub(crate) fn may_flush(&self) -> bool {
+        let leads = match &self.role {
+            Role::Leader(leadership) => self.may_flush_leadership(leadership),
+            _ => false,
+        };
+        leads
+            || self.journal.holds_anything()
+            || self.apply.handed < self.commit
+            || self.memberships.holds_older()
+            || self.log.tail_bytes() > self.config.tail_bytes_max
+            || !self.forwarded.is_idle()
+            || self.snapshots.may_flush()
+            || self.is_snapshot_due()
+    }
+
+    fn may_flush_leadership(&self, leadership: &Leadership) -> bool {
+        let last = self.log.last().index;
+        !leadership.reads.is_idle()
+            || leadership.reads.wants_round()
+            || leadership.transfer.is_some()
+            || !leadership.catching_up.is_empty()
+            || !leadership.peers.values().all(|peer| peer.has_all(last))
+    }
+
+    /// Whether [`Raft::flush`] does nothing, found out by doing it: [`Raft::may_flush`] must not say less.
+    pub(crate) fn is_flushed(&self) -> bool {
+        let mut flushed = self.clone();
+        flushed.flush();
+        flushed == *self
+    }
+
     /// Makes everything that can be made now. Entries go to the peers before they go to the own disk, so that all disks work at
     /// once (thesis §10.2.1).
     pub(crate) fn flush(&mut self) {
-        self.promote_learners();
-        self.flush_replication();
-        self.flush_transfer();
+        if matches!(self.role, Role::Leader(_)) {
+            self.promote_learners();
+            self.flush_replication();
+            self.flush_transfer();
+        }
         if self.journal.holds_anything() {
             self.flush_job();
         }
         self.flush_install_snapshot();
         self.flush_apply();
-        self.memberships.forget_before(self.apply.handed);
-        self.flush_take_snapshot();
-        self.flush_forwarded_reads();
+        if self.memberships.holds_older() {
+            self.memberships.forget_before(self.apply.handed);
+        }
+        if self.is_snapshot_due() {
+            self.take_snapshot();
+        }
+        if !self.forwarded.is_idle() {
+            self.flush_forwarded_reads();
+        }
         // What is still to be applied is kept for longer, but not without end: it can be read back from the log.
         let tail_bytes_max = self.config.tail_bytes_max;
         if self.log.tail_bytes() > tail_bytes_max {

@@ -63,10 +63,15 @@ impl Raft {
             return;
         }
         let verified = entries.last().map_or(prev.index, |last| last.id.index);
-        let count = (entries.iter())
-            .take_while(|entry| self.is_known(entry))
-            .count();
-        let news = entries.skip(count);
+        // Mostly they go on where this log ends.
+        let news = if prev.index >= self.log.last().index {
+            entries
+        } else {
+            let count = (entries.iter())
+                .take_while(|entry| self.is_known(entry))
+                .count();
+            entries.skip(count)
+        };
         let (news, turned_away) = self.turn_away(news);
         let verified = turned_away.map_or(verified, Index::previous);
         if let Some(first) = news.first().map(|first| first.id.index) {
@@ -81,18 +86,16 @@ impl Raft {
         self.verified = self.verified.max(verified);
         self.commit_to(commit.min(self.committable()));
         let matched = verified.max(self.commit);
-        self.send(
-            from,
-            Message::AppendResponse {
-                id,
-                result: if self.full {
-                    AppendResult::Full(matched)
-                } else {
-                    AppendResult::Matched(matched)
-                },
-            },
-            Some(matched),
-        );
+        if self.full {
+            self.acknowledge(from, id, AppendResult::Full(matched), matched);
+        } else {
+            self.acknowledge(from, id, AppendResult::Matched(matched), matched);
+        }
+    }
+
+    #[inline(always)]
+    fn acknowledge(&mut self, to: MemberId, id: RequestId, result: AppendResult, matched: Index) {
+        self.send(to, Message::AppendResponse { id, result }, Some(matched));
     }
 
     /// Whether a log that goes on with `first`, what it replaces being cut, says who belongs to the cluster. Every honest one does, from the

@@ -45,6 +45,12 @@ struct Confirmed {
 }
 
 impl ForwardedReads {
+    /// Whether nothing is to be asked for, and nothing waits to be answered.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.confirmed.is_empty()
+    }
+
     /// How many wait for anything.
     pub(crate) fn count(&self) -> usize {
         let asked = self.asked.as_ref().map_or(0, |asked| asked.reads.len());

@@ -4,12 +4,12 @@
 use crate::message::{AppendResult, Envelope, Message};
 use crate::mutants::asserts;
 use crate::raft::Raft;
-use crate::role::Role;
+use crate::role::{Leadership, Role};
 use crate::types::{Index, LogId, MemberId, Term};
 
-/// What the state was before an input.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Before {
+/// What the state was when it was checked last: before the input that is checked now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Checked {
     term: Term,
     voted_for: Option<MemberId>,
     commit: Index,
@@ -21,7 +21,7 @@ pub(crate) struct Before {
     peers: Option<usize>,
 }
 
-impl Before {
+impl Checked {
     pub(crate) fn of(raft: &Raft) -> Self {
         Self {
             term: raft.term,
@@ -31,20 +31,58 @@ impl Before {
             base: raft.log.base(),
             last: raft.log.last(),
             membership_at: raft.memberships.current_at(),
-            peers: match &raft.role {
-                Role::Leader(leadership) => Some(leadership.peers.len()),
-                _ => None,
-            },
+            peers: peers(raft),
         }
     }
 }
 
-/// Checks one input's step. Everything here costs O(1) in the log, and O(peers).
-pub(crate) fn check(before: &Before, raft: &Raft) {
-    if !asserts() {
-        return;
+fn peers(raft: &Raft) -> Option<usize> {
+    match &raft.role {
+        Role::Leader(leadership) => Some(leadership.peers.len()),
+        _ => None,
     }
-    let last = raft.log.last();
+}
+
+/// Checks the step from what was checked last. Everything here costs O(1) in the log, and in the peers unless there are others.
+pub(crate) fn check(raft: &mut Raft) {
+    if asserts() {
+        check_step(&raft.checked, raft);
+    }
+    // Field by field: this is done around every input, and mostly few of them have changed.
+    if raft.checked.voted_for != raft.voted_for {
+        raft.checked.voted_for = raft.voted_for;
+    }
+    raft.checked.term = raft.term;
+    raft.checked.commit = raft.commit;
+    raft.checked.applied = raft.apply.applied;
+    raft.checked.base = raft.log.base();
+    raft.checked.last = raft.log.last();
+    raft.checked.membership_at = raft.memberships.current_at();
+    raft.checked.peers = peers(raft);
+}
+
+/// Checks that the state machine has applied no more than it was handed, and goes on. That is all that its answer changes.
+pub(crate) fn check_applied(raft: &mut Raft) {
+    if asserts() {
+        check_apply(&raft.checked, raft);
+    }
+    raft.checked.applied = raft.apply.applied;
+}
+
+fn check_apply(before: &Checked, raft: &Raft) {
+    assert!(
+        raft.apply.applied >= before.applied,
+        "the applied index fell"
+    );
+    assert!(
+        raft.apply.applied <= raft.apply.handed,
+        "more was applied than handed out"
+    );
+}
+
+#[inline]
+fn check_step(before: &Checked, raft: &Raft) {
+    let (base, last) = (raft.log.base(), raft.log.last());
     assert!(
         raft.term >= before.term,
         "the term fell from {} to {}",
@@ -57,18 +95,11 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
         before.commit,
         raft.commit
     );
-    assert!(
-        raft.apply.applied >= before.applied,
-        "the applied index fell"
-    );
+    check_apply(before, raft);
     assert!(
         last.term <= raft.term,
         "the log holds {last}, beyond term {}",
         raft.term
-    );
-    assert!(
-        raft.apply.applied <= raft.apply.handed,
-        "more was applied than handed out"
     );
     assert!(
         raft.apply.handed <= raft.commit,
@@ -88,15 +119,23 @@ pub(crate) fn check(before: &Before, raft: &Raft) {
     );
     check_snapshots(raft);
     if raft.term == before.term {
-        let kept = before.voted_for.is_none() || raft.voted_for == before.voted_for;
+        let kept = raft.voted_for == before.voted_for || before.voted_for.is_none();
         assert!(
             kept,
             "two votes in term {}: {:?} and {:?}",
             raft.term, before.voted_for, raft.voted_for
         );
     }
-    check_membership(before, raft);
-    check_role(before, raft);
+    let same_log = base == before.base && last == before.last;
+    let same_membership = raft.memberships.current_at() == before.membership_at;
+    if !same_log || !same_membership {
+        check_membership(raft);
+    }
+    match &raft.role {
+        Role::Leader(leadership) => check_leader(before, raft, leadership, same_log),
+        Role::Follower => assert!(raft.leader != Some(raft.me()), "only a leader leads"),
+        Role::PreCandidate(_) | Role::Candidate(_) => check_campaign(raft),
+    }
 }
 
 /// Cut, snapshot, commit, in this order: nothing is gone that no durable snapshot stands in for.
@@ -122,92 +161,79 @@ fn check_snapshots(raft: &Raft) {
     );
 }
 
-/// The membership in force is the newest in the log (thesis §4.1), and only who votes in one that may count campaigns or leads.
-fn check_membership(before: &Before, raft: &Raft) {
+/// The membership in force is the newest in the log (thesis §4.1).
+#[inline(never)]
+fn check_membership(raft: &Raft) {
     let at = raft.memberships.current_at();
-    let log_is_as_before = (before.base, before.last) == (raft.log.base(), raft.log.last());
     assert!(
-        at == before.membership_at && log_is_as_before
-            || at.index <= raft.log.base().index
-            || raft.log.contains(at),
+        at.index <= raft.log.base().index || raft.log.contains(at),
         "the membership in force stands in {at}, which the log does not hold"
     );
-    match &raft.role {
-        Role::PreCandidate(_) | Role::Candidate(_) => {
-            assert!(raft.may_campaign(), "a node without a vote campaigns");
-        }
-        Role::Leader(leadership) => {
-            let uncommitted = raft.memberships.uncommitted(raft.commit);
-            assert!(
-                uncommitted <= 1 || raft.commit < leadership.term_start,
-                "a leader has {uncommitted} memberships that are not committed"
-            );
-            let me = raft.me().node;
-            let known = |(id, _): (MemberId, _)| {
-                id.node == me || (leadership.peers.get(&id.node)).is_some_and(|p| p.member == id)
-            };
-            let now = (at, Some(leadership.peers.len()));
-            assert!(
-                now == (before.membership_at, before.peers)
-                    || raft.membership().members().all(known),
-                "a leader knows nothing of a member"
-            );
-            assert!(
-                leadership.transfer.is_none_or(|transfer| {
-                    transfer.to.node != me && raft.membership().voters().contains(&transfer.to.node)
-                }),
-                "the lead goes to one that has no vote"
-            );
-        }
-        Role::Follower => {}
-    }
 }
 
-/// What holds only of a leader, a candidate or a follower.
-fn check_role(before: &Before, raft: &Raft) {
-    let last = raft.log.last();
+/// Only who votes in a membership that may count campaigns.
+#[inline(never)]
+fn check_campaign(raft: &Raft) {
+    assert!(raft.may_campaign(), "a node without a vote campaigns");
     match &raft.role {
-        Role::Leader(leadership) => {
-            assert!(
-                raft.voted_for == Some(raft.me()),
-                "a leader voted for itself"
-            );
-            assert!(
-                raft.durable_state == (raft.term, raft.voted_for),
-                "a leader's term and vote are durable"
-            );
-            assert!(raft.leader == Some(raft.me()), "a leader knows who leads");
-            if before.peers.is_some() && before.term == raft.term {
-                // Leader Append-Only.
-                assert!(
-                    last == before.last || raft.log.contains(before.last),
-                    "a leader overwrote {} of its own log",
-                    before.last
-                );
-            }
-            for peer in leadership.peers.values() {
-                assert!(
-                    peer.matched < peer.next,
-                    "{}: matched {} and next {}",
-                    peer.member,
-                    peer.matched,
-                    peer.next
-                );
-                assert!(
-                    peer.matched <= last.index,
-                    "{} is said to have {} of a log that ends at {last}",
-                    peer.member,
-                    peer.matched
-                );
-            }
-        }
         Role::Candidate(_) => assert!(
             raft.voted_for == Some(raft.me()),
             "a candidate voted for itself"
         ),
-        Role::Follower | Role::PreCandidate(_) => {
-            assert!(raft.leader != Some(raft.me()), "only a leader leads");
-        }
+        _ => assert!(raft.leader != Some(raft.me()), "only a leader leads"),
+    }
+}
+
+/// What holds only of a leader.
+#[inline(never)]
+fn check_leader(before: &Checked, raft: &Raft, leadership: &Leadership, same_log: bool) {
+    let me = raft.me();
+    assert!(raft.voted_for == Some(me), "a leader voted for itself");
+    assert!(
+        raft.durable_state == (raft.term, raft.voted_for),
+        "a leader's term and vote are durable"
+    );
+    assert!(raft.leader == Some(me), "a leader knows who leads");
+    if before.peers.is_some() && before.term == raft.term {
+        // Leader Append-Only.
+        assert!(
+            same_log || raft.log.contains(before.last),
+            "a leader overwrote {} of its own log",
+            before.last
+        );
+    }
+    let at = raft.memberships.current_at();
+    // One membership at a time is open, but for those that were when it began to lead.
+    let uncommitted = raft.memberships.uncommitted(raft.commit);
+    assert!(
+        uncommitted <= 1 || raft.commit < leadership.term_start,
+        "a leader has {uncommitted} memberships that are not committed"
+    );
+    // Beyond that each peer is checked where it changes: the log of a leader only grows.
+    if before.peers != Some(leadership.peers.len()) || at != before.membership_at {
+        check_peers(raft, leadership);
+    }
+    if let Some(transfer) = leadership.transfer {
+        let to = transfer.to.node;
+        assert!(
+            to != me.node && raft.membership().voters().contains(&to),
+            "the lead goes to one that has no vote"
+        );
+    }
+}
+
+#[inline(never)]
+fn check_peers(raft: &Raft, leadership: &Leadership) {
+    let (me, last) = (raft.me().node, raft.log.last());
+    let known = |(id, _): (MemberId, _)| {
+        id.node == me || (leadership.peers.get(&id.node)).is_some_and(|p| p.member == id)
+    };
+    assert!(
+        raft.membership().members().all(known),
+        "a leader knows nothing of a member"
+    );
+    for peer in leadership.peers.values() {
+        peer.check(last.index);
     }
 }
 

@@ -201,6 +201,7 @@ impl LogView {
 
     /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one, and how many bytes they are; none when they
     /// are no longer in memory, or `from` is beyond `to`.
+    #[inline]
     pub(crate) fn slice(
         &mut self,
         from: Index,

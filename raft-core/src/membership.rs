@@ -61,6 +61,8 @@ struct Lists {
     outgoing: Vec<NodeId>,
     demoted: Vec<NodeId>,
     replaced: Vec<MemberId>,
+    /// The highest priority that a member has.
+    priority_max: u8,
 }
 
 /// What a [`Membership`] is made of, as a codec writes and reads it.
@@ -177,6 +179,7 @@ impl Membership {
             return Err(MembershipError::NoVoter);
         }
         let mut lists = Lists {
+            priority_max: priority_max(&members),
             members,
             voters: parts.voters,
             outgoing: parts.outgoing,
@@ -357,6 +360,7 @@ impl Membership {
         let mut members = self.0.members.clone();
         members.retain(|node, _| !leaves(node));
         Self(Arc::new(Lists {
+            priority_max: priority_max(&members),
             members,
             voters: self.0.voters.clone(),
             ..Lists::default()
@@ -365,11 +369,11 @@ impl Membership {
 
     /// How many priorities among the voters are above this member's.
     pub(crate) fn outranked_by(&self, id: MemberId) -> u32 {
-        let own = self.member(id.node).map_or(0, |member| member.priority);
         // Asked for with every message of a leader, and mostly nobody has a priority.
-        if self.0.members.values().all(|member| member.priority <= own) {
+        if self.0.priority_max == 0 {
             return 0;
         }
+        let own = self.member(id.node).map_or(0, |member| member.priority);
         let mut higher: Vec<u8> = (self.0.voters.iter())
             .filter_map(|&node| self.member(node))
             .map(|member| member.priority)
@@ -392,6 +396,13 @@ impl Membership {
             + 16 * self.0.replaced.len()
     }
 }
+
+fn priority_max(members: &Few<NodeId, Member>) -> u8 {
+    members
+        .values()
+        .fold(0, |max, member| max.max(member.priority))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

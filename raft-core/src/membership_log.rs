@@ -107,6 +107,12 @@ impl MembershipLog {
         self.entries.iter().rev().find(|(at, _)| at.index <= index)
     }
 
+    /// Whether it holds more than one, so that some may be forgotten.
+    #[inline]
+    pub(crate) fn holds_older(&self) -> bool {
+        self.entries.len() > 1
+    }
+
     /// Nobody asks any more what was in force before `index`, which is committed.
     pub(crate) fn forget_before(&mut self, index: Index) {
         if self.entries.len() < 2 {

@@ -29,15 +29,24 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    #[inline]
     pub(crate) fn push(&mut self, effect: Effect) {
         self.ready.push_back(effect);
     }
 
+    /// The effect that was pushed last.
+    #[inline]
+    pub(crate) fn newest(&self) -> Option<&Effect> {
+        self.ready.back()
+    }
+
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<Effect> {
         self.ready.pop_front()
     }
 
     /// Keeps an envelope until every job up to `until` is durable.
+    #[inline]
     pub(crate) fn hold(&mut self, until: JobId, vouches_for: Option<Index>, envelope: Envelope) {
         if self.held.len() >= HELD_MAX {
             self.held.pop_front();

@@ -5,7 +5,7 @@
 use alloc::collections::VecDeque;
 
 use crate::config::Config;
-use crate::mutants::{Mutant, mutant};
+use crate::mutants::{Mutant, asserts, mutant};
 use crate::types::{Index, LogId, MemberId};
 
 /// One append under way.
@@ -112,9 +112,39 @@ impl Progress {
         future(&mut self.fetch_not_before);
     }
 
+    /// Holds what it says against a log that ends at `last`. What changes `matched` or `next` is in this file, and checks it.
+    pub(crate) fn check(&self, last: Index) {
+        if !asserts() {
+            return;
+        }
+        self.check_next();
+        assert!(
+            self.matched <= last,
+            "{} is said to have {} of a log that ends at {last}",
+            self.member,
+            self.matched
+        );
+    }
+
+    fn check_next(&self) {
+        assert!(
+            self.matched < self.next,
+            "{}: matched {} and next {}",
+            self.member,
+            self.matched,
+            self.next
+        );
+    }
+
     /// What is on its way, in appends and in bytes.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         (self.in_flight.len(), self.in_flight_bytes)
+    }
+
+    /// Whether it was sent all of a log that ends at `last`, and nothing says that it was lost.
+    #[inline]
+    pub(crate) fn has_all(&self, last: Index) -> bool {
+        self.mode == Mode::Stream && self.next > last
     }
 
     /// Whether an append may be sent now that would begin at `next`.
@@ -155,13 +185,14 @@ impl Progress {
                 });
                 self.in_flight_bytes += bytes;
                 self.next = last.next();
+                self.check_next();
             }
             Mode::Snapshot { .. } => {}
         }
     }
 
-    /// The peer's log is known to be the leader's up to `index`. Whether that is news.
-    pub(crate) fn note_matched(&mut self, index: Index) -> bool {
+    /// The peer's log is known to be the leader's up to `index`; that one ends at `last`. Whether that is news.
+    pub(crate) fn note_matched(&mut self, index: Index, last: Index) -> bool {
         while self
             .in_flight
             .front()
@@ -172,6 +203,7 @@ impl Progress {
         let news = index > self.matched;
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched.next());
+        self.check(last);
         news
     }
 
@@ -191,6 +223,7 @@ impl Progress {
         if self.mode != Mode::Stream {
             self.mode = Mode::Stream;
             self.next = self.matched.next();
+            self.check_next();
         }
     }
 
@@ -198,6 +231,7 @@ impl Progress {
     pub(crate) fn become_probing(&mut self, next: Index) {
         self.mode = Mode::Probe(None);
         self.next = next.max(self.matched.next());
+        self.check_next();
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
@@ -319,8 +353,8 @@ mod tests {
     #[test]
     fn late_answers_move_nothing_back() {
         let mut p = progress();
-        assert!(p.note_matched(Index(5)));
-        assert!(!p.note_matched(Index(3)));
+        assert!(p.note_matched(Index(5), Index(9)));
+        assert!(!p.note_matched(Index(3), Index(9)));
         assert_eq!((p.matched, p.next), (Index(5), Index(6)));
         p.become_probing(Index(2));
         assert_eq!(p.next, Index(6));
@@ -343,7 +377,7 @@ mod tests {
         assert!(p.may_send(&config));
         p.note_sent(2, Index(3), 10, 0);
         assert!(!p.may_send(&config), "two are under way");
-        p.note_matched(Index(3));
+        p.note_matched(Index(3), Index(3));
         assert!(p.may_send(&config));
         p.note_sent(3, Index(4), 100, 0);
         assert!(!p.may_send(&config), "100 bytes are under way");

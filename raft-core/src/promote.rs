@@ -56,6 +56,12 @@ impl Raft {
         if !matches!(&self.role, Role::Leader(leadership) if !leadership.catching_up.is_empty()) {
             return;
         }
+        self.note_catching_up();
+    }
+
+    // Apart, for this is rare, and the drain of the effects is not.
+    #[inline(never)]
+    fn note_catching_up(&mut self) {
         let (now, last, commit) = (self.now, self.log.last().index, self.commit);
         let timeout = u64::from(self.config.election_timeout_ticks);
         let settled = self.memberships.current_at().index <= commit;

@@ -11,7 +11,7 @@ use crate::entry::{Entry, Payload};
 use crate::error::{AnswerError, ProposeError, ReadError, Rejected};
 use crate::few::Few;
 use crate::follower_read::ForwardedReads;
-use crate::invariants;
+use crate::invariants::{self, Checked};
 use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::Membership;
@@ -77,6 +77,8 @@ pub struct Raft {
     pub(crate) reported_at: LogId,
     /// What the last [`Event::RoleChanged`] said.
     pub(crate) reported: (Term, RoleName, Option<NodeId>),
+    /// What it was when the safety properties were checked last.
+    pub(crate) checked: Checked,
 }
 
 impl Raft {
@@ -245,13 +247,13 @@ impl Raft {
     /// # Errors
     /// When that was not handed out, or is behind an earlier answer: the driver is broken, and nothing was changed.
     pub fn applied(&mut self, index: Index) -> Result<(), AnswerError> {
-        self.step(|raft| {
-            if raft.apply.complete(index) {
-                Ok(())
-            } else {
-                Err(AnswerError::UnknownApply(index))
-            }
-        })
+        let known = self.apply.complete(index);
+        invariants::check_applied(self);
+        if known {
+            Ok(())
+        } else {
+            Err(AnswerError::UnknownApply(index))
+        }
     }
 
     /// What the driver read for a [`FetchJob`](crate::FetchJob): contiguous from its first index. None, when the entries are not
@@ -296,6 +298,13 @@ impl Raft {
     /// read round are made of all that came in since. Answers may be given in between.
     pub fn next_effect(&mut self) -> Option<Effect> {
         if self.outbox.is_drained() {
+            if !self.may_flush() {
+                debug_assert!(
+                    self.is_flushed(),
+                    "a flush was left out that does something"
+                );
+                return None;
+            }
             self.make_effects();
         }
         // In one place only: an effect is large, and goes from here straight to the caller.
@@ -304,12 +313,11 @@ impl Raft {
 
     #[inline(never)]
     fn make_effects(&mut self) {
-        let before = invariants::Before::of(self);
         self.flush();
-        // When nothing was made nothing leaves, and what stays as it was needs no second check.
-        if !self.outbox.is_drained() || invariants::Before::of(self) != before {
-            self.report_role();
-            invariants::check(&before, self);
+        self.report_role();
+        // When nothing was made nothing leaves; the next input is held against what was checked last all the same.
+        if !self.outbox.is_drained() {
+            invariants::check(self);
         }
     }
 
@@ -353,10 +361,9 @@ impl Raft {
 
     /// Runs one input with the safety properties checked around it.
     pub(crate) fn step<T>(&mut self, input: impl FnOnce(&mut Self) -> T) -> T {
-        let before = invariants::Before::of(self);
         let output = input(self);
         self.report_role();
-        invariants::check(&before, self);
+        invariants::check(self);
         output
     }
 
@@ -414,7 +421,8 @@ impl Raft {
     /// an index, as soon as that is.
     ///
     /// A leader's requests never wait: its term has been durable since its candidacy (thesis §10.2.1).
-    #[inline]
+    // Inlined, so that the envelope is made where it is to lie: one that is made elsewhere, and copied at once, waits for its own stores.
+    #[inline(always)]
     pub(crate) fn send(&mut self, to: MemberId, message: Message, vouches_for: Option<Index>) {
         let early_vote =
             matches!(message, Message::VoteResponse { .. }) && mutant(Mutant::VotesBeforeDurable);
@@ -427,13 +435,16 @@ impl Raft {
         match until {
             Some(until) => self.outbox.hold(until, vouches_for, envelope),
             None => {
-                invariants::check_sent(self, &envelope);
+                // Looked at where it lies, so that it is made there, and not moved about.
                 self.outbox.push(Effect::Send(envelope));
+                if let Some(Effect::Send(envelope)) = self.outbox.newest() {
+                    invariants::check_sent(self, envelope);
+                }
             }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn envelope(&self, to: MemberId, message: Message) -> Envelope {
         Envelope {
             cluster: self.identity.cluster,

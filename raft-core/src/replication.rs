@@ -97,7 +97,7 @@ impl Raft {
         matched: Index,
         full: bool,
     ) {
-        let (now, base) = (self.now, self.log.base().index);
+        let (now, base, last) = (self.now, self.log.base().index, self.log.last().index);
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
@@ -107,7 +107,7 @@ impl Raft {
         peer.note_heard(now);
         peer.round = peer.round.max(id.number);
         peer.full = full;
-        let news = peer.note_matched(matched);
+        let news = peer.note_matched(matched, last);
         if matches!(peer.mode, Mode::Snapshot { .. }) {
             peer.note_agreement(matched, base);
         }
@@ -124,7 +124,7 @@ impl Raft {
         id: RequestId,
         result: AppendResult,
     ) {
-        let (now, base) = (self.now, self.log.base().index);
+        let (now, base, last) = (self.now, self.log.base().index, self.log.last().index);
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
@@ -136,7 +136,7 @@ impl Raft {
             AppendResult::Matched(index) | AppendResult::Full(index) => {
                 // What matches in this term goes on to match: any copy of the probe may have been answered.
                 peer.note_agreement(index, base);
-                let news = peer.note_matched(index);
+                let news = peer.note_matched(index, last);
                 peer.note_full(matches!(result, AppendResult::Full(_)), id.number);
                 // What is committed needs no more copies.
                 if news && index > self.commit {
@@ -163,13 +163,13 @@ impl Raft {
     /// Commits what a quorum has durably, this node included: but only up to an entry of the own term, and with it all before.
     /// Counting copies of older entries would commit what a later leader may overwrite (paper §5.4.2, fig. 8).
     pub(crate) fn advance_commit(&mut self) {
+        let Role::Leader(leadership) = &self.role else {
+            return;
+        };
         let own = if mutant(Mutant::CountsItselfBeforeDurable) {
             self.log.last().index
         } else {
             self.durable_index()
-        };
-        let Role::Leader(leadership) = &self.role else {
-            return;
         };
         let me = self.me().node;
         let matched = |node: NodeId| match leadership.peers.get(&node) {
@@ -220,8 +220,7 @@ impl Raft {
         let wants_round = self.wants_read_round();
         // Mostly nobody is to be sent anything.
         let last = self.log.last().index;
-        let idle = |peer: &Progress| peer.mode == Mode::Stream && peer.next > last;
-        if !leadership.peers.values().all(idle) {
+        if !leadership.peers.values().all(|peer| peer.has_all(last)) {
             for nth in 0.. {
                 let Some(peer) = self.peer_at(nth) else {
                     break;

@@ -95,6 +95,12 @@ impl Snapshots {
         self.to_install.is_some() || self.installing.is_some()
     }
 
+    /// Whether one waits to be installed.
+    #[inline]
+    pub(crate) fn may_flush(&self) -> bool {
+        self.to_install.is_some()
+    }
+
     /// A job that marks a snapshot was handed out.
     pub(crate) fn note_marking(&mut self, job: JobId, snapshot: Snapshot) {
         self.under_way.push_back((job, snapshot));
@@ -104,23 +110,25 @@ impl Snapshots {
 impl Raft {
     // ---- taking ----
 
-    /// Asks for a snapshot when enough was applied since the last one. It is to be of the state after the entries handed out so
-    /// far, so that its description fits its content by construction.
-    pub(crate) fn flush_take_snapshot(&mut self) {
+    /// Whether enough was applied since the last snapshot, and another may be asked for.
+    #[inline]
+    pub(crate) fn is_snapshot_due(&self) -> bool {
         let Some(policy) = &self.config.snapshots else {
-            return;
+            return false;
         };
-        let handed = self.apply.handed;
-        let entries = handed.0.saturating_sub(self.snapshots.newest.0);
+        let entries = (self.apply.handed.0).saturating_sub(self.snapshots.newest.0);
         let due = entries >= policy.entries_max || self.snapshots.bytes_since >= policy.bytes_max;
-        if entries == 0
-            || !due
-            || self.snapshots.taking.is_some()
-            || self.snapshots.replaces_state()
-            || self.now < self.snapshots.retry_at
-        {
-            return;
-        }
+        due && entries > 0
+            && self.snapshots.taking.is_none()
+            && !self.snapshots.replaces_state()
+            && self.now >= self.snapshots.retry_at
+    }
+
+    /// Asks for a snapshot, which is due. It is to be of the state after the entries handed out so far, so that its description fits
+    /// its content by construction.
+    #[inline(never)]
+    pub(crate) fn take_snapshot(&mut self) {
+        let handed = self.apply.handed;
         let (Some(term), Some((membership_at, membership))) = (
             self.log.term_at(handed),
             self.memberships.in_force_at(handed),
@@ -317,6 +325,9 @@ impl Raft {
 
     /// Everything up to `job` is durable. A new mark lets the log be cut.
     pub(crate) fn on_marks_durable(&mut self, job: JobId) {
+        if self.snapshots.under_way.is_empty() {
+            return;
+        }
         let before = self
             .snapshots
             .durable

@@ -10,6 +10,7 @@ use crate::entry::{Entry, Payload};
 use crate::error::{RecoverError, StartError};
 use crate::few::Few;
 use crate::follower_read::ForwardedReads;
+use crate::invariants::Checked;
 use crate::journal::Journal;
 use crate::log_view::LogView;
 use crate::membership::Membership;
@@ -86,6 +87,7 @@ impl Raft {
             payload: Payload::Membership(membership),
         });
         raft.reported = (raft.term, raft.role_name(), None);
+        raft.checked = Checked::of(&raft);
         Ok(raft)
     }
 
@@ -170,6 +172,7 @@ impl Raft {
         );
         raft.commit_to(covered.unwrap_or_default());
         raft.verified = raft.commit;
+        raft.checked = Checked::of(&raft);
         Ok(raft)
     }
 
@@ -219,6 +222,7 @@ impl Raft {
             removed_at: None,
             reported_at: LogId::ZERO,
             reported: (hard_state.term, RoleName::Follower, None),
+            checked: Checked::default(),
             log,
             config,
             identity,
@@ -226,6 +230,7 @@ impl Raft {
         raft.memberships.commit(Index::ZERO, commit);
         raft.reported.1 = raft.role_name();
         raft.draw_election_timeout();
+        raft.checked = Checked::of(&raft);
         raft
     }
 }

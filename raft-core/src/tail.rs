@@ -46,12 +46,14 @@ impl Piece {
     /// How many of its entries lie before `index`.
     fn before(&self, index: Index) -> usize {
         let count = usize::try_from(index.0.saturating_sub(self.first.0));
-        count.map_or(self.entries.len(), |count| count.min(self.entries.len()))
+        count.map_or(self.entries.count(), |count| {
+            count.min(self.entries.count())
+        })
     }
 
     /// The index behind its last entry.
     fn end(&self) -> Index {
-        Index(self.first.0 + self.entries.len() as u64)
+        Index(self.first.0 + self.entries.count() as u64)
     }
 
     /// Lets go of its first `count` entries; how many bytes they were.
@@ -96,13 +98,19 @@ impl Tail {
     }
 
     /// Makes a piece of what came entry by entry.
+    #[inline(never)]
     fn close(&mut self) {
-        let Some(first) = self.open.first() else {
+        let Some(first) = self.open.first().map(|first| first.id.index) else {
             return;
         };
+        let alone = self.open.pop_if(|last| last.id.index == first);
+        let entries = match alone {
+            Some(entry) => Entries::one(entry),
+            None => self.open.drain(..).collect(),
+        };
         self.pieces.push_back(Piece {
-            first: first.id.index,
-            entries: self.open.drain(..).collect(),
+            first,
+            entries,
             bytes: core::mem::take(&mut self.open_bytes),
         });
     }
@@ -110,48 +118,62 @@ impl Tail {
     /// The piece that holds `index`, if it is in memory.
     fn position(&self, index: Index) -> Option<usize> {
         // Mostly it is the newest, or one of those.
-        let newest = self.pieces.back()?;
-        if newest.first <= index {
-            return (index < newest.end()).then(|| self.pieces.len() - 1);
+        let count = self.pieces.len();
+        for at in (count.saturating_sub(NEAR)..count).rev() {
+            let piece = self.pieces.get(at)?;
+            if piece.first <= index {
+                return (index < piece.end()).then_some(at);
+            }
         }
-        let near = (self.pieces.iter().rev().take(NEAR)).position(|piece| piece.first <= index);
-        // They are contiguous, so that none but the newest ends before the next begins.
-        match near {
-            Some(back) => self.pieces.len().checked_sub(back + 1),
-            None => (self.pieces.partition_point(|piece| piece.first <= index)).checked_sub(1),
-        }
+        (self.pieces.partition_point(|piece| piece.first <= index)).checked_sub(1)
     }
 
     /// Entries from `from` up to `to`, as many as fit in `bytes_max` but at least one, and how many bytes they are; none when they
     /// are not in memory, or `from` is beyond `to`. What lies in one piece is not copied.
+    #[inline]
     pub(crate) fn slice(
         &mut self,
         from: Index,
         to: Index,
         bytes_max: usize,
     ) -> Option<(Entries, usize)> {
-        self.close();
-        // Mostly all of the newest is asked for.
-        if let Some(newest) = self.pieces.back()
-            && newest.first == from
-            && newest.end().previous() <= to
-            && newest.bytes <= bytes_max
-        {
-            return Some((newest.entries.clone(), newest.bytes));
+        if !self.open.is_empty() {
+            self.close();
         }
+        let made;
+        let piece = match self.whole(from, to, bytes_max) {
+            Some(piece) => piece,
+            None => {
+                made = self.put_together(from, to, bytes_max)?;
+                &made
+            }
+        };
+        Some((piece.entries.clone(), piece.bytes))
+    }
+
+    /// The piece that is all of what [`Tail::slice`] is asked for, which mostly is the newest.
+    fn whole(&self, from: Index, to: Index, bytes_max: usize) -> Option<&Piece> {
+        let is_all = |piece: &Piece| {
+            piece.first == from && piece.end().previous() <= to && piece.bytes <= bytes_max
+        };
+        let newest = self.pieces.back()?;
+        if is_all(newest) {
+            return Some(newest);
+        }
+        let at = self.position(from)?;
+        let piece = self.pieces.get(at).filter(|piece| is_all(piece))?;
+        if piece.end() > to {
+            return Some(piece);
+        }
+        let next = self.pieces.get(at + 1)?.entries.first()?;
+        (piece.bytes + next.len_bytes() > bytes_max).then_some(piece)
+    }
+
+    /// What [`Tail::slice`] gives that is not one whole piece.
+    #[inline(never)]
+    fn put_together(&self, from: Index, to: Index, bytes_max: usize) -> Option<Piece> {
         let at = self.position(from).filter(|_| from <= to)?;
         let piece = self.pieces.get(at)?;
-        if piece.first == from && piece.end().previous() <= to && piece.bytes <= bytes_max {
-            let next = self
-                .pieces
-                .get(at + 1)
-                .and_then(|next| next.entries.first());
-            let ends = piece.end() > to
-                || next.is_none_or(|next| piece.bytes + next.len_bytes() > bytes_max);
-            if ends {
-                return Some((piece.entries.clone(), piece.bytes));
-            }
-        }
         let mut bytes = 0;
         let mut fit = |entry: &&Entry| {
             let sum = bytes + entry.len_bytes();
@@ -163,7 +185,11 @@ impl Tail {
         let count = piece.entries.iter().skip(skip).take_while(&mut fit).count();
         let part = piece.entries.clone().skip(skip).take(count);
         if skip + count < piece.entries.len() {
-            return Some((part, bytes));
+            return Some(Piece {
+                first: from,
+                entries: part,
+                bytes,
+            });
         }
         let behind = self.pieces.range(at + 1..).flat_map(|piece| &piece.entries);
         let mut behind = behind.take_while(&mut fit).cloned().peekable();
@@ -175,7 +201,11 @@ impl Tail {
                 .collect::<Vec<Entry>>()
                 .into(),
         };
-        Some((entries, bytes))
+        Some(Piece {
+            first: from,
+            entries,
+            bytes,
+        })
     }
 
     /// The entry at `index`, if it is in memory.
