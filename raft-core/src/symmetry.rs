@@ -6,6 +6,7 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::invariants::Checked;
 use crate::message::Envelope;
 use crate::raft::Raft;
 use crate::role::{Campaign, Role};
@@ -78,5 +79,6 @@ impl Raft {
                 exchange.keys(&mut leadership.catching_up);
             }
         }
+        self.checked = Checked::of(self);
     }
 }
