@@ -14,7 +14,6 @@ use super::net::{LinkId, Place};
 use super::process::Process;
 use super::random::{Purpose, between, stream, until_next};
 use super::world::{Checked, Ease, Event, World};
-use crate::wire;
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -193,8 +192,8 @@ impl<A: App> World<A> {
     fn replay(&mut self, amount: u64) {
         let count = (amount as usize % 8).min(self.recorded.len());
         let frames: Vec<_> = self.recorded.drain(..count).collect();
-        for (host, to, body) in frames {
-            self.send_frame(host, to, wire::kind::ENVELOPE, body);
+        for (host, to, frame) in frames {
+            self.send_frame(host, to, frame);
         }
     }
 
@@ -319,7 +318,7 @@ impl<A: App> World<A> {
             self.fault_note(format!("node {}: the clock jumps by {time:?}", host + 1));
             self.hosts[host].clock.jump(time);
         } else {
-            let rate = 500 + (amount as u32 * 1500 / 1000);
+            let rate = 500 + ((amount as u32 - 300) * 1500 / 700);
             self.fault_note(format!(
                 "node {}: the clock runs at {rate} thousandths",
                 host + 1

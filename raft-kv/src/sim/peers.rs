@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use raft_core::NodeId;
 use raft_net_tcp::{Connection, Role};
 
@@ -11,7 +10,7 @@ use super::host::{address, host_at};
 use super::net::LinkId;
 use super::net::{Place, Side};
 use super::random::between;
-use super::world::{Event, World};
+use super::world::{Event, NodeFrame, World};
 use crate::node::formation::Founders;
 
 /// A connection to one other node, or the wait before the next attempt.
@@ -138,7 +137,7 @@ impl<A: App> World<A> {
     }
 
     /// Sends a frame to a node, or loses it, when there is no connection.
-    pub(super) fn send_frame(&mut self, host: usize, to: NodeId, kind: u8, body: Vec<Bytes>) {
+    pub(super) fn send_frame(&mut self, host: usize, to: NodeId, (kind, body): NodeFrame) {
         let Some(process) = &self.hosts[host].process else {
             return;
         };

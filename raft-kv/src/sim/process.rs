@@ -314,7 +314,7 @@ impl<A: App> World<A> {
             Action::Send(envelope) => return self.send(host, envelope),
             Action::SendFormation { to, message } => {
                 let body = wire::encode_formation(&glue::formation_to_wire(message));
-                self.send_frame(host, to, wire::kind::FORMATION, vec![body]);
+                self.send_body(host, to, (wire::kind::FORMATION, vec![body]));
             }
             Action::Persist(job) => {
                 if let Some(raft) = self.hosts[host]

@@ -115,19 +115,26 @@ impl<A: App> World<A> {
     /// stays, it serves, and all come to be equal without anyone asking for anything.
     fn calm(&mut self) -> Checked {
         self.mend();
-        let good: Vec<usize> = (0..self.hosts.len())
+        let changes = self.setup.faults.has(Fault::Membership);
+        // Without an operator, spare nodes never belong to the cluster.
+        let belong = if changes {
+            self.hosts.len()
+        } else {
+            self.setup.nodes
+        };
+        let good: Vec<usize> = (0..belong)
             .filter(|&host| !self.hosts[host].wiped && !self.hosts[host].damaged)
             .collect();
-        let majority = self.hosts.len() / 2 + 1;
+        let majority = belong / 2 + 1;
         let rng = &mut self.chance.nodes;
         // Who is a majority is not known while the membership may be about to change.
-        let with_all = rng.bool() || self.setup.faults.has(Fault::Membership);
+        let with_all = rng.bool() || changes;
         let mut core = good.clone();
         while !with_all && core.len() > majority {
             let out = rng.usize(0..core.len());
             core.remove(out);
         }
-        for host in (0..self.hosts.len()).filter(|host| !core.contains(host)) {
+        for host in (0..belong).filter(|host| !core.contains(host)) {
             self.hosts[host].on = false;
             self.end_process(host, "cut off for good");
             self.hosts[host].given_up = true;

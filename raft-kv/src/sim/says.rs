@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use raft_core::{AppendResult, Envelope, Event as CoreEvent, Message, NodeId, RoleName};
 
 use super::app::App;
@@ -12,7 +11,7 @@ use super::marks::Mark;
 use super::process::ticks;
 use super::random::{between, happens};
 use super::trace::Happening;
-use super::world::{Checked, Event, World};
+use super::world::{Checked, Event, NodeFrame, World};
 use crate::node::replica::{Fatal, Notice};
 use crate::wire;
 
@@ -32,6 +31,12 @@ impl<A: App> World<A> {
         let to = envelope.to.node;
         let body = wire::encode_envelope(&envelope);
         self.note(Some(host), Happening::Sent(envelope));
+        self.send_body(host, to, (wire::kind::ENVELOPE, body));
+        Ok(())
+    }
+
+    /// Sends a frame to another node, with what the network may do to it.
+    pub(super) fn send_body(&mut self, host: usize, to: NodeId, frame: NodeFrame) {
         let net = &mut self.chance.net;
         let (lost, twice, late) = (
             happens(net, self.loss),
@@ -43,43 +48,31 @@ impl<A: App> World<A> {
             && happens(net, 20_000)
             && self.recorded.len() < RECORDED_MAX
         {
-            self.recorded.push((host, to, body.clone()));
+            self.recorded.push((host, to, frame.clone()));
         }
         if lost {
-            return Ok(());
+            return;
         }
         let life = self.hosts[host].life;
+        let send = |frame| Event::Late {
+            host,
+            life,
+            to,
+            frame,
+        };
         if twice {
-            let body = body.clone();
-            self.agenda.plan_in(
-                delay / 2,
-                Event::Late {
-                    host,
-                    life,
-                    to,
-                    body,
-                },
-            );
+            self.agenda.plan_in(delay / 2, send(frame.clone()));
         }
         if late {
-            self.agenda.plan_in(
-                delay,
-                Event::Late {
-                    host,
-                    life,
-                    to,
-                    body,
-                },
-            );
+            self.agenda.plan_in(delay, send(frame));
         } else {
-            self.send_frame(host, to, wire::kind::ENVELOPE, body);
+            self.send_frame(host, to, frame);
         }
-        Ok(())
     }
 
-    pub(super) fn send_late(&mut self, host: usize, life: u64, to: NodeId, body: Vec<Bytes>) {
+    pub(super) fn send_late(&mut self, host: usize, life: u64, to: NodeId, frame: NodeFrame) {
         if self.process(host, life).is_some() {
-            self.send_frame(host, to, wire::kind::ENVELOPE, body);
+            self.send_frame(host, to, frame);
         }
     }
 

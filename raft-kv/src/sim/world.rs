@@ -18,6 +18,9 @@ use raft_core::{FetchJob, HardState, NodeId};
 /// What is checked holds, or the run is over.
 pub(super) type Checked<T = ()> = Result<T, Violation>;
 
+/// A frame between nodes: its kind and its body.
+pub(super) type NodeFrame = (u8, Vec<Bytes>);
+
 /// What happens at some time. A node's events carry the life of its process that they are for: those of an earlier one are void.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
@@ -46,7 +49,7 @@ pub(super) enum Event {
         host: usize,
         life: u64,
         to: NodeId,
-        body: Vec<Bytes>,
+        frame: NodeFrame,
     },
     /// A node dials another again.
     Redial { host: usize, life: u64, to: NodeId },
@@ -95,7 +98,7 @@ pub(super) struct World<A: App> {
     /// Whether faults still come.
     pub(super) troubled: bool,
     /// Frames that were sent, to be sent again much later.
-    pub(super) recorded: Vec<(usize, NodeId, Vec<Bytes>)>,
+    pub(super) recorded: Vec<(usize, NodeId, NodeFrame)>,
     /// The faults that came.
     pub(super) occurrences: Vec<Occurrence>,
     /// How many of each class came, or would have.
@@ -197,9 +200,9 @@ impl<A: App> World<A> {
                 host,
                 life,
                 to,
-                body,
+                frame,
             } => {
-                self.send_late(host, life, to, body);
+                self.send_late(host, life, to, frame);
                 Ok(())
             }
             Event::Redial { host, life, to } => {

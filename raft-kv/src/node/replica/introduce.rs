@@ -3,7 +3,7 @@
 //! leader tells the membership, addresses and all, to every member that it hears nothing of, again and again.
 //!
 //! Guards: a node that joins belongs to the first cluster whose leader introduces it as a member, in this very incarnation, and to no
-//! other ever after; that is durable with the first job of its core, before which it says nothing. What it is told here are addresses
+//! other ever after; that is durable with the first job of its core, before which its core says nothing. What it is told here are addresses
 //! and no more: who votes, only the log says.
 
 use raft_core::{Index, MemberId, Membership, PeerStatus, Raft, RoleName};
@@ -83,6 +83,17 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         if self.identity.cluster == formed.cluster {
             self.introduced = addresses(&formed.current);
+            self.introduced_for_ticks = 2 * self.config.core.election_timeout_ticks;
+            self.refresh_addresses();
+        }
+    }
+
+    /// Time has passed. What a leader has said is good for a while: it may have been deposed since, or what it said was cut from its log.
+    /// Whoever still needs it is told again.
+    pub(super) fn forget_introductions(&mut self, elapsed_ticks: u32) {
+        self.introduced_for_ticks = self.introduced_for_ticks.saturating_sub(elapsed_ticks);
+        if self.introduced_for_ticks == 0 && !self.introduced.is_empty() {
+            self.introduced.clear();
             self.refresh_addresses();
         }
     }
@@ -103,6 +114,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         };
         let mut all = addresses(member.core.membership());
+        // One that has joined and knows no membership keeps what it was told last.
+        if all.is_empty() && self.introduced.is_empty() {
+            return;
+        }
         all.extend(self.introduced.clone());
         if all != self.addresses {
             self.addresses = all.clone();

@@ -74,6 +74,7 @@ where
     writes: Writes<W>,
     /// Where nodes are, as a leader has said; what the own log says later goes before it.
     introduced: BTreeMap<NodeId, String>,
+    introduced_for_ticks: u32,
     introduce_in_ticks: u32,
     /// Changes of the membership whose outcome is open.
     changes: BTreeSet<ProposalId>,
@@ -173,6 +174,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Phase::Formed(member) => member.core.tick(elapsed_ticks),
         }
         self.introduce_in_ticks = self.introduce_in_ticks.saturating_sub(elapsed_ticks);
+        self.forget_introductions(elapsed_ticks);
         for ticket in self.reads.tick(elapsed_ticks) {
             self.actions.push_back(Action::ReadFailed {
                 ticket,

@@ -151,6 +151,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             applied: Index::ZERO,
             writes: Writes::new(),
             introduced: BTreeMap::new(),
+            introduced_for_ticks: 0,
             introduce_in_ticks: 0,
             changes: BTreeSet::new(),
             reads: Reads::new(),

@@ -156,11 +156,14 @@ impl Image {
         Ok(appended)
     }
 
-    /// Orders up to this one are on the disk.
-    pub(super) fn durable(&mut self, job: u64) {
+    /// Orders up to this one are on the disk; the hard states in them.
+    pub(super) fn durable(&mut self, job: u64) -> Vec<HardState> {
+        let mut states = Vec::new();
         while let Some(order) = self.under_way.pop_front_if(|order| order.job <= job) {
+            states.extend(order.hard_state);
             self.carry_out(order);
         }
+        states
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -173,13 +176,14 @@ impl Image {
 
     /// The node starts again, from what was read. That must be what was durable, with the first so many of the orders that were
     /// under way: none of them in part.
-    pub(super) fn restart(&mut self, held: Self) -> Result<(), String> {
+    pub(super) fn restart(&mut self, held: Self) -> Result<Vec<HardState>, String> {
+        let mut states = Vec::new();
         loop {
             if self.disk == held.disk && self.hard_state == held.hard_state {
                 self.under_way.clear();
                 self.ordered = self.disk.clone();
                 self.memberships = held.memberships;
-                return Ok(());
+                return Ok(states);
             }
             let Some(order) = self.under_way.pop_front() else {
                 return Err(format!(
@@ -190,6 +194,7 @@ impl Image {
                     held.hard_state
                 ));
             };
+            states.extend(order.hard_state);
             self.carry_out(order);
         }
     }

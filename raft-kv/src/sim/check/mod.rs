@@ -4,7 +4,7 @@
 
 mod image;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use raft_core::{
     AppendResult, Boot, Envelope, HardState, Index, LogId, MemberId, Membership, Message, NodeId,
@@ -145,10 +145,14 @@ impl Checks {
         self.seen[host] = Seen::default();
         self.members[host] = Some(member);
         let image = &mut self.images[host];
-        image.restart(held).map_err(|what| Violation {
+        let states = image.restart(held).map_err(|what| Violation {
             invariant: "I8 what is durable survives",
             what: format!("node {}: {what}", host + 1),
-        })
+        })?;
+        for state in states {
+            self.on_vote(member, state)?;
+        }
+        Ok(())
     }
 
     /// A node has started: with the term that its disk holds, and the vote in it (I13).
@@ -176,12 +180,10 @@ impl Checks {
                     host + 1
                 )
             })?;
-            let seen = &self.seen[host];
-            hold(
-                !seen.leads || from > seen.led_from,
-                "I2 a leader only appends",
-                || format!("node {} leads and cuts its log from {from}", host + 1),
-            )?;
+            let leads = raft.role() == RoleName::Leader;
+            hold(!leads, "I2 a leader only appends", || {
+                format!("node {} leads and cuts its log from {from}", host + 1)
+            })?;
         }
         let stamps = self.images[host].order(job).map_err(|what| Violation {
             invariant: "I10 a log has no gaps",
@@ -231,11 +233,7 @@ impl Checks {
                     host + 1
                 )
             })?;
-            let follows = if before.is_joint() {
-                next.voters() == before.voters() && !next.is_joint()
-            } else {
-                next.voters() == before.voters() || next.is_joint()
-            };
+            let follows = follows(&before, next);
             hold(follows, NAME, || {
                 format!(
                     "node {} appends {next:?} at {at} after {before:?}",
@@ -248,14 +246,18 @@ impl Checks {
 
     /// Jobs up to this one are on the disk (I13).
     pub(super) fn on_durable(&mut self, host: usize, member: MemberId, job: u64) -> Checked {
-        self.images[host].durable(job);
-        let Some(HardState {
-            term, voted_for, ..
-        }) = self.images[host].hard_state()
-        else {
+        for state in self.images[host].durable(job) {
+            self.on_vote(member, state)?;
+        }
+        Ok(())
+    }
+
+    /// A vote is on a disk (I13).
+    fn on_vote(&mut self, member: MemberId, state: HardState) -> Checked {
+        let Some(vote) = state.voted_for else {
             return Ok(());
         };
-        let Some(vote) = voted_for else { return Ok(()) };
+        let term = state.term;
         let known = *self.votes.entry((member, term)).or_insert(vote);
         hold(known == vote, "I13 one vote a term", || {
             format!("{member} voted for {known} and for {vote} in term {term}")
@@ -297,7 +299,10 @@ impl Checks {
                 ..
             }
             | Message::HeartbeatResponse { matched, .. } => {
-                hold(image.last() >= *matched || disk.term > term, NAME, || {
+                let there = matched.0 == 0
+                    || (image.on_disk(*matched).is_some()
+                        && image.on_disk(*matched) == image.ordered(*matched));
+                hold(there || disk.term > term, NAME, || {
                     format!(
                         "node {node} acknowledges up to {matched}, its disk ends at {}",
                         image.last()
@@ -492,4 +497,28 @@ impl Checks {
         }
         Ok(())
     }
+}
+
+/// Whether a membership may come right after another: the voters are the same, incarnations included; or it is joint, and the old half
+/// is what was; or it leaves what was joint for the new half.
+fn follows(before: &Membership, next: &Membership) -> bool {
+    let voters = |of: &Membership, ids: &[NodeId]| -> Option<BTreeSet<MemberId>> {
+        let member = |id: &NodeId| {
+            let incarnation = of.member(*id)?.incarnation;
+            Some(MemberId {
+                node: *id,
+                incarnation,
+            })
+        };
+        ids.iter().map(member).collect()
+    };
+    let was = voters(before, before.voters());
+    if !next.is_joint() {
+        return voters(next, next.voters()) == was;
+    }
+    let old = voters(next, next.outgoing()).map(|mut old| {
+        old.extend(next.replaced().iter().copied());
+        old
+    });
+    !before.is_joint() && old == was
 }
