@@ -47,7 +47,7 @@ pub use kv::run_kv;
 pub use marks::{Mark, Marks};
 pub use own::{Workload, run_own};
 pub use replay::replay;
-pub use run::Report;
+pub use run::{Report, keep_panics_quiet};
 pub use setup::{Setup, Tuning};
 pub use shrink::shrink;
 pub use trace::{Happening, NodeState, Outcome, Record};

@@ -1,6 +1,7 @@
 //! A run: faults until the horizon, then calm, in which all must be well soon; and what came of it.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -94,12 +95,31 @@ pub(super) fn run<A: App>(setup: &Setup, app: A, whole_trace: bool) -> Report {
     }
 }
 
+thread_local! {
+    /// Where the last panic of this thread was.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic prints nothing: a run that panics says so in its report, with the place. For programs that do nothing but simulate.
+pub fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        PLACE.with(|kept| *kept.borrow_mut() = place.unwrap_or_default());
+    }));
+}
+
 fn said(panic: &(dyn Any + Send)) -> String {
-    panic
+    let place = PLACE.with(RefCell::take);
+    let what = panic
         .downcast_ref::<&str>()
         .map(ToString::to_string)
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
+        .unwrap_or_else(|| "no message".into());
+    if place.is_empty() {
+        what
+    } else {
+        format!("{what} ({place})")
+    }
 }
 
 impl<A: App> World<A> {
@@ -114,43 +134,20 @@ impl<A: App> World<A> {
     /// Liveness (L1 to L5): a majority is mended, and the rest is mended with it, or gone for good. Then there is one leader, it
     /// stays, it serves, and all come to be equal without anyone asking for anything.
     fn calm(&mut self) -> Checked {
-        self.mend();
-        let changes = self.setup.faults.has(Fault::Membership);
-        // Without an operator, spare nodes never belong to the cluster.
-        let belong = if changes {
-            self.hosts.len()
-        } else {
-            self.setup.nodes
-        };
-        let good: Vec<usize> = (0..belong)
-            .filter(|&host| !self.hosts[host].wiped && !self.hosts[host].damaged)
-            .collect();
-        let majority = belong / 2 + 1;
-        let rng = &mut self.chance.nodes;
-        // Who is a majority is not known while the membership may be about to change.
-        let with_all = rng.bool() || changes;
-        let mut core = good.clone();
-        while !with_all && core.len() > majority {
-            let out = rng.usize(0..core.len());
-            core.remove(out);
-        }
-        for host in (0..belong).filter(|host| !core.contains(host)) {
-            self.hosts[host].on = false;
-            self.end_process(host, "cut off for good");
-            self.hosts[host].given_up = true;
-            self.power_cycle(host);
-        }
-        for &host in &core {
-            self.start(host)?;
-        }
-        // No one waits for what was cut off.
-        self.unstick();
+        let (good, core) = self.mend_some()?;
         let timeout = self.setup.tuning.election_timeout;
         self.wait_for(
             timeout * 20 + Duration::from_secs(5),
             "L1 a leader comes",
             |world| world.leader(&core).is_some(),
         )?;
+        // One that led before may be deposed yet, for what it did not hear then.
+        let settled = self.now() + timeout * 4;
+        self.run_until(settled)?;
+        self.wait_for(timeout * 20, "L1 a leader comes", |world| {
+            world.leader(&core).is_some()
+        })?;
+        let elections = self.checks.elections();
         let acknowledged = self.app.acknowledged();
         self.wait_for(timeout * 20, "L2 writes and reads are served", |world| {
             world.app.acknowledged() >= acknowledged + 10
@@ -161,7 +158,6 @@ impl<A: App> World<A> {
             "L2 writes and reads are served",
             |world| world.app.acknowledged() >= ENOUGH,
         )?;
-        let elections = self.checks.elections();
         self.app.rest(true);
         self.wait_for(
             Duration::from_secs(20),
@@ -196,6 +192,42 @@ impl<A: App> World<A> {
             "L4 those that come back become equal too",
             |world| world.are_equal(&good),
         )
+    }
+
+    /// Ends the faults: those that have their data, and of these those that go on; the others are cut off.
+    fn mend_some(&mut self) -> Checked<(Vec<usize>, Vec<usize>)> {
+        self.mend();
+        let changes = self.setup.faults.has(Fault::Membership);
+        // Without an operator, spare nodes never belong to the cluster.
+        let belong = if changes {
+            self.hosts.len()
+        } else {
+            self.setup.nodes
+        };
+        let good: Vec<usize> = (0..belong)
+            .filter(|&host| !self.hosts[host].wiped && !self.hosts[host].damaged)
+            .collect();
+        let majority = belong / 2 + 1;
+        let rng = &mut self.chance.nodes;
+        // Who is a majority is not known while the membership may be about to change.
+        let with_all = rng.bool() || changes;
+        let mut core = good.clone();
+        while !with_all && core.len() > majority {
+            let out = rng.usize(0..core.len());
+            core.remove(out);
+        }
+        for host in (0..belong).filter(|host| !core.contains(host)) {
+            self.hosts[host].on = false;
+            self.end_process(host, "cut off for good");
+            self.hosts[host].given_up = true;
+            self.power_cycle(host);
+        }
+        for &host in &core {
+            self.start(host)?;
+        }
+        // No one waits for what was cut off.
+        self.unstick();
+        Ok((good, core))
     }
 
     /// Runs until something is so.

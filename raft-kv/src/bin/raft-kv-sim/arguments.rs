@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", value_parser = seed)]
     pub(crate) seed: Option<u64>,
     /// How many seeds to run [default: 100; with --minutes: no limit]
-    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "S", default_value = "1", value_parser = seed, conflicts_with = "seed")]
@@ -67,8 +67,8 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "seed")]
     pub(crate) shrink: bool,
     /// For how many seconds faults come, in virtual time
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) horizon: Option<f64>,
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) horizon: Option<Duration>,
     /// Write the trace here, one JSON object a line
     #[arg(long, value_name = "FILE", requires = "seed")]
     pub(crate) trace: Option<PathBuf>,
@@ -89,6 +89,15 @@ fn only(text: &str) -> Result<Only, UnknownFault> {
         .map(str::parse)
         .collect::<Result<_, _>>()
         .map(Only)
+}
+
+/// Up to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number of seconds")?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| *time <= Duration::from_secs(3600))
+        .ok_or_else(|| "from 0 to 3600 seconds".into())
 }
 
 /// A seed in decimal, or as 0x….
@@ -116,7 +125,7 @@ impl Arguments {
         }
         setup.only = self.only.as_ref().map(|only| only.0.clone());
         if let Some(seconds) = self.horizon {
-            setup.horizon = Duration::try_from_secs_f64(seconds).unwrap_or(setup.horizon);
+            setup.horizon = seconds;
         }
         setup
     }

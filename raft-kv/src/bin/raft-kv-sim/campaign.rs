@@ -131,16 +131,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     });
     let default = if until.is_some() { u64::MAX / 2 } else { 100 };
     let count = arguments.seeds.unwrap_or(default);
+    let mut totals = Totals::default();
     let mut first = arguments.first;
     let end = first.saturating_add(count);
     if let Some(file) = &arguments.resume {
-        first = resumed(file, first)?;
+        (first, totals.failed) = resumed(file, first)?;
     }
     let bar = bar(
         end.saturating_sub(first),
         until.is_some() && arguments.seeds.is_none(),
     );
-    let mut totals = Totals::default();
     let jobs = jobs(arguments);
     while first < end && until.is_none_or(|until| Instant::now() < until) {
         // In chunks, each whole, so that there is always a seed to go on from.
@@ -246,15 +246,18 @@ fn summary(totals: &Totals, begun: Instant) {
     }
 }
 
-/// The first seed that is not written down as done.
-fn resumed(file: &Path, first: u64) -> Result<u64, String> {
+/// The first seed that is not written down as done, and those that failed before it.
+fn resumed(file: &Path, first: u64) -> Result<(u64, Vec<u64>), String> {
     let failed = |error| format!("{}: {error}", file.display());
     let lines = match File::open(file) {
         Ok(open) => BufReader::new(open).lines(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(first),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((first, Vec::new()));
+        }
         Err(error) => return Err(failed(error)),
     };
     let mut next = first;
+    let mut failed_before = Vec::new();
     for line in lines {
         let line = line.map_err(failed)?;
         let chunk: serde_json::Value = serde_json::from_str(&line)
@@ -262,11 +265,21 @@ fn resumed(file: &Path, first: u64) -> Result<u64, String> {
         if let Some(end) = chunk.get("end").and_then(serde_json::Value::as_u64) {
             next = next.max(end);
         }
+        let failed = chunk.get("failed").and_then(serde_json::Value::as_array);
+        failed_before.extend(
+            failed
+                .into_iter()
+                .flatten()
+                .filter_map(serde_json::Value::as_u64),
+        );
     }
     if next > first {
-        println!("going on from seed {next}");
+        println!(
+            "going on from seed {next}; {} failed before",
+            failed_before.len()
+        );
     }
-    Ok(next)
+    Ok((next, failed_before))
 }
 
 fn write_down(file: &Path, first: u64, chunk: &Totals) -> Result<(), String> {

@@ -13,8 +13,7 @@ use clap::Parser;
 use arguments::Arguments;
 
 fn main() -> ExitCode {
-    // A panic in a run is a finding, which is reported with its seed; its place is kept, its text is not printed twice.
-    std::panic::set_hook(Box::new(|_| {}));
+    raft_kv::sim::keep_panics_quiet();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -54,13 +54,13 @@ pub(crate) fn one(arguments: &Arguments, seed: u64) -> Result<bool, String> {
             report.occurrences.len()
         );
     }
+    failure(&report, arguments.last);
     if let Some(file) = &arguments.trace {
         write_to(file, |out| trace_json::write(&report.records, out))?;
     }
     if let Some(file) = &arguments.html {
         write_to(file, |out| out.write_all(html::page(&report).as_bytes()))?;
     }
-    failure(&report, arguments.last);
     Ok(good)
 }
 
