@@ -155,7 +155,7 @@
 //! ```
 //!
 //! `examples/embed.rs` is a complete driver of three nodes over channels, with a log in memory, in under 120 lines; `examples/three_nodes.rs`
-//! has logs that survive a crash.
+//! has logs that survive a crash; `examples/snapshots_and_members.rs` has snapshots, and nodes that come and go, in one thread.
 
 #![no_std]
 #![forbid(unsafe_code)]
