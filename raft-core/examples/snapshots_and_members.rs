@@ -36,9 +36,9 @@ impl Disk {
             self.files.retain(|file, _| file.index >= last.index);
             self.snapshot = Some(snapshot.clone());
         }
-        if let Some(from) = job.truncate_from {
-            self.log.retain(|entry| entry.id.index < from);
-        }
+        let cut = job.truncate_from;
+        self.log
+            .retain(|entry| cut.is_none_or(|from| entry.id.index < from));
         self.log.extend(job.entries.iter().cloned());
     }
 
@@ -168,9 +168,8 @@ impl World {
         let arrived = self.nodes.contains_key(&envelope.to.node);
         if let Some(node) = self.nodes.get_mut(&envelope.to.node) {
             // The file first: when the core hears of a snapshot, it is there whole, and durable.
-            node.disk
-                .files
-                .extend(transfer.map(|(_, last, file)| (last, file)));
+            let file = transfer.map(|(_, last, file)| (last, file));
+            node.disk.files.extend(file);
             let _ = node.raft.receive(envelope); // What is rejected changes nothing.
             node.drain(&mut self.network);
         }

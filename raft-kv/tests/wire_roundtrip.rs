@@ -117,6 +117,7 @@ fn message() -> impl Strategy<Value = Message> {
                     transfer: granted
                 }),
                 Just(Message::TimeoutNow { id }),
+                Just(Message::NotAMember { id, at: last }),
                 Just(Message::VoteResponse { id, granted }),
                 Just(Message::AppendRequest {
                     id,
