@@ -76,6 +76,10 @@ pub struct Host {
     pub live: Option<Live>,
     lives: u64,
     pub founders: Founders,
+    /// It founds nothing, and waits for a leader to take it in.
+    pub joins: bool,
+    /// Where the others are, as far as it knows: it sends nowhere else.
+    peers: Founders,
     /// Why it ended by itself.
     pub fatal: Option<Fatal>,
 }
@@ -85,6 +89,8 @@ pub struct World {
     net: VecDeque<(u64, u64, Packet)>,
     /// Links that lose everything, by (from, to).
     pub cut: BTreeSet<(u64, u64)>,
+    /// How many messages each node has sent.
+    pub sent: BTreeMap<u64, u64>,
     next_ticket: u64,
     /// Who took each ticket, and what it was for.
     pub asked: BTreeMap<u64, (u64, Bytes)>,
@@ -120,12 +126,15 @@ impl World {
             live: None,
             lives: 0,
             founders: list.clone(),
+            joins: false,
+            peers: Founders::new(),
             fatal: None,
         };
         Self {
             hosts: (1..=nodes).map(|node| (node, host(node))).collect(),
             net: VecDeque::new(),
             cut: BTreeSet::new(),
+            sent: BTreeMap::new(),
             next_ticket: 0,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -173,6 +182,22 @@ impl World {
         panic!("node {node} does not start");
     }
 
+    /// Starts a new node that waits to be taken in; who it is.
+    pub fn join(&mut self, node: u64) -> MemberId {
+        let host = Host {
+            disk: SimDisk::new(),
+            live: None,
+            lives: 0,
+            founders: Founders::new(),
+            joins: true,
+            peers: Founders::new(),
+            fatal: None,
+        };
+        self.hosts.insert(node, host);
+        self.start(node);
+        self.replica(node).identity().member
+    }
+
     pub fn start_all(&mut self) {
         for node in self.nodes() {
             self.start(node);
@@ -187,6 +212,7 @@ impl World {
         let host = self.hosts.get_mut(&node).unwrap();
         assert!(host.live.is_none());
         host.fatal = None;
+        host.peers.clear();
         let disk = |error: raft_log::OpenError| match error {
             raft_log::OpenError::Io(_) => format!("disk: {error}"),
             other => other.to_string(),
@@ -217,7 +243,10 @@ impl World {
         let start = Start {
             member,
             boot: Boot(recovery.boot),
-            origin: Origin::Found(host.founders.clone()),
+            origin: match host.joins {
+                true => Origin::Join,
+                false => Origin::Found(host.founders.clone()),
+            },
             disk,
         };
         let replica =
@@ -250,8 +279,18 @@ impl World {
             .replica
     }
 
+    pub fn replica_mut(&mut self, node: u64) -> &mut TestReplica {
+        let live = self.hosts.get_mut(&node).unwrap().live.as_mut();
+        &mut live.expect("the node is down").replica
+    }
+
     pub fn is_up(&self, node: u64) -> bool {
         self.hosts[&node].live.is_some()
+    }
+
+    /// Whether a node knows where another is.
+    pub fn knows(&self, node: u64, other: u64) -> bool {
+        self.hosts[&node].peers.contains_key(&NodeId(other))
     }
 
     /// Nothing passes between this node and the others.
@@ -323,13 +362,11 @@ impl World {
             match action {
                 Action::Send(envelope) => {
                     let bytes: Vec<u8> = wire::encode_envelope(&envelope).concat();
-                    self.net
-                        .push_back((node, envelope.to.node.0, Packet::Envelope(bytes.into())));
+                    self.post(node, envelope.to.node, Packet::Envelope(bytes.into()));
                 }
                 Action::SendFormation { to, message } => {
                     let message = Box::new(message);
-                    self.net
-                        .push_back((node, to.0, Packet::Formation { from: me, message }));
+                    self.post(node, to, Packet::Formation { from: me, message });
                 }
                 Action::Persist(job) => {
                     let id = job.id;
@@ -360,7 +397,7 @@ impl World {
                     };
                     live.replica.fetched(job.id, entries);
                 }
-                Action::Peers(_) => {}
+                Action::Peers(peers) => self.hosts.get_mut(&node).unwrap().peers = peers,
                 Action::Notice(notice) => self.notices.push((node, notice)),
                 Action::Written { ticket, at, .. } => self.answer(ticket, Answer::Written(at)),
                 Action::WriteFailed { ticket, why } => {
@@ -379,6 +416,14 @@ impl World {
                     host.disk.kill();
                 }
             }
+        }
+    }
+
+    /// Sends it, if the sender knows where that is.
+    fn post(&mut self, from: u64, to: NodeId, packet: Packet) {
+        if self.hosts[&from].peers.contains_key(&to) {
+            *self.sent.entry(from).or_default() += 1;
+            self.net.push_back((from, to.0, packet));
         }
     }
 

@@ -14,6 +14,9 @@ use crate::node::StateMachine;
 use crate::node::formation::{FormationMessage, Formed, Founders};
 use crate::wire;
 
+/// How many nodes that are members no more are still reached.
+const FORMER_MAX: usize = 8;
+
 impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// Ticks until a leader introduces its cluster again.
     pub(super) fn ticks_until_introduction(&self) -> u32 {
@@ -119,6 +122,15 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         }
         all.extend(self.introduced.clone());
+        // A node that was removed has to be told so, and gets an answer when it asks. Whoever replaces others mostly counts on, so
+        // the lowest numbers are those that left first.
+        let left = self.addresses.iter().rev();
+        let left = left.filter(|(node, _)| !all.contains_key(node));
+        let left: Founders = left
+            .take(FORMER_MAX)
+            .map(|(node, address)| (*node, address.clone()))
+            .collect();
+        all.extend(left);
         if all != self.addresses {
             self.addresses = all.clone();
             self.actions.push_back(Action::Peers(all));
@@ -127,7 +139,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 }
 
 /// Where each member is.
-fn addresses(membership: &Membership) -> Founders {
+pub(super) fn addresses(membership: &Membership) -> Founders {
     membership
         .members()
         .filter_map(|(member, context)| Some((member.node, glue::address(context)?)))

@@ -80,7 +80,7 @@ where
     changes: BTreeSet<ProposalId>,
     reads: Reads<R>,
     actions: VecDeque<Action<S::Output, W, R>>,
-    /// Where every other node is, by the membership in force, or by the founders' list.
+    /// Where every other node is, by the membership in force, or by the founders' list; and some that were members.
     addresses: BTreeMap<NodeId, String>,
     /// With which new data directory a member came last: it asks many times a second, and is reported once.
     wiped: BTreeMap<NodeId, Incarnation>,

@@ -7,7 +7,7 @@ use raft_core::{
     Raft, RecoverError, Recovered, RoleName, Term,
 };
 
-use super::{Action, Member, Phase, Reads, Replica, Standing, Writes};
+use super::{Action, Member, Phase, Reads, Replica, Standing, Writes, introduce};
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, Founders, FoundersError};
 
@@ -137,6 +137,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             },
             Some(disk) => {
                 identity.cluster = disk.cluster;
+                // Those that were removed too: they may not have heard of it.
+                for (_, membership) in &disk.memberships {
+                    addresses.extend(introduce::addresses(membership));
+                }
                 let member = recover(config.core.clone(), identity, disk)?;
                 standing = self::standing(&member.core);
                 Phase::Formed(Box::new(member))
