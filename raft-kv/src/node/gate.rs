@@ -120,3 +120,90 @@ impl Policy for SharedGate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use raft_core::{Boot, ClusterId, Incarnation};
+
+    use super::*;
+
+    const OURS: ClusterId = ClusterId([1; 16]);
+
+    fn identity(cluster: ClusterId, node: u64, boot: u64) -> Identity {
+        Identity {
+            cluster,
+            member: MemberId {
+                node: NodeId(node),
+                incarnation: Incarnation(node),
+            },
+            boot: Boot(boot),
+        }
+    }
+
+    /// n1, whose members are n1 and n2.
+    fn gate(cluster: ClusterId) -> SharedGate {
+        let gate = Gate::new(identity(cluster, 1, 1), false);
+        let members = [1, 2].map(|node| (NodeId(node), format!("host{node}:1")));
+        gate.update(identity(cluster, 1, 1), Some(members.into()));
+        SharedGate(std::sync::Arc::new(gate))
+    }
+
+    fn admits(gate: &SharedGate, who: Identity) -> Result<(), Refusal> {
+        gate.admit(&Hello {
+            role: Role::Peer,
+            versions: glue::PROTOCOL,
+            identity: glue::identity_to_net(who),
+            expected_node: None,
+            frame_bytes_max: 1024,
+            silence_timeout: Duration::from_secs(1),
+            application: Bytes::new(),
+        })
+    }
+
+    #[test]
+    fn a_node_of_the_same_cluster_is_heard_though_it_is_no_member() {
+        let gate = gate(OURS);
+        assert_eq!(admits(&gate, identity(OURS, 2, 1)), Ok(()));
+        assert_eq!(admits(&gate, identity(OURS, 9, 1)), Ok(()));
+    }
+
+    #[test]
+    fn a_node_of_no_cluster_yet_has_to_be_a_member() {
+        for ours in [OURS, ClusterId::UNKNOWN] {
+            let gate = gate(ours);
+            assert_eq!(admits(&gate, identity(ClusterId::UNKNOWN, 2, 1)), Ok(()));
+            let refused = admits(&gate, identity(ClusterId::UNKNOWN, 9, 1));
+            let code = NOT_A_MEMBER;
+            assert!(
+                matches!(refused, Err(Refusal::Application { code: given, .. }) if given == code)
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_that_knows_no_cluster_hears_only_those_that_it_knows() {
+        let gate = gate(ClusterId::UNKNOWN);
+        assert_eq!(admits(&gate, identity(OURS, 2, 1)), Ok(()));
+        assert!(admits(&gate, identity(OURS, 9, 1)).is_err());
+        // One that waits to be taken in knows nobody, and hears whoever comes.
+        let joins = Gate::new(identity(ClusterId::UNKNOWN, 4, 1), false);
+        let joins = SharedGate(std::sync::Arc::new(joins));
+        assert_eq!(admits(&joins, identity(OURS, 9, 1)), Ok(()));
+    }
+
+    #[test]
+    fn another_cluster_a_namesake_and_a_former_life_are_refused() {
+        let gate = gate(OURS);
+        let other = admits(&gate, identity(ClusterId([2; 16]), 2, 1));
+        assert!(matches!(other, Err(Refusal::WrongCluster { .. })));
+        assert!(admits(&gate, identity(OURS, 1, 1)).is_err());
+        assert_eq!(admits(&gate, identity(OURS, 2, 5)), Ok(()));
+        let former = admits(&gate, identity(OURS, 2, 4));
+        assert_eq!(former, Err(Refusal::StaleBoot { seen: 5 }));
+    }
+}
