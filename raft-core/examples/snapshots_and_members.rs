@@ -1,12 +1,12 @@
 //! Snapshots are taken, sent and installed; a new node is taken in and becomes a voter by itself; one is removed; one comes back from its
 //! disk. One thread: the network is a queue, a disk a value that outlives its node. `cargo run -p raft-core --example snapshots_and_members`
 
-use bytes::Bytes;
+#![allow(clippy::indexing_slicing)] // What is not there is a mistake in this file.
 use raft_core::*;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a snapshot's file holds: here the state machine is a list of all commands, and so is its file.
-type Commands = Vec<Bytes>;
+type Commands = Vec<bytes::Bytes>;
 
 /// What would be files.
 #[derive(Default)]
@@ -123,7 +123,6 @@ impl Node {
     }
 }
 
-/// The nodes that run, and what is on its way between them.
 #[derive(Default)]
 struct World {
     nodes: BTreeMap<NodeId, Node>,
@@ -216,7 +215,7 @@ fn config() -> Config {
 }
 
 pub(crate) fn main() {
-    let founders = (1..=3).map(|node| (member(node), Bytes::new()));
+    let founders = (1..=3).map(|node| (member(node), Default::default()));
     let founders = Membership::of_voters(founders).expect("three voters");
     let mut world = World::default();
     (1..=3).for_each(|node| world.start(node, Disk::default(), Some(founders.clone())));
@@ -226,7 +225,7 @@ pub(crate) fn main() {
 
     // A new node starts with nothing. It is sent a snapshot first, for the log begins later.
     world.start(4, Disk::default(), None);
-    world.change(Step::add(member(4), Bytes::new(), Seat::Promotable));
+    world.change(Step::add(member(4), Default::default(), Seat::Promotable));
     let n4 = world.nodes[&NodeId(4)].raft.status();
     assert_eq!(n4.seat, Some(Seat::Voter)); // It has caught up.
 

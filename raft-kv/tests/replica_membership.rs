@@ -9,7 +9,7 @@
 mod replica_harness;
 
 use bytes::Bytes;
-use raft_core::{Change, Incarnation, MemberId, Membership, NodeId, RoleName, Seat, Step};
+use raft_core::{Change, Incarnation, MemberId, Membership, NodeId, Seat, Step};
 use raft_kv::node::formation::{FormationMessage, Formed};
 use raft_kv::wire;
 use replica_harness::{ELECTION_TICKS, World};
