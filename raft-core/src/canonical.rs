@@ -9,11 +9,11 @@
 
 use alloc::vec::Vec;
 
-use crate::message::{Envelope, Message, RequestId};
+use crate::message::{AppendResult, Envelope, Message, RequestId};
 use crate::raft::Raft;
 use crate::rng::Rng;
 use crate::role::{Campaign, Leadership, Role};
-use crate::types::{Boot, LogId, MemberId, NodeId};
+use crate::types::{Boot, LogId, MemberId, NodeId, Term};
 
 /// The time that it is in every canonical state: late enough for every age that is told apart.
 const NOW: u64 = 1 << 32;
@@ -90,6 +90,18 @@ impl Envelope {
             | Message::ReadResponse { id, .. }
             | Message::NotAMember { id, .. }
             | Message::HeartbeatResponse { id, .. } => (to, id),
+        }
+    }
+
+    /// To whichever append of a life it is the answer, what matches does: a leader does the same.
+    #[doc(hidden)]
+    pub fn forget_whose_match(&mut self) {
+        if let Message::AppendResponse {
+            id,
+            result: AppendResult::Matched(_),
+        } = &mut self.message
+        {
+            id.number = id.number.min(1);
         }
     }
 
@@ -182,6 +194,47 @@ impl Raft {
             Some((peer?, known))
         });
         Numbers::Apart(apart.collect())
+    }
+
+    /// Whether its leader's voice keeps it from voting for others (thesis §4.2.3).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hears_a_leader(&self) -> bool {
+        let silent = self.now.saturating_sub(self.leader_heard_at);
+        !matches!(self.role, Role::Leader(_))
+            && self.leader.is_some()
+            && silent < u64::from(self.config.election_timeout_ticks)
+    }
+
+    /// Makes it a node that has heard nothing of its leader for an election timeout.
+    #[doc(hidden)]
+    pub fn forget_leaders_voice(&mut self) {
+        if !matches!(self.role, Role::Leader(_)) {
+            let silent = 2 * u64::from(self.config.election_timeout_ticks);
+            self.now = self.now.max(silent);
+            self.leader_heard_at = self.now - silent;
+        }
+    }
+
+    /// Forgets the refusals of votes that wait, what waits twice, and which append was answered by what matches.
+    #[doc(hidden)]
+    pub fn forget_refusals(&mut self) {
+        self.outbox
+            .each_held(&mut |_, envelope| envelope.forget_whose_match());
+        self.outbox.forget_held(|envelope| {
+            matches!(
+                envelope.message,
+                Message::VoteResponse { granted: false, .. }
+            )
+        });
+    }
+
+    /// An answer from a later term arrives, to whatever it has asked.
+    #[doc(hidden)]
+    pub fn hear_of(&mut self, term: Term) {
+        if term > self.term {
+            self.step(|raft| raft.become_follower(term, None));
+        }
     }
 
     /// The campaign under way for votes, if one is: answers to another count for nothing.

@@ -104,6 +104,17 @@ impl Outbox {
         }
     }
 
+    /// Lets go of envelopes that wait, and of second copies of others.
+    pub(crate) fn forget_held(&mut self, gone: impl Fn(&Envelope) -> bool) {
+        let mut kept: VecDeque<Held> = VecDeque::new();
+        for held in self.held.drain(..) {
+            if !gone(&held.envelope) && !kept.contains(&held) {
+                kept.push_back(held);
+            }
+        }
+        self.held = kept;
+    }
+
     /// Puts the envelopes that wait in the order of their jobs and of whom they are for.
     pub(crate) fn sort_held(&mut self) {
         let held = self.held.make_contiguous();

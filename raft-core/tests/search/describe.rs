@@ -13,6 +13,8 @@ pub fn action(world: &World, state: &State, action: Action) -> String {
             format!("{} arrives{again}", envelope(world.message(message)))
         }
         Action::Lose { message } => format!("{} is lost", envelope(world.message(message))),
+        Action::Hear(at, term) => format!("n{} hears of term {term} in an answer", at + 1),
+        Action::Silence(at) => format!("n{} hears nothing", at + 1),
         Action::Persist(at) => format!("n{}: its oldest job becomes durable", at + 1),
         Action::Restart(at, kept) => format!(
             "n{} crashes, {kept} of {} jobs having reached its disk, and restarts",

@@ -79,6 +79,8 @@ pub enum Input {
     Silence,
     /// The same, until it campaigns.
     Timeout,
+    /// An answer from a later term arrives, to whatever it has asked.
+    Hear(Term),
     /// It leads, and its next heartbeats are due.
     Heartbeat,
     Propose,
@@ -86,6 +88,15 @@ pub enum Input {
     Change(Change),
     /// It loses its disk, and comes back as another member that waits to be taken in.
     Wipe,
+}
+
+/// What a node forgets.
+#[derive(Clone, Copy)]
+pub struct Forgets {
+    /// That it has heard its leader within an election timeout.
+    pub leaders_voice: bool,
+    /// That it was to refuse a vote, to say the same twice, and by which request it came to have what it has.
+    pub refusals: bool,
 }
 
 /// What a node did.
@@ -124,6 +135,15 @@ impl Node {
         disk.log
     }
 
+    pub fn forget(&mut self, what: Forgets) {
+        if what.leaders_voice {
+            self.raft.forget_leaders_voice();
+        }
+        if what.refusals {
+            self.raft.forget_refusals();
+        }
+    }
+
     /// What it is when nodes are exchanged.
     pub fn exchanged(&self, exchange: &Exchange) -> Self {
         let mut node = self.clone();
@@ -141,11 +161,17 @@ impl Node {
     }
 
     /// What comes of an input; none, when it cannot happen now.
-    pub fn step(&self, input: &Input, base: Option<&Membership>) -> Option<Output> {
+    pub fn step(
+        &self,
+        input: &Input,
+        base: Option<&Membership>,
+        forgets: Forgets,
+    ) -> Option<Output> {
         let mut node = self.clone();
         let mut effects = Effects::default();
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let happened = node.take(input, base, &mut effects);
+            node.forget(forgets);
             let numbers = happened.then(|| node.canonicalize());
             numbers.inspect(|_| {
                 effects.check_untouched(self, &node, input);
@@ -208,6 +234,7 @@ impl Node {
                     return false;
                 }
             }
+            Input::Hear(term) => self.raft.hear_of(*term),
             Input::Heartbeat => {
                 if self.raft.status().role != RoleName::Leader {
                     return false;

@@ -50,6 +50,8 @@ pub struct Facts {
     /// The memberships in that log, the newest last.
     pub memberships: Vec<Membership>,
     pub jobs: usize,
+    /// Whether the leader's voice keeps it from voting.
+    pub sticks: bool,
 }
 
 impl Facts {
@@ -66,6 +68,7 @@ impl Facts {
             campaign: node.raft.campaign(),
             memberships: memberships.collect(),
             jobs: node.jobs.len(),
+            sticks: node.raft.hears_a_leader(),
             log: marks(&log),
         }
     }
@@ -89,10 +92,20 @@ impl History {
     /// Whether they differ in nothing, but that no more was done here of what may be done only so often.
     pub fn is_at_most(&self, other: &Self) -> bool {
         let same = Self {
+            crashes: other.crashes,
             repeats: other.repeats,
             ..self.clone()
         };
-        self.repeats <= other.repeats && same == *other
+        self.crashes <= other.crashes && self.repeats <= other.repeats && same == *other
+    }
+
+    /// The same, but for how often something was done.
+    pub fn without_uses(self) -> Self {
+        Self {
+            leaders: self.leaders,
+            committed: self.committed,
+            ..Self::default()
+        }
     }
 
     /// What it is when nodes are exchanged.

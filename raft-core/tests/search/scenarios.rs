@@ -53,19 +53,18 @@ impl Scenario {
             Some((leader, by)) => elect(&mut world, state, leader, by),
             None => state,
         };
+        let state = world.reduce(Reduced::Yes, &state);
         (world, state)
     }
 }
 
 /// Has a node elected by others. Its first appends are on their way then, and nothing else.
 fn elect(world: &mut World, state: State, leader: usize, by: &[usize]) -> State {
-    // Until then, every node is the one that it is called.
-    world.reduced = Reduced::No;
     let mask = by.iter().fold(0, |mask, node| mask | 1 << node);
     let act = |world: &mut World, state: &State, action| {
         let outcome = world.act(state, action);
         let outcome = outcome.unwrap_or_else(|| panic!("{action:?} cannot happen"));
-        outcome.unwrap()
+        outcome.unwrap()[0]
     };
     let mut state = act(world, &state, Action::Campaign(leader, mask));
     state = act(world, &state, Action::Persist(leader));
@@ -101,8 +100,7 @@ fn elect(world: &mut World, state: State, leader: usize, by: &[usize]) -> State 
         }
     }
     assert!(world.facts(&state, leader).leads(), "it was not elected");
-    world.reduced = Reduced::Yes;
-    world.representative(state)
+    state
 }
 
 pub fn membership(voters: &[usize], learners: &[usize]) -> Membership {
@@ -160,13 +158,12 @@ pub fn empty(nodes: usize) -> Start {
 
 /// The bounds that take minutes.
 pub fn full() -> Vec<Scenario> {
-    vec![
-        cluster(1, 3, 1, 1),
-        cluster(2, 3, 0, 0),
-        cluster(3, 2, 0, 0),
-        joint(2, 2, 1),
-        cluster(2, 2, 1, 1),
-    ]
+    vec![joint(2, 2, 1), cluster(3, 3, 0, 0), cluster(2, 3, 1, 1)]
+}
+
+/// Everything at once, which was never seen to end: about a hundred million states, by the growth of the others.
+pub fn combined() -> Scenario {
+    cluster(3, 3, 1, 1)
 }
 
 /// The bounds that take seconds.
@@ -174,13 +171,17 @@ pub fn ci() -> Vec<Scenario> {
     vec![cluster(1, 3, 1, 1), cluster(2, 2, 0, 0), joint(1, 2, 1)]
 }
 
-/// The bounds at which the reduced search is compared with that of every state.
+/// The bounds at which the search is compared with that of every state.
 pub fn small() -> Vec<Scenario> {
-    vec![cluster(1, 2, 1, 1), cluster(2, 2, 0, 0)]
+    vec![
+        cluster(1, 1, 1, 1),
+        cluster(1, 2, 1, 0),
+        cluster(2, 1, 0, 0),
+    ]
 }
 
 /// From empty logs: every fault, up to these bounds.
-pub fn cluster(terms: u64, messages: usize, crashes: u8, repeats: u8) -> Scenario {
+fn cluster(terms: u64, messages: usize, crashes: u8, repeats: u8) -> Scenario {
     Scenario {
         name: "cluster",
         about: "three nodes, from empty logs",

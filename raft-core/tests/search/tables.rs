@@ -77,6 +77,10 @@ impl<T: Hash + Eq, Facts> Table<T, Facts> {
         number
     }
 
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
     pub fn get(&self, number: u32) -> &T {
         &self.values[number as usize].0
     }

@@ -4,6 +4,7 @@
 use raft_core::{Envelope, MemberId, Membership, Message, Numbers};
 
 mod alike;
+mod dead;
 mod happen;
 mod naming;
 
@@ -21,17 +22,41 @@ const NONE: u32 = u32::MAX;
 
 /// A state of the cluster, by the numbers of its parts in the tables. Messages are a set: a second copy of one under way adds nothing,
 /// since any message may be delivered twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct State {
     nodes: [u32; NODES_MAX],
     messages: [u32; MESSAGES_MAX],
     history: u32,
 }
 
-/// Whether one state stands for all that the same can happen to, and more; see the head of `main.rs`.
+impl State {
+    /// The same with another past.
+    fn after(self, history: u32) -> Self {
+        Self { history, ..self }
+    }
+
+    /// A hash of 64 bits that mixes every bit of the state into each of its own (SplitMix64).
+    pub fn fingerprint(&self) -> u64 {
+        let parts = self.nodes.iter().chain(&self.messages);
+        let mut print = 0_u64;
+        for part in parts.chain([&self.history]) {
+            print = (print ^ u64::from(*part)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            print = (print ^ (print >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            print = (print ^ (print >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            print ^= print >> 31;
+        }
+        // 0 is no fingerprint.
+        print.max(1)
+    }
+}
+
+/// Whether one state stands for others; see the head of `main.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduced {
+    /// For all that can do nothing that it cannot.
     Yes,
+    /// For those that differ from it in which node is which.
+    Exchanged,
     /// Every state is visited: to see that nothing is left out otherwise.
     No,
 }
@@ -79,6 +104,10 @@ pub enum Action {
     Lose {
         message: u32,
     },
+    /// An answer from a later term arrives, to whatever was asked.
+    Hear(usize, u64),
+    /// An election timeout passes at a node that hears nothing and does nothing.
+    Silence(usize),
     Persist(usize),
     Restart(usize, usize),
     /// An election timeout passes at a node that hears nothing, and it asks for pre-votes.
@@ -102,6 +131,7 @@ struct Step {
 }
 
 /// A state that is being worked out.
+#[derive(Clone)]
 struct Draft {
     nodes: Vec<u32>,
     messages: Vec<u32>,
@@ -129,6 +159,9 @@ struct MessageFacts {
     request: (u64, u64),
     kind: Kind,
     term: u64,
+    /// A vote that is asked for, or refused.
+    asks_for_vote: bool,
+    refusal: bool,
 }
 
 /// The tables, and what was worked out.
@@ -140,6 +173,8 @@ pub struct World {
     nodes: Table<Node, NodeFacts>,
     messages: Table<Envelope, MessageFacts>,
     histories: Table<History, ()>,
+    /// The histories that differ from each in one crash, one repeated message, or both.
+    fewer: Vec<Option<[u32; 3]>>,
     inputs: Table<Input, ()>,
     steps: QuickMap<(u32, u32), Option<Box<Step>>>,
     renamed_nodes: QuickMap<(u32, usize, Names), u32>,
@@ -149,19 +184,21 @@ pub struct World {
     images: Images,
 }
 
-/// What follows from an action: a state, or what it breaks.
-pub type Outcome = Result<State, String>;
+/// What follows from an action: states, or what it breaks.
+pub type Outcome = Result<Vec<State>, String>;
 
 impl World {
     pub fn new(bounds: Bounds, base: Membership) -> Self {
         Self {
             bounds,
-            reduced: Reduced::Yes,
+            // Until it begins, every node is the one that it is called.
+            reduced: Reduced::No,
             base,
             members: Vec::new(),
             nodes: Table::new(),
             messages: Table::new(),
             histories: Table::new(),
+            fewer: Vec::new(),
             inputs: Table::new(),
             steps: QuickMap::default(),
             renamed_nodes: QuickMap::default(),
@@ -184,13 +221,57 @@ impl World {
             messages: Vec::new(),
             history,
         };
-        self.seal(draft).expect("nothing is on its way")
+        self.state(draft)
     }
 
     /// Forgets what was worked out, because the core does something else from now on.
     #[cfg(raft_mutants)]
     pub fn forget_steps(&mut self) {
         self.steps.clear();
+    }
+
+    /// How many crashes and repeated messages it took.
+    pub fn uses(&self, state: &State) -> usize {
+        let history = self.history(state);
+        usize::from(history.crashes) + usize::from(history.repeats)
+    }
+
+    /// The states that differ from this one only in that it took fewer crashes and repeated messages: they can do all that it can.
+    pub fn with_fewer_uses(&mut self, state: &State) -> impl Iterator<Item = State> + use<> {
+        let state = *state;
+        let at = state.history as usize;
+        if self.fewer.len() <= at || self.fewer[at].is_none() {
+            let history = self.histories.get(state.history).clone();
+            let less = |crashes: u8, repeats: u8| History {
+                crashes: history.crashes.saturating_sub(crashes),
+                repeats: history.repeats.saturating_sub(repeats),
+                ..history.clone()
+            };
+            let fewer = [less(1, 0), less(0, 1), less(1, 1)];
+            let fewer = fewer.map(|history| self.histories.number(history, |_| ()));
+            if self.fewer.len() <= at {
+                self.fewer.resize(at + 1, None);
+            }
+            // Those that were not reached are never found.
+            self.fewer[at] = Some(fewer.map(|number| {
+                if number == state.history {
+                    NONE
+                } else {
+                    number
+                }
+            }));
+        }
+        let fewer = self.fewer[at].unwrap_or([NONE; 3]);
+        let reduced = self.reduced == Reduced::Yes;
+        let fewer = fewer
+            .into_iter()
+            .filter(move |&history| reduced && history != NONE);
+        fewer.map(move |history| state.after(history))
+    }
+
+    /// How many nodes, messages and histories there are.
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.nodes.len(), self.messages.len(), self.histories.len()]
     }
 
     pub fn nodes(&self) -> usize {
@@ -230,20 +311,47 @@ impl World {
         }
     }
 
-    /// The state that a draft becomes; none, if too many messages are on their way: one has to arrive or be lost first.
-    fn seal(&mut self, mut draft: Draft) -> Option<State> {
-        self.rename(&mut draft, None);
+    /// The states that a draft becomes: when more messages are on their way than may be, any of them are lost.
+    fn seal(&mut self, mut draft: Draft) -> Vec<State> {
+        self.settle(&mut draft);
+        let (count, most) = (draft.messages.len(), self.bounds.messages);
+        if count <= most {
+            return vec![self.state(draft)];
+        }
+        let kept = (0..1_u32 << count).filter(|kept| kept.count_ones() as usize == most);
+        let mut states: Vec<State> = kept
+            .map(|kept| {
+                let messages = draft.messages.iter().enumerate();
+                let messages = messages.filter(|(at, _)| kept & (1 << at) != 0);
+                let mut draft = Draft {
+                    messages: messages.map(|(_, &message)| message).collect(),
+                    ..draft.clone()
+                };
+                self.settle(&mut draft);
+                self.state(draft)
+            })
+            .collect();
+        states.sort_unstable();
+        states.dedup();
+        states
+    }
+
+    /// Loses what will never do anything any more, and gives everything its name.
+    fn settle(&mut self, draft: &mut Draft) {
+        self.rename(draft, None);
         let count = draft.messages.len();
-        (draft.messages).retain(|&message| !self.is_dead(&draft.nodes, message));
+        let mut messages = std::mem::take(&mut draft.messages);
+        messages.retain(|&message| !self.is_dead(&draft.nodes, message));
+        draft.messages = messages;
         if draft.messages.len() < count {
             // Boots are told apart by what is on its way.
-            self.rename(&mut draft, None);
+            self.rename(draft, None);
         }
         draft.messages.sort_unstable();
         draft.messages.dedup();
-        if draft.messages.len() > self.bounds.messages {
-            return None;
-        }
+    }
+
+    fn state(&mut self, draft: Draft) -> State {
         let mut state = State {
             nodes: [NONE; NODES_MAX],
             messages: [NONE; MESSAGES_MAX],
@@ -251,40 +359,21 @@ impl World {
         };
         state.nodes[..draft.nodes.len()].copy_from_slice(&draft.nodes);
         state.messages[..draft.messages.len()].copy_from_slice(&draft.messages);
-        Some(self.representative(state))
+        self.representative(state)
     }
 
-    /// The states that differ from this one only in that fewer messages were repeated until now.
-    pub fn with_fewer_repeats(&mut self, state: &State) -> Vec<State> {
-        let history = self.history(state).clone();
-        let fewer = (0..history.repeats).map(|repeats| History {
-            repeats,
-            ..history.clone()
-        });
-        let fewer: Vec<State> = (fewer)
-            .map(|history| State {
-                history: self.histories.number(history, |_| ()),
-                ..*state
-            })
-            .collect();
-        fewer
-            .into_iter()
-            .map(|state| self.representative(state))
-            .collect()
-    }
-
-    /// Whether a message will never do anything any more: an answer to a former life, term or campaign. Losing it at once leaves
-    /// room, and nothing that can happen out.
-    fn is_dead(&self, nodes: &[u32], message: u32) -> bool {
-        let message = self.messages.facts(message);
-        let to = &self.nodes.facts(nodes[message.to]).facts;
-        let term = to.status.term.0;
-        match message.kind {
-            Kind::PreVote | Kind::Request => false,
-            _ if message.request.0 == 0 || message.term < term => true,
-            Kind::Vote => message.term == term && to.campaign != Some(message.request.1),
-            Kind::Response => false,
+    /// How the search goes on from here, and the state that stands for this one in it.
+    pub fn reduce(&mut self, reduced: Reduced, state: &State) -> State {
+        self.reduced = reduced;
+        self.steps.clear();
+        let mut draft = self.draft(state);
+        for at in &mut draft.nodes {
+            let mut node = self.nodes.get(*at).clone();
+            node.forget(self.forgets());
+            *at = self.node(node);
         }
+        self.settle(&mut draft);
+        self.state(draft)
     }
 
     fn node(&mut self, node: Node) -> u32 {
@@ -295,7 +384,10 @@ impl World {
         })
     }
 
-    fn number(&mut self, envelope: Envelope) -> u32 {
+    fn number(&mut self, mut envelope: Envelope) -> u32 {
+        if self.hearsay() {
+            envelope.forget_whose_match();
+        }
         self.messages.number(envelope, |envelope| {
             let mut envelope = envelope.clone();
             let (from, to) = (envelope.from, envelope.to.node.0 as usize - 1);
@@ -316,6 +408,11 @@ impl World {
                     _ => Kind::Response,
                 },
                 term: envelope.term.0,
+                asks_for_vote: matches!(envelope.message, Message::VoteRequest { .. }),
+                refusal: matches!(
+                    envelope.message,
+                    Message::VoteResponse { granted: false, .. }
+                ),
             }
         })
     }

@@ -2,6 +2,8 @@
 
 use raft_core::{Exchange, Membership};
 
+use crate::tables::hash_of;
+
 use super::{Bounds, NODES_MAX, NONE, Reduced, State, World};
 
 /// One way to exchange nodes.
@@ -74,10 +76,48 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
 }
 
 impl World {
+    /// What the safety properties look at in a state, whichever node is which; and, if asked for, what they would look at if some of those
+    /// that lead had stepped down: of a leader they want all that they want of others, and more.
+    pub fn sights(&self, state: &State, stepped_down: bool) -> Vec<u64> {
+        let leading = (0..self.members.len()).filter(|&at| self.facts(state, at).leads());
+        let leading = leading.fold(0, |mask, at| mask | 1_u32 << at);
+        let mut masks = vec![leading];
+        if stepped_down {
+            masks = (0..=leading).filter(|mask| mask & !leading == 0).collect();
+        }
+        let same = Alike {
+            places: (0..self.members.len()).collect(),
+            exchange: Exchange(Vec::new()),
+        };
+        let sight = |leading: u32| {
+            let ways = self.alike.iter().chain([&same]);
+            let sights = ways.map(|way| {
+                let mut nodes = vec![0; self.members.len()];
+                for (at, &to) in way.places.iter().enumerate() {
+                    let facts = self.facts(state, at);
+                    let status = &facts.status;
+                    nodes[to] = hash_of(&(
+                        (
+                            &facts.log,
+                            &facts.disk,
+                            facts.disk_term,
+                            leading & 1 << at != 0,
+                        ),
+                        (status.term, status.commit, status.applied),
+                    ));
+                }
+                let history = self.history(state).exchanged(&way.exchange, &way.places);
+                hash_of(&(nodes, history.without_uses()))
+            });
+            sights.min().unwrap_or(0)
+        };
+        masks.into_iter().map(sight).collect()
+    }
+
     /// The one that stands for all states that differ from this one in which node is which: the least of them.
     pub fn representative(&mut self, state: State) -> State {
         let mut least = state;
-        if self.reduced == Reduced::Yes {
+        if self.reduced != Reduced::No {
             for way in 0..self.alike.len() {
                 least = self.lesser(least, &state, way);
             }

@@ -1,13 +1,11 @@
 //! What can happen in a state, and what follows from it.
 
-use raft_core::RoleName;
+use raft_core::{RoleName, Term};
 
+use super::dead::DELIVER;
 use super::{Action, Draft, Kind, NONE, Outcome, Reduced, State, Step, World};
 use crate::node::Input;
 use crate::safety::Facts;
-
-/// What marks the number of a message as the input that it arrives.
-const DELIVER: u32 = 1 << 31;
 
 impl World {
     /// Everything that may happen in a state.
@@ -23,7 +21,10 @@ impl World {
                     .into_iter()
                     .map(|stays| Action::Deliver { message, stays }),
             );
-            actions.push(Action::Lose { message });
+            // Otherwise a message that does not arrive stays on its way until room is needed.
+            if self.reduced != Reduced::Yes {
+                actions.push(Action::Lose { message });
+            }
         }
         let count = state.nodes.iter().take_while(|&&at| at != NONE).count();
         for at in 0..count {
@@ -40,6 +41,19 @@ impl World {
         }
         if history.crashes < bounds.crashes {
             actions.extend((0..=node.jobs).map(|kept| Action::Restart(at, kept)));
+        }
+        // Otherwise whoever follows has always been silent; and a leader is silent when it matters: before something that only a follower takes, and
+        // before it counts its own entries.
+        let steps_down = node.leads() && node.jobs > 0;
+        if steps_down || self.reduced != Reduced::Yes && (node.leads() || node.sticks) {
+            actions.push(Action::Silence(at));
+        }
+        if self.hearsay() {
+            let others = (0..count).filter(|&other| other != at);
+            let terms = others.map(|other| self.facts(state, other).disk_term);
+            let latest = terms.max().unwrap_or(0);
+            let later = node.status.term.0 + 1..=latest;
+            actions.extend(later.map(|term| Action::Hear(at, term)));
         }
         let may = bounds.campaigners.contains(&at) && node.log.len() < bounds.entries;
         if may && node.status.term.0 < bounds.terms {
@@ -76,16 +90,15 @@ impl World {
         let mut draft = self.draft(state);
         match self.act_on(&mut draft, action) {
             Ok(false) => None,
-            Ok(true) if self.adds_nothing(state, action, &draft) => None,
-            Ok(true) => self.seal(draft).map(Ok),
+            Ok(true) if self.adds_nothing(state, &draft) => None,
+            Ok(true) => Some(Ok(self.seal(draft))),
             Err(wrong) => Some(Err(wrong)),
         }
     }
 
-    /// Whether a message that is to arrive again has done nothing but use that up.
-    fn adds_nothing(&self, before: &State, action: Action, after: &Draft) -> bool {
+    /// Whether nothing has happened, but that a message is gone, or something that may happen only so often was used up.
+    fn adds_nothing(&self, before: &State, after: &Draft) -> bool {
         self.reduced == Reduced::Yes
-            && matches!(action, Action::Deliver { stays: true, .. })
             && before.nodes[..after.nodes.len()] == after.nodes
             && (after.messages.iter()).all(|message| before.messages.contains(message))
             && self.history(before).is_at_most(&after.history)
@@ -106,6 +119,8 @@ impl World {
                 return Ok(true);
             }
             Action::Campaign(at, mask) => return self.campaign(draft, at, mask),
+            Action::Hear(at, term) => (at, Input::Hear(Term(term))),
+            Action::Silence(at) => (at, Input::Silence),
             Action::Persist(at) => (at, Input::Persist),
             Action::Restart(at, kept) => {
                 // A read ends with the life that took it in.
@@ -144,7 +159,14 @@ impl World {
 
     /// Hands over a message, which goes to whoever sits at the address, be it the member that is meant or not.
     fn deliver(&mut self, draft: &mut Draft, message: u32) -> Result<bool, String> {
-        let to = self.messages.facts(message).to;
+        let facts = self.messages.facts(message);
+        let (to, later) = (facts.to, facts.asks_for_vote.then_some(facts.term));
+        let receiver = &self.nodes.facts(draft.nodes[to]).facts;
+        let deposed = receiver.leads() && later > Some(receiver.status.term.0);
+        if self.reduced == Reduced::Yes && deposed {
+            // It would not hear of it before nobody had answered it for an election timeout.
+            self.step(draft, to, Input::Silence)?;
+        }
         let envelope = Box::new(self.messages.get(message).clone());
         self.step_by(draft, to, message | DELIVER, || Input::Deliver(envelope))
     }
@@ -163,21 +185,7 @@ impl World {
     ) -> Result<bool, String> {
         let key = (draft.nodes[at], number);
         if !self.steps.contains_key(&key) {
-            let output = self.nodes.get(key.0).step(&input(), Some(&self.base));
-            let step = output.map(|output| {
-                let sent = output
-                    .sent
-                    .into_iter()
-                    .map(|envelope| self.number(envelope));
-                Box::new(Step {
-                    sent: sent.collect(),
-                    node: self.node(output.node),
-                    numbers: output.numbers,
-                    reads: output.reads,
-                    wrong: output.wrong,
-                })
-            });
-            self.steps.insert(key, step);
+            self.work_out(key, &input());
         }
         let Some(step) = &self.steps[&key] else {
             return Ok(false);
@@ -211,6 +219,26 @@ impl World {
         Ok(true)
     }
 
+    /// Asks the core what a node does on an input.
+    pub(super) fn work_out(&mut self, key: (u32, u32), input: &Input) {
+        let forgets = self.forgets();
+        let output = self.nodes.get(key.0).step(input, Some(&self.base), forgets);
+        let step = output.map(|output| {
+            let sent = output
+                .sent
+                .into_iter()
+                .map(|envelope| self.number(envelope));
+            Box::new(Step {
+                sent: sent.collect(),
+                node: self.node(output.node),
+                numbers: output.numbers,
+                reads: output.reads,
+                wrong: output.wrong,
+            })
+        });
+        self.steps.insert(key, step);
+    }
+
     /// A campaign with its pre-votes in one go: those who are asked have heard nothing for an election timeout either.
     fn campaign(&mut self, draft: &mut Draft, at: usize, mask: u32) -> Result<bool, String> {
         let term = self.nodes.facts(draft.nodes[at]).facts.status.term;
@@ -241,11 +269,9 @@ impl World {
         let others = |&message: &u32| self.messages.facts(message).kind != Kind::PreVote;
         draft.messages.retain(others);
         let after = &self.nodes.facts(draft.nodes[at]).facts.status;
-        // One that was refused has at least learnt that its term is over.
-        Ok(
-            after.role == RoleName::Candidate
-                || after.role == RoleName::Leader
-                || after.term > term,
-        )
+        // One that was refused has at least learnt that its term is over; but so it can otherwise.
+        Ok(after.role == RoleName::Candidate
+            || after.role == RoleName::Leader
+            || after.term > term && !self.hearsay())
     }
 }
