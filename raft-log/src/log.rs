@@ -472,11 +472,11 @@ impl<F: Files> Log<F> {
         let written =
             written.map_err(|source| Failure::new("write the segment", &self.active.path, source));
         self.latch(written)?;
-        let metadata_alone = batch
-            .ops()
-            .iter()
-            .all(|op| op.record_type == RecordType::Metadata);
-        let synced = if metadata_alone && mutant(Mutant::SkipsMetadataSync) {
+        let metadata_alone = || {
+            let mut ops = batch.ops().iter();
+            ops.all(|op| op.record_type == RecordType::Metadata)
+        };
+        let synced = if mutant(Mutant::SkipsMetadataSync) && metadata_alone() {
             Ok(())
         } else {
             self.active.file.sync_data()

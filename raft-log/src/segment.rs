@@ -161,6 +161,7 @@ impl<F: Files> Recipe<F> {
     }
 
     /// A segment's new name is durable.
+    #[track_caller]
     fn sync_name(&self) -> io::Result<()> {
         if mutant(Mutant::SkipsDirectorySync) {
             return Ok(());
