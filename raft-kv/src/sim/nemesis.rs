@@ -428,6 +428,9 @@ impl<A: App> World<A> {
             if self.hosts[host].paused {
                 self.resume(host);
             }
+            // A disk that hung answers now.
+            let life = self.hosts[host].life;
+            self.agenda.plan(now, Event::Commit { host, life });
         }
         self.unstick();
         self.fault_note("all is mended");
