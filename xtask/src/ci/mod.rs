@@ -226,9 +226,20 @@ fn doc() -> Result<()> {
     )
 }
 
+/// A program of tests that ends never is ended, and named: its output before says which of its tests were still running. Ten times
+/// what the slowest takes on a slow machine. Only where coreutils are sure to be there.
+fn ended_when_stuck(arguments: &[&str]) -> Result<()> {
+    let runner = r#"target.'cfg(target_os = "linux")'.runner = ["timeout", "--foreground", "900"]"#;
+    let mut all = vec!["--config", runner, "test"];
+    all.extend_from_slice(arguments);
+    cargo_passes(&all, &[]).context(
+        "a status of 124 above is a program of tests that was still running after 15 minutes",
+    )
+}
+
 fn test() -> Result<()> {
-    cargo_passes(&["test", "--workspace", "--exclude", "xtask"], &[])?;
-    cargo_passes(&["test", "--package", "xtask", "--lib", "--bins"], &[])
+    ended_when_stuck(&["--workspace", "--exclude", "xtask"])?;
+    ended_when_stuck(&["--package", "xtask", "--lib", "--bins"])
 }
 
 /// A package outside the workspace compiles, with the versions of its own lock file.
@@ -267,17 +278,13 @@ fn build() -> Result<()> {
 
 fn process() -> Result<()> {
     // One test at a time: each starts several processes and has deadlines of its own.
-    cargo_passes(
-        &[
-            "test",
-            "--package",
-            "xtask",
-            "--test",
-            "*",
-            "--",
-            "--test-threads",
-            "1",
-        ],
-        &[],
-    )
+    ended_when_stuck(&[
+        "--package",
+        "xtask",
+        "--test",
+        "*",
+        "--",
+        "--test-threads",
+        "1",
+    ])
 }
