@@ -3,12 +3,9 @@
 //! The map keeps copies of its own of keys and values: what a command brings is a slice of a received frame, and keeping a
 //! slice of ten bytes would keep the whole frame.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use bytes::Bytes;
 
-use super::counts::Counts;
+use super::chunks::{Chunks, Entry};
 use super::hash::{HashSum, ItemHash, Kind};
 use crate::api::{KeyRange, KeyValue, LeaseId, Revision};
 use crate::mutants::{Mutant, mutant};
@@ -22,8 +19,8 @@ pub(super) struct Record {
     pub(super) value: Bytes,
     pub(super) create_revision: Revision,
     pub(super) mod_revision: Revision,
-    version: u64,
-    lease: LeaseId,
+    pub(super) version: u64,
+    pub(super) lease: LeaseId,
     /// This item's share of the state hash.
     hash: u64,
 }
@@ -75,11 +72,10 @@ pub(super) struct Deleted {
     pub(super) previous: Vec<KeyValue>,
 }
 
-/// The map.
+/// The map. A clone shares nearly all memory with it.
 #[derive(Clone, Default)]
 pub(super) struct Keys {
-    map: BTreeMap<Bytes, Record>,
-    counts: Counts,
+    map: Chunks<Record>,
     hash: HashSum,
 }
 
@@ -93,14 +89,19 @@ impl Keys {
     }
 
     pub(super) fn record(&self, key: &[u8]) -> Option<&Record> {
-        self.map.get(key)
+        self.map.get(key).map(|entry| &entry.value)
+    }
+
+    /// All keys, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Record)> {
+        self.map.iter().map(pair)
     }
 
     /// The hash, reckoned anew from what is there.
     #[cfg(test)]
     pub(super) fn hash_anew(&self) -> u64 {
         let mut sum = HashSum::default();
-        for (key, record) in &self.map {
+        for (key, record) in self.iter() {
             sum.add(record.clone().hashed(key).hash);
         }
         sum.value()
@@ -108,7 +109,7 @@ impl Keys {
 
     /// The key with its record, for a reply.
     pub(super) fn key_value(&self, key: &[u8]) -> Option<KeyValue> {
-        let (key, record) = self.map.get_key_value(key)?;
+        let (key, record) = pair(self.map.get(key)?);
         Some(record.with_key(key))
     }
 
@@ -118,21 +119,18 @@ impl Keys {
         keys: &KeyRange,
     ) -> impl DoubleEndedIterator<Item = (&Bytes, &Record)> + use<'_> {
         bounds(keys)
-            .map(|bounds| self.map.range(bounds))
+            .map(|(from, to)| self.map.range(from, to))
             .into_iter()
             .flatten()
+            .map(pair)
     }
 
     /// How many keys a range holds.
     pub(super) fn count(&self, keys: &KeyRange) -> usize {
-        match bounds(keys) {
-            Some((Bound::Included(from), Bound::Included(_))) => {
-                usize::from(self.map.contains_key(&from))
-            }
-            Some((Bound::Included(from), to)) => self.counts.count(&from, to.as_ref(), &self.map),
-            // Every range has a first key that belongs to it.
-            _ => 0,
+        if let KeyRange::Key(key) = keys {
+            return usize::from(self.map.get(key).is_some());
         }
+        bounds(keys).map_or(0, |(from, to)| self.map.count(&from, to.as_ref()))
     }
 
     /// Sets a key as of this revision. What stood there comes back when it is wanted.
@@ -170,7 +168,6 @@ impl Keys {
             let record = fresh.hashed(key);
             self.hash.add(record.hash);
             self.map.insert(Bytes::copy_from_slice(key), record);
-            self.counts.added(key, &self.map);
             None
         }
     }
@@ -181,13 +178,12 @@ impl Keys {
             count: 0,
             previous: Vec::new(),
         };
-        let Some(bounds) = bounds(keys) else {
+        let Some((from, to)) = bounds(keys) else {
             return deleted;
         };
         let mut room = previous_bytes_max;
-        for (key, record) in self.map.extract_if(bounds, |_, _| true) {
+        self.map.extract(&from, to.as_ref(), |key, record| {
             self.hash.remove(record.hash);
-            self.counts.removed(&key);
             deleted.count += 1;
             let bytes = (key.len() + record.value.len() + KEY_VALUE_OVERHEAD_BYTES) as u64;
             // The first that does not fit is the last: what comes back is the beginning of the range, without gaps.
@@ -198,24 +194,24 @@ impl Keys {
             if room.is_some() {
                 deleted.previous.push(record.into_key_value(key));
             }
-        }
+        });
         deleted
     }
 }
 
-/// A range's bounds; none when nothing can be in it.
-fn bounds(keys: &KeyRange) -> Option<(Bound<Bytes>, Bound<Bytes>)> {
+fn pair(entry: &Entry<Record>) -> (&Bytes, &Record) {
+    (&entry.key, &entry.value)
+}
+
+/// A range's first possible key, and the first behind it, if there is one; none when nothing can be in it.
+fn bounds(keys: &KeyRange) -> Option<(Bytes, Option<Bytes>)> {
     match keys {
-        KeyRange::Key(key) => Some((Bound::Included(key.clone()), Bound::Included(key.clone()))),
-        KeyRange::Prefix(prefix) => {
-            let end = successor(prefix).map_or(Bound::Unbounded, Bound::Excluded);
-            Some((Bound::Included(prefix.clone()), end))
-        }
-        KeyRange::Range(from, None) => Some((Bound::Included(from.clone()), Bound::Unbounded)),
+        // The next possible key is the one with a zero behind it.
+        KeyRange::Key(key) => Some((key.clone(), Some([key, &[0][..]].concat().into()))),
+        KeyRange::Prefix(prefix) => Some((prefix.clone(), successor(prefix))),
+        KeyRange::Range(from, None) => Some((from.clone(), None)),
         // The map would panic at a range that runs backwards.
-        KeyRange::Range(from, Some(to)) => {
-            (from < to).then(|| (Bound::Included(from.clone()), Bound::Excluded(to.clone())))
-        }
+        KeyRange::Range(from, Some(to)) => (from < to).then(|| (from.clone(), Some(to.clone()))),
     }
 }
 

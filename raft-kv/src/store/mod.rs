@@ -34,7 +34,7 @@
 //! # Ok::<(), raft_kv::store::ApplyError>(())
 //! ```
 
-mod counts;
+mod chunks;
 mod error;
 mod hash;
 mod keys;

@@ -4,6 +4,7 @@
 //! alike. Sessions end by the log alone, so they end at the same entry on every replica.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::Settings;
 use super::hash::{HashSum, ItemHash, Kind};
@@ -92,10 +93,10 @@ impl Session {
     }
 }
 
-/// All open sessions.
+/// All open sessions. A clone shares them; who then changes one copies that one.
 #[derive(Clone, Default)]
 pub(super) struct Sessions {
-    map: BTreeMap<SessionId, Session>,
+    map: BTreeMap<SessionId, Arc<Session>>,
     /// By the log index of their last command, the least recently used first. An entry is one command, of one session.
     by_use: BTreeMap<u64, SessionId>,
     /// Those of them that keep more than a fair share of the replies.
@@ -171,7 +172,7 @@ impl Sessions {
         };
         session.hash = session.hashed(index);
         self.hash.add(session.hash);
-        self.map.insert(index, session);
+        self.map.insert(index, Arc::new(session));
         self.by_use.insert(index, index);
         self.enforce(settings);
         index
@@ -179,7 +180,7 @@ impl Sessions {
 
     /// Judges a session's command, which stands at this index, by what was before it.
     pub(super) fn judge(&mut self, index: u64, command: &Command, settings: &Settings) -> Verdict {
-        let Some(session) = self.map.get_mut(&command.session) else {
+        let Some(session) = self.map.get_mut(&command.session).map(Arc::make_mut) else {
             if mutant(Mutant::DropsSessionsWithLeader) {
                 return Verdict::Fresh;
             }
@@ -224,7 +225,7 @@ impl Sessions {
     /// Keeps the answer of a command that was judged fresh, for its retries.
     pub(super) fn keep(&mut self, command: &Command, reply: &CommandReply, settings: &Settings) {
         // A command that ends its session leaves nothing to retry it in.
-        let Some(session) = self.map.get_mut(&command.session) else {
+        let Some(session) = self.map.get_mut(&command.session).map(Arc::make_mut) else {
             return;
         };
         let Err(at) = session.find(command.sequence) else {
