@@ -172,6 +172,26 @@ impl Keys {
         }
     }
 
+    /// Takes in a key that a snapshot has, behind all that are there; says whether it could. Its bytes are kept as they are given.
+    #[must_use]
+    pub(super) fn restore(&mut self, kv: KeyValue) -> bool {
+        if self.map.last().is_some_and(|last| last.key >= kv.key) {
+            return false;
+        }
+        let record = Record {
+            value: kv.value,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+            hash: 0,
+        };
+        let record = record.hashed(&kv.key);
+        self.hash.add(record.hash);
+        self.map.insert(kv.key, record);
+        true
+    }
+
     /// Deletes a range. Of what stood there comes back as much as fits, and at least one, when it is wanted.
     pub(super) fn delete(&mut self, keys: &KeyRange, previous_bytes_max: Option<u64>) -> Deleted {
         let mut deleted = Deleted {

@@ -23,25 +23,37 @@ pub(super) enum Verdict {
 }
 
 #[derive(Clone)]
-struct Kept {
-    sequence: u64,
+pub(super) struct Kept {
+    pub(super) sequence: u64,
     /// None: it was too large to be kept.
-    reply: Option<CommandReply>,
+    pub(super) reply: Option<CommandReply>,
     bytes: u64,
     hash: u64,
 }
 
+impl Kept {
+    fn new(session: SessionId, sequence: u64, reply: Option<CommandReply>) -> Self {
+        let answer = reply.as_ref().unwrap_or(&CommandReply::Forgotten);
+        Self {
+            sequence,
+            bytes: KEPT_OVERHEAD_BYTES + content_bytes(answer),
+            hash: reply_hash(session, sequence, answer),
+            reply,
+        }
+    }
+}
+
 #[derive(Clone)]
-struct Session {
+pub(super) struct Session {
     /// The log index of its last command.
-    last_used: u64,
+    pub(super) last_used: u64,
     /// The client has the answers of all commands below.
-    first_outstanding: u64,
+    pub(super) first_outstanding: u64,
     /// From the lowest to the highest sequence refused for being too far ahead. Whatever lies between and was not carried
     /// out before is refused for good, so that a late double of a refused command is not carried out after all.
-    refused: Option<(u64, u64)>,
+    pub(super) refused: Option<(u64, u64)>,
     /// Ascending by sequence.
-    replies: VecDeque<Kept>,
+    pub(super) replies: VecDeque<Kept>,
     reply_bytes: u64,
     /// Whether it keeps more than its fair share, and so stands in `Sessions::heavy`.
     heavy: bool,
@@ -50,6 +62,37 @@ struct Session {
 }
 
 impl Session {
+    /// A session without replies.
+    pub(super) fn new(last_used: u64, first_outstanding: u64, refused: Option<(u64, u64)>) -> Self {
+        Self {
+            last_used,
+            first_outstanding,
+            refused,
+            replies: VecDeque::new(),
+            reply_bytes: 0,
+            heavy: false,
+            hash: 0,
+        }
+    }
+
+    /// Keeps a reply that a snapshot has, behind all that are kept. The session has this number.
+    pub(super) fn restore_reply(
+        &mut self,
+        id: SessionId,
+        sequence: u64,
+        reply: Option<CommandReply>,
+    ) {
+        let kept = Kept::new(id, sequence, reply);
+        self.reply_bytes += kept.bytes;
+        self.replies.push_back(kept);
+    }
+
+    /// How many bytes the replies take that it keeps, without what each takes at least: never more than
+    /// `session_reply_bytes_max`.
+    pub(super) fn content_bytes(&self) -> u64 {
+        self.reply_bytes - KEPT_OVERHEAD_BYTES * self.replies.len() as u64
+    }
+
     fn hashed(&self, id: SessionId) -> u64 {
         let (low, high) = self.refused.unwrap_or_default();
         ItemHash::new(Kind::Session)
@@ -153,6 +196,34 @@ impl Sessions {
         self.reply_bytes
     }
 
+    /// All sessions, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.map.iter().map(|(&id, session)| (id, &**session))
+    }
+
+    /// Takes in a session that a snapshot has; says whether it could, for no other was last used at the same index.
+    #[must_use]
+    pub(super) fn restore(
+        &mut self,
+        id: SessionId,
+        mut session: Session,
+        settings: &Settings,
+    ) -> bool {
+        session.hash = session.hashed(id);
+        self.hash.add(session.hash);
+        for kept in &session.replies {
+            self.hash.add(kept.hash);
+        }
+        self.reply_bytes += session.reply_bytes;
+        session.heavy = session.reply_bytes > fair_share(settings);
+        if session.heavy {
+            self.heavy.insert(session.last_used, id);
+        }
+        let alone = self.by_use.insert(session.last_used, id).is_none();
+        self.map.insert(id, Arc::new(session));
+        alone
+    }
+
     /// Opens the session of the entry at this index.
     pub(super) fn register(&mut self, index: u64, settings: &Settings) -> SessionId {
         if mutant(Mutant::MixesSessions)
@@ -161,15 +232,7 @@ impl Sessions {
         {
             return last;
         }
-        let mut session = Session {
-            last_used: index,
-            first_outstanding: 1,
-            refused: None,
-            replies: VecDeque::new(),
-            reply_bytes: 0,
-            heavy: false,
-            hash: 0,
-        };
+        let mut session = Session::new(index, 1, None);
         session.hash = session.hashed(index);
         self.hash.add(session.hash);
         self.map.insert(index, Arc::new(session));
@@ -233,20 +296,11 @@ impl Sessions {
         };
         let content = content_bytes(reply);
         let fits = session.reply_bytes + content <= settings.session_reply_bytes_max;
-        let kept = Kept {
-            sequence: command.sequence,
-            reply: fits.then(|| reply.clone()),
-            bytes: KEPT_OVERHEAD_BYTES + if fits { content } else { 0 },
-            hash: reply_hash(
-                command.session,
-                command.sequence,
-                if fits {
-                    reply
-                } else {
-                    &CommandReply::Forgotten
-                },
-            ),
-        };
+        let kept = Kept::new(
+            command.session,
+            command.sequence,
+            fits.then(|| reply.clone()),
+        );
         session.reply_bytes += kept.bytes;
         self.reply_bytes += kept.bytes;
         self.hash.add(kept.hash);

@@ -84,6 +84,11 @@ proptest! {
             }
             check(&store);
         }
+        let mut bytes = Vec::new();
+        store.write_to(&mut bytes).unwrap();
+        let restored = Store::read_from(&mut &bytes[..]).unwrap();
+        check(&restored);
+        prop_assert_eq!(restored.state_hash(), store.state_hash());
     }
 
     #[test]

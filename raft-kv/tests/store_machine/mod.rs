@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary needs a part of it")]
 
+pub(crate) mod clients;
+
 use bytes::Bytes;
 use raft_core::{Index, LogId};
 use raft_kv::api::*;
@@ -20,6 +22,12 @@ impl Machine {
             store: Store::new(settings),
             next: 1,
         }
+    }
+
+    /// Goes on with a store that is there already.
+    pub(crate) fn from(store: Store) -> Self {
+        let next = store.applied().0 + 1;
+        Self { store, next }
     }
 
     /// Applies a command as a node does: by its bytes.

@@ -66,6 +66,10 @@ impl<V> Chunk<V> {
         self.slots.first().map(|slot| &*slot.entry)
     }
 
+    pub(super) fn last(&self) -> Option<&Entry<V>> {
+        self.slots.last().map(|slot| &*slot.entry)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<V>> {
         self.slots.iter().map(|slot| &*slot.entry)
     }

@@ -82,6 +82,12 @@ impl<V> Chunks<V> {
         counted.chunk.get(key)
     }
 
+    /// The last key with its value.
+    pub(super) fn last(&self) -> Option<&Entry<V>> {
+        let (_, counted) = self.chunks.last_key_value()?;
+        counted.chunk.last()
+    }
+
     /// All keys, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<V>> {
         let chunks = self.chunks.values();

@@ -1,0 +1,263 @@
+//! The store as the bytes of a snapshot, and back. The layout is in `docs/store-snapshot.md`.
+//!
+//! Guards: the same state gives the same bytes on every node, whatever led to it; bytes that are accepted give back exactly the
+//! state that they were written from, or none.
+
+mod error;
+mod read;
+mod reply;
+mod write;
+
+use std::io;
+
+use super::{CLUSTER_VERSION_MAX, Settings, Store};
+use crate::api::{KeyValue, SessionId};
+use crate::store::sessions::Session;
+use raft_core::Index;
+use read::In;
+use reply::{read_reply, write_reply};
+use write::Out;
+
+pub use error::{StoreSnapshotError, StoreSnapshotPlace};
+
+/// The version of the format that [`Store::write_to`] writes, and the newest that [`Store::read_from`] reads.
+pub const STORE_SNAPSHOT_VERSION: u8 = 1;
+
+/// How many bytes a key, and a value, may have in a snapshot: far more than a command can have as a whole.
+pub const STORE_SNAPSHOT_ITEM_BYTES_MAX: usize = 16 << 20;
+
+/// No index and no revision reaches it: the log ends before.
+const NUMBERS_END: u64 = i64::MAX as u64;
+
+impl Store {
+    /// Writes the whole state, piece by piece and through a small buffer. Equal states give equal bytes. To let apply go on
+    /// meanwhile, write from a clone.
+    ///
+    /// # Errors
+    /// Those of the writer, which has a part of the bytes then; and [`io::ErrorKind::InvalidInput`] for a key or value over
+    /// [`STORE_SNAPSHOT_ITEM_BYTES_MAX`], which no command from the network can bring.
+    pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut out = Out::new(out);
+        out.u8(STORE_SNAPSHOT_VERSION)?;
+        out.bytes(&[0; 3])?;
+        self.write_head(&mut out)?;
+        for (key, record) in self.keys.iter() {
+            let numbers = [
+                record.create_revision,
+                record.mod_revision,
+                record.version,
+                record.lease,
+            ];
+            out.key_value(key, &record.value, numbers)?;
+        }
+        for (id, session) in self.sessions.iter() {
+            write_session(&mut out, id, session)?;
+        }
+        out.u64(self.state_hash())?;
+        out.finish()
+    }
+
+    fn write_head(&self, out: &mut Out<'_>) -> io::Result<()> {
+        let Settings {
+            cluster_version,
+            sessions_max,
+            outstanding_max,
+            session_reply_bytes_max,
+            reply_bytes_max,
+            deleted_bytes_max,
+        } = self.settings;
+        out.u16(self.cluster_version)?;
+        out.u16(cluster_version)?;
+        for number in [
+            sessions_max as u64,
+            outstanding_max,
+            session_reply_bytes_max,
+            reply_bytes_max,
+            deleted_bytes_max,
+            self.applied.0,
+            self.revision,
+            self.keys.len() as u64,
+            self.sessions.len() as u64,
+        ] {
+            out.u64(number)?;
+        }
+        Ok(())
+    }
+
+    /// The store that wrote these bytes, with its settings: they are part of the state. Reads up to the end, and makes sure
+    /// that it is the end. The bytes may come from anyone: at no time is there more memory than some tens of bytes for each
+    /// that was read, whatever lengths and counts they claim. The state hash is reckoned anew from what was read.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes and where, that they are of a newer release, or what the reader said.
+    pub fn read_from(from: &mut dyn io::Read) -> Result<Self, StoreSnapshotError> {
+        let mut from = In::new(from);
+        let version = from.u8()?;
+        if version > STORE_SNAPSHOT_VERSION {
+            return Err(StoreSnapshotError::UnknownVersion { version });
+        }
+        from.check(
+            version == STORE_SNAPSHOT_VERSION,
+            "there is no such version",
+        )?;
+        for _ in 0..3 {
+            let reserved = from.u8()?;
+            from.check(reserved == 0, "a reserved byte is not 0")?;
+        }
+        let (mut store, keys, sessions) = read_head(&mut from)?;
+        read_keys(&mut from, &mut store, keys)?;
+        read_sessions(&mut from, &mut store, sessions)?;
+        from.at("end", 0);
+        let written = from.u64()?;
+        let read = store.state_hash();
+        if written != read {
+            return Err(StoreSnapshotError::HashDiffers { written, read });
+        }
+        from.finish()?;
+        Ok(store)
+    }
+}
+
+/// An empty store with all that stands before the keys, and how many keys and sessions follow.
+fn read_head(from: &mut In<'_>) -> Result<(Store, u64, u64), StoreSnapshotError> {
+    let cluster_version = from.u16()?;
+    if cluster_version > CLUSTER_VERSION_MAX {
+        return Err(StoreSnapshotError::ClusterVersionTooNew {
+            version: cluster_version,
+        });
+    }
+    let settings_cluster_version = from.u16()?;
+    let sessions_max = from.u64()?;
+    let settings = Settings {
+        cluster_version: settings_cluster_version,
+        sessions_max: usize::try_from(sessions_max)
+            .map_err(|_| from.malformed("more sessions than this machine can count"))?,
+        outstanding_max: from.u64()?,
+        session_reply_bytes_max: from.u64()?,
+        reply_bytes_max: from.u64()?,
+        deleted_bytes_max: from.u64()?,
+    };
+    let mut store = Store::new(settings);
+    let never_lowered = cluster_version >= settings.cluster_version;
+    from.check(never_lowered, "the cluster version is below the first one")?;
+    store.cluster_version = cluster_version;
+    store.applied = Index(from.u64()?);
+    from.check(store.applied.0 < NUMBERS_END, "no log has such an index")?;
+    store.revision = from.u64()?;
+    from.check(
+        store.revision < NUMBERS_END,
+        "no log leads to such a revision",
+    )?;
+    let keys = from.u64()?;
+    let sessions = from.u64()?;
+    // The session in use never ends for the limit.
+    let sessions_fit = sessions <= sessions_max.max(1);
+    from.check(sessions_fit, "more sessions than the settings allow")?;
+    Ok((store, keys, sessions))
+}
+
+fn read_keys(from: &mut In<'_>, store: &mut Store, count: u64) -> Result<(), StoreSnapshotError> {
+    for number in 1..=count {
+        from.at("key", number);
+        let kv = from.key_value()?;
+        check_revisions(from, &kv, store.revision)?;
+        let behind = store.keys.restore(kv);
+        from.check(behind, "the keys do not ascend")?;
+    }
+    Ok(())
+}
+
+/// A key is written at revisions one after the other, and no later than the store's.
+fn check_revisions(from: &In<'_>, kv: &KeyValue, newest: u64) -> Result<(), StoreSnapshotError> {
+    let created = (1..=kv.mod_revision).contains(&kv.create_revision);
+    from.check(created, "it was changed before it was created")?;
+    from.check(
+        kv.mod_revision <= newest,
+        "it was changed after the last change",
+    )?;
+    // Each time it was written, the revision rose.
+    let written = (1..=kv.mod_revision).contains(&kv.version);
+    from.check(
+        written,
+        "it was written more often than there were revisions, or never",
+    )
+}
+
+fn write_session(out: &mut Out<'_>, id: SessionId, session: &Session) -> io::Result<()> {
+    let (low, high) = session.refused.unwrap_or_default();
+    let replies = session.replies.len() as u64;
+    for number in [
+        id,
+        session.last_used,
+        session.first_outstanding,
+        low,
+        high,
+        replies,
+    ] {
+        out.u64(number)?;
+    }
+    for kept in &session.replies {
+        out.u64(kept.sequence)?;
+        write_reply(out, kept.reply.as_ref())?;
+    }
+    Ok(())
+}
+
+fn read_sessions(
+    from: &mut In<'_>,
+    store: &mut Store,
+    count: u64,
+) -> Result<(), StoreSnapshotError> {
+    let mut last = 0;
+    for number in 1..=count {
+        from.at("session", number);
+        let id = from.u64()?;
+        from.check(id > last, "the sessions do not ascend")?;
+        last = id;
+        let session = read_session(from, id, store)?;
+        let alone = store.sessions.restore(id, session, &store.settings);
+        from.check(alone, "two were last used by the same entry")?;
+    }
+    Ok(())
+}
+
+fn read_session(
+    from: &mut In<'_>,
+    id: SessionId,
+    store: &Store,
+) -> Result<Session, StoreSnapshotError> {
+    let settings = &store.settings;
+    let last_used = from.u64()?;
+    let used = (id..=store.applied.0).contains(&last_used);
+    from.check(
+        used,
+        "it was last used before it began, or after the last entry",
+    )?;
+    let first_outstanding = from.u64()?;
+    from.check(first_outstanding >= 1, "commands are numbered from 1")?;
+    let refused = match (from.u64()?, from.u64()?) {
+        (0, 0) => None,
+        (low, high) => {
+            let stands = 1 <= low && low <= high && high >= first_outstanding;
+            from.check(stands, "what was refused is no range, or is over")?;
+            Some((low, high))
+        }
+    };
+    let mut session = Session::new(last_used, first_outstanding, refused);
+    let mut last = 0;
+    for _ in 0..from.u64()? {
+        let sequence = from.u64()?;
+        from.check(sequence > last, "the replies do not ascend")?;
+        last = sequence;
+        let ahead = sequence.checked_sub(first_outstanding);
+        let outstanding = ahead.is_some_and(|ahead| ahead < settings.outstanding_max);
+        from.check(
+            outstanding,
+            "a reply that the client has, or that is too far ahead",
+        )?;
+        session.restore_reply(id, sequence, read_reply(from)?);
+        let fits = session.content_bytes() <= settings.session_reply_bytes_max;
+        from.check(fits, "it keeps more than the settings allow")?;
+    }
+    Ok(session)
+}
