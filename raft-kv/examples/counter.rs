@@ -2,9 +2,11 @@
 //!
 //! `cargo run -p raft-kv --example counter`
 
+use std::io::{self, Read};
+
 use bytes::Bytes;
 use raft_core::LogId;
-use raft_kv::node::{Halt, Node, NodeConfig, ProposeError, StateMachine};
+use raft_kv::node::{Halt, Image, Node, NodeConfig, ProposeError, StateMachine};
 
 /// Adds up what it is told to add.
 #[derive(Default)]
@@ -16,6 +18,22 @@ impl StateMachine for Counter {
     fn apply(&mut self, _at: LogId, command: &Bytes) -> Result<u64, Halt> {
         self.0 += command.iter().map(|&byte| u64::from(byte)).sum::<u64>();
         Ok(self.0)
+    }
+
+    fn image(&self) -> Image {
+        let state = self.0;
+        Image::new(move |out| out.write_all(&state.to_le_bytes()))
+    }
+
+    fn empty(&self) -> Self {
+        Self::default()
+    }
+
+    fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+        let mut state = [0; 8];
+        from.read_exact(&mut state)?;
+        self.0 = u64::from_le_bytes(state);
+        Ok(())
     }
 }
 

@@ -3,10 +3,12 @@
 //! `cargo run --release -p raft-kv --features sim --example simulate` runs a hundred clusters under faults in some seconds, finds the
 //! bug in the second version, and looks for the smallest run that shows it.
 
+use std::io::{self, Read};
+
 use bytes::Bytes;
 use fastrand::Rng;
 use raft_core::LogId;
-use raft_kv::node::{Halt, StateMachine};
+use raft_kv::node::{Halt, Image, StateMachine};
 use raft_kv::sim::linearizability::Model;
 use raft_kv::sim::{Setup, Workload, run_own, shrink};
 
@@ -37,6 +39,25 @@ impl StateMachine for Account {
         }
         self.balance += amount;
         Ok(Some(self.balance))
+    }
+
+    fn image(&self) -> Image {
+        let state = self.balance;
+        Image::new(move |out| out.write_all(&state.to_le_bytes()))
+    }
+
+    fn empty(&self) -> Self {
+        Self {
+            balance: 0,
+            applied_here: self.applied_here.map(|_| 0),
+        }
+    }
+
+    fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+        let mut state = [0; 8];
+        from.read_exact(&mut state)?;
+        self.balance = i64::from_le_bytes(state);
+        Ok(())
     }
 }
 

@@ -9,12 +9,13 @@ use raft_core::{
     PersistJob, Term,
 };
 use raft_log::OwnedRecord;
-use raft_log::writer::OwnedBatch;
+use raft_log::writer::{Mark, OwnedBatch};
 use raft_net_tcp::Versions;
 
 use crate::node::FormedDisk;
 use crate::node::formation::{FormationMessage, Formed, Founders, Hello};
-use crate::wire::{self, DecodeError, Formation, Metadata};
+use crate::node::snapshot::work;
+use crate::wire::{self, DecodeError, Formation, Metadata, SnapshotFile, SnapshotHead};
 
 /// The versions of the protocol that this release speaks, as the handshake says them.
 pub(crate) const PROTOCOL: Versions = Versions {
@@ -30,9 +31,18 @@ pub(crate) fn address(context: &Bytes) -> Option<String> {
     String::from_utf8(context.to_vec()).ok()
 }
 
-/// A job of the core as a batch of the log. Payloads are shared, not copied.
+/// A job of the core as a batch of the log; `mark` is how the log marks the job's snapshot, if it has one. Payloads are shared, not
+/// copied.
+///
+/// # Panics
+/// When the job has a snapshot and there is no mark, or the other way round: a batch without it would lose what the core relies on.
 #[must_use]
-pub fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
+pub fn batch(cluster: ClusterId, job: PersistJob, mark: Option<Mark>) -> OwnedBatch {
+    assert_eq!(
+        job.snapshot.is_some(),
+        mark.is_some(),
+        "a snapshot that is to be marked was finished before"
+    );
     let metadata = job.hard_state.map(|hard_state| {
         wire::encode_metadata(&Metadata {
             cluster,
@@ -43,7 +53,7 @@ pub fn batch(cluster: ClusterId, job: PersistJob) -> OwnedBatch {
     OwnedBatch {
         job: job.id.0,
         metadata,
-        snapshot: None,
+        snapshot: mark,
         truncate_from: job.truncate_from.map(|index| index.0),
         records,
         use_reserve: false,
@@ -95,17 +105,30 @@ pub enum DiskError {
     /// A membership could not be read.
     #[error("a membership in the log cannot be read: {0}")]
     Read(#[from] raft_log::ReadError),
+    /// The head of the snapshot could not be read.
+    #[error("the snapshot cannot be read: {0}")]
+    Snapshot(#[source] std::io::Error),
+    /// The snapshot is another cluster's.
+    #[error("the snapshot is of cluster {found}, and the data directory of {stored}")]
+    SnapshotOfOtherCluster {
+        /// As the metadata says.
+        stored: ClusterId,
+        /// As the snapshot says.
+        found: ClusterId,
+    },
 }
 
-/// What a replica starts from, of what a log held when it was opened; none when it belongs to no cluster yet.
+/// What a replica starts from, of what a log held when it was opened; none when it belongs to no cluster yet. `head` reads what the
+/// snapshot says of itself, if there is one.
 ///
 /// # Errors
 /// As [`DiskError`] lists them.
 pub fn recovered<F: raft_log::Files>(
     recovery: &raft_log::Recovery,
     reader: &raft_log::Reader<F>,
+    head: impl FnOnce(SnapshotFile) -> std::io::Result<SnapshotHead>,
 ) -> Result<Option<FormedDisk>, DiskError> {
-    let empty = recovery.last_index < recovery.first_index;
+    let empty = recovery.last_index == 0;
     let Some(metadata) = &recovery.metadata else {
         return if empty {
             Ok(None)
@@ -134,10 +157,27 @@ pub fn recovered<F: raft_log::Files>(
         })?;
         memberships.extend(entries.into_iter().filter_map(membership));
     }
-    let founding = memberships
-        .first()
-        .filter(|(at, _)| at.index == Index(1))
-        .map(|(_, membership)| membership.clone());
+    let snapshot = match recovery.snapshot.map(work::file) {
+        None => None,
+        Some(file) => {
+            let head = head(file).map_err(DiskError::Snapshot)?;
+            if head.snapshot.last != file.last {
+                return Err(DiskError::Partial("a snapshot under another one's name"));
+            }
+            if head.cluster != cluster {
+                let (stored, found) = (cluster, head.cluster);
+                return Err(DiskError::SnapshotOfOtherCluster { stored, found });
+            }
+            Some((file, head))
+        }
+    };
+    let founding = match &snapshot {
+        Some((_, head)) => Some(head.founding.clone()),
+        None => memberships
+            .first()
+            .filter(|(at, _)| at.index == Index(1))
+            .map(|(_, membership)| membership.clone()),
+    };
     // Only a node that joined has a term before it has the first entry.
     if founding.is_none() && !empty {
         return Err(DiskError::Partial(
@@ -147,6 +187,8 @@ pub fn recovered<F: raft_log::Files>(
     Ok(Some(FormedDisk {
         cluster,
         founding,
+        snapshot: snapshot.map(|(file, head)| (file, head.snapshot)),
+        base: LogId::new(recovery.first_index.saturating_sub(1), recovery.term_before),
         hard_state,
         runs: recovery
             .runs

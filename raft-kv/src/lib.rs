@@ -6,9 +6,11 @@
 //! Implement [`node::StateMachine`], start a node on each machine, and propose:
 //!
 //! ```no_run
+//! use std::io::{self, Read};
+//!
 //! use bytes::Bytes;
 //! use raft_core::LogId;
-//! use raft_kv::node::{Halt, Node, NodeConfig, StateMachine};
+//! use raft_kv::node::{Halt, Image, Node, NodeConfig, StateMachine};
 //!
 //! #[derive(Default)]
 //! struct Counter(u64);
@@ -19,6 +21,22 @@
 //!     fn apply(&mut self, _at: LogId, command: &Bytes) -> Result<u64, Halt> {
 //!         self.0 += command.len() as u64;
 //!         Ok(self.0)
+//!     }
+//!
+//!     fn image(&self) -> Image {
+//!         let state = self.0;
+//!         Image::new(move |out| out.write_all(&state.to_le_bytes()))
+//!     }
+//!
+//!     fn empty(&self) -> Self {
+//!         Self::default()
+//!     }
+//!
+//!     fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+//!         let mut state = [0; 8];
+//!         from.read_exact(&mut state)?;
+//!         self.0 = u64::from_le_bytes(state);
+//!         Ok(())
 //!     }
 //! }
 //!

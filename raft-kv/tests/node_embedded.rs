@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use raft_core::LogId;
 use raft_kv::node::replica::NotDone;
 use raft_kv::node::{
-    COMMAND_BYTES_MAX, Exit, Halt, Node, NodeConfig, NodeHandle, ProposeError, StartError,
+    COMMAND_BYTES_MAX, Exit, Halt, Image, Node, NodeConfig, NodeHandle, ProposeError, StartError,
     StateMachine,
 };
 
@@ -30,6 +31,22 @@ impl StateMachine for Counter {
         }
         self.0 += command.len() as u64;
         Ok(self.0)
+    }
+
+    fn image(&self) -> Image {
+        let state = self.0;
+        Image::new(move |out| out.write_all(&state.to_le_bytes()))
+    }
+
+    fn empty(&self) -> Self {
+        Self::default()
+    }
+
+    fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+        let mut state = [0; 8];
+        from.read_exact(&mut state)?;
+        self.0 = u64::from_le_bytes(state);
+        Ok(())
     }
 }
 

@@ -1,9 +1,11 @@
 //! The simulator itself: that it is the same run every time, that faults can be left out, that it finds what is wrong, and makes it
 //! small. The many seeds are `cargo xtask sim`'s.
 
+use std::io::{self, Read};
+
 use bytes::Bytes;
 use raft_core::LogId;
-use raft_kv::node::{Halt, StateMachine};
+use raft_kv::node::{Halt, Image, StateMachine};
 use raft_kv::sim::linearizability::Model;
 use raft_kv::sim::{Fault, Faults, Occurrence, Report, Setup, Workload, run_kv, run_own, shrink};
 
@@ -108,6 +110,26 @@ impl StateMachine for Sum {
             Bug::OldAnswer if self.total.is_multiple_of(10) => before,
             _ => self.total,
         })
+    }
+
+    fn image(&self) -> Image {
+        let state = self.total;
+        Image::new(move |out| out.write_all(&state.to_le_bytes()))
+    }
+
+    fn empty(&self) -> Self {
+        Self {
+            total: 0,
+            bug: self.bug,
+            lives: self.lives,
+        }
+    }
+
+    fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+        let mut state = [0; 8];
+        from.read_exact(&mut state)?;
+        self.total = u64::from_le_bytes(state);
+        Ok(())
     }
 }
 

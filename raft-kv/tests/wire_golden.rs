@@ -4,7 +4,7 @@ mod wire_samples;
 
 use raft_core::{Incarnation, MemberId, Membership, NodeId, Payload};
 use raft_kv::api::{Command, Operation};
-use raft_kv::wire::{self, DecodeError, Incoming};
+use raft_kv::wire::{self, DecodeError, Incoming, Transfer};
 use wire_samples::{Value, join, samples};
 
 fn hex(bytes: &[u8]) -> String {
@@ -62,6 +62,7 @@ fn has_open_tail(value: &Value) -> bool {
                 }
             )
         }
+        Value::Transfer(transfer) => matches!(transfer, Transfer::Chunk { .. }),
         _ => false,
     }
 }

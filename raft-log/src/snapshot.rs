@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use crate::files::{Files, OsFiles};
 use crate::format::NUMBER_MAX;
 use format::{Layout, MARK_BYTES, encode_mark};
-pub(crate) use recover::{examine, remove, verify, verify_file};
+pub(crate) use recover::{examine, open, remove, verify, verify_file};
 pub(crate) use registry::Registry;
 
 pub use error::{SnapshotDamage, SnapshotReadError, SnapshotReceiveError, SnapshotWriteError};

@@ -102,6 +102,10 @@ pub(crate) fn read(named: &raft_net_tcp::Identity, frame: Frame) -> Result<Heard
             from: glue::member_from_net(named),
             message: glue::formation_from_wire(wire::decode_formation(frame.body)?),
         }),
+        kind::TRANSFER => Ok(Heard::Transfer {
+            from: glue::member_from_net(named),
+            message: wire::decode_transfer(frame.body)?,
+        }),
         kind => Err(DecodeError::UnknownKind {
             what: "frame between nodes",
             kind,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raft_core::{Config, ConfigError, NodeId};
+use raft_core::{Config, ConfigError, NodeId, SnapshotPolicy};
 
 use super::formation::{Founders, FoundersError, check_founders};
 
@@ -37,6 +37,13 @@ pub struct NodeConfig {
     pub heartbeat: Duration,
     /// Where to dial some nodes instead of where the membership says they are; for tests that put something in between.
     pub dial_override: BTreeMap<u64, String>,
+    /// After how many entries the state is written to a snapshot, and the log in front of it goes; at least 1. Default 100,000. One is
+    /// taken too when the entries since the last have [`snapshot_bytes`](Self::snapshot_bytes).
+    pub snapshot_every: u64,
+    /// After how many bytes of entries the state is written to a snapshot. Default 64 MiB; at least 1.
+    pub snapshot_bytes: usize,
+    /// How many entries stay in the log in front of the snapshot, for followers that are a little behind. Default 5,000.
+    pub snapshot_tail: u64,
     /// The size of the log's files, in bytes. Default 16 MiB: two stand on the disk, written with zeros, from the start.
     pub segment_bytes: u64,
 }
@@ -95,6 +102,9 @@ impl NodeConfig {
             election_timeout: Duration::from_secs(1),
             heartbeat: Duration::from_millis(100),
             dial_override: BTreeMap::new(),
+            snapshot_every: 100_000,
+            snapshot_bytes: 64 << 20,
+            snapshot_tail: 5_000,
             segment_bytes: 16 << 20,
         }
     }
@@ -116,6 +126,11 @@ impl NodeConfig {
             heartbeat_ticks,
             command_bytes_max: COMMAND_BYTES_MAX,
             batch_bytes_max: BATCH_BYTES_MAX,
+            snapshots: Some(SnapshotPolicy {
+                entries_max: self.snapshot_every,
+                bytes_max: self.snapshot_bytes,
+                tail_entries: self.snapshot_tail,
+            }),
             ..Config::new(seed)
         };
         config.validate().map_err(|error| match error {

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use raft_core::{Boot, FetchJob, Incarnation, JobId, MemberId, NodeId};
+use raft_core::{Boot, FetchJob, Incarnation, JobId, LogId, MemberId, NodeId};
 use raft_log::writer::{Completion, Writer};
 use raft_log::{
     Cut, Files, Log, OpenError, Options, OsFiles, ReadError, Reader, Space, peek_identity,
@@ -17,8 +17,9 @@ use raft_log::{
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
-use super::FormedDisk;
 use super::inbox::Own;
+use super::snapshot::work;
+use super::{FormedDisk, StateMachine};
 use crate::glue::{self, DiskError};
 use crate::wire::{self, DecodeError, DirectoryIdentity};
 
@@ -51,6 +52,16 @@ pub enum DirectoryError {
         dir: PathBuf,
         /// Why.
         source: DecodeError,
+    },
+    /// The snapshot that its log goes on from cannot be read back.
+    #[error("data directory {}: the snapshot of {last} cannot be read: {source}; the log goes on from it, and is of no use without it", dir.display())]
+    Snapshot {
+        /// The directory.
+        dir: PathBuf,
+        /// Where the snapshot ends.
+        last: LogId,
+        /// Why.
+        source: std::io::Error,
     },
     /// What it holds is not what a node writes.
     #[error("data directory {}: {source}; restore the directory, or start a version of this software that knows it", dir.display())]
@@ -123,11 +134,12 @@ pub(crate) fn open_with<F: Files>(
         ..options
     };
     let (log, recovery) = Log::open_with(files, dir, options).map_err(failed)?;
-    let reader = log.reader();
-    let disk = glue::recovered(&recovery, &reader).map_err(|source| DirectoryError::Content {
-        dir: dir.to_path_buf(),
-        source,
-    })?;
+    let (reader, snapshots) = (log.reader(), log.snapshots());
+    let disk = glue::recovered(&recovery, &reader, |file| work::read_head(&snapshots, file))
+        .map_err(|source| DirectoryError::Content {
+            dir: dir.to_path_buf(),
+            source,
+        })?;
     info!(
         dir = %dir.display(), boot = recovery.boot, new = recovery.created, clean = recovery.clean,
         first = recovery.first_index, last = recovery.last_index, "data directory opened"
@@ -147,6 +159,28 @@ pub(crate) fn open_with<F: Files>(
         boot: Boot(recovery.boot),
         disk,
         cut: recovery.cut,
+    })
+}
+
+/// Gives a state machine that has applied nothing the state of the snapshot that the directory holds, if it holds one.
+pub(crate) fn restore<F: Files, S: StateMachine>(
+    directory: &Directory<F>,
+    dir: &Path,
+    machine: &mut S,
+) -> Result<(), DirectoryError> {
+    let found = directory
+        .disk
+        .as_ref()
+        .and_then(|disk| disk.snapshot.as_ref());
+    let Some((file, _)) = found else {
+        return Ok(());
+    };
+    work::restore(&directory.log.snapshots(), *file, machine).map_err(|source| {
+        DirectoryError::Snapshot {
+            dir: dir.to_path_buf(),
+            last: file.last,
+            source,
+        }
     })
 }
 
@@ -183,7 +217,10 @@ pub(crate) fn disk_bytes(dir: &Path) -> u64 {
 }
 
 /// Starts the thread that writes the log. It says through `answers` what is durable, and if it failed.
-pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result<Writer> {
+pub(crate) fn writer<S: Send + 'static>(
+    log: Log,
+    answers: UnboundedSender<Own<S>>,
+) -> std::io::Result<Writer> {
     let mut was_full = false;
     Writer::spawn(log, move |completion| {
         let (event, space) = match completion {
@@ -205,9 +242,9 @@ pub(crate) fn writer(log: Log, answers: UnboundedSender<Own>) -> std::io::Result
 }
 
 /// Starts the thread that reads the log. It ends when the sender is dropped.
-pub(crate) fn fetcher(
+pub(crate) fn fetcher<S: Send + 'static>(
     reader: Reader,
-    answers: UnboundedSender<Own>,
+    answers: UnboundedSender<Own<S>>,
 ) -> std::io::Result<mpsc::Sender<FetchJob>> {
     let (jobs, inbox) = mpsc::channel::<FetchJob>();
     std::thread::Builder::new()

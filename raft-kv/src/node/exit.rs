@@ -37,6 +37,11 @@ pub enum Exit {
         "the log cannot be relied on, so this node stopped; mend the disk and start it again: {0}"
     )]
     Log(String),
+    /// The snapshot that its log goes on from cannot be read back.
+    #[error(
+        "the snapshot that the log goes on from cannot be read, so this node stopped; mend the disk, or take the node in anew: {0}"
+    )]
+    Snapshot(String),
     /// It cannot go on.
     #[error(transparent)]
     Fatal(#[from] Fatal),

@@ -80,7 +80,7 @@ impl Policy for SharedGate {
         }
         match remote.role {
             Role::Client if self.0.serves_clients => return Ok(()),
-            Role::Peer => {}
+            Role::Peer | Role::PeerBulk => {}
             role => return Err(Refusal::RoleNotServed { role }),
         }
         let who = glue::member_from_net(&remote.identity);

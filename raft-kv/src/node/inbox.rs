@@ -7,13 +7,15 @@
 use std::fmt;
 
 use bytes::Bytes;
-use raft_core::{Entry, Envelope, FetchId, JobId, LogId, MemberId};
-use raft_log::Counters;
+use raft_core::{Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId};
+use raft_log::{Counters, FinishedSnapshot};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::StateMachine;
 use super::formation::FormationMessage;
 use super::replica::{ReadFailure, ReadRequest, Replica, View, WriteFailure};
+use super::snapshot::work::Written;
+use crate::wire::{SnapshotFile, Transfer};
 
 /// How many batches of requests, and of envelopes, wait for the loop.
 const WAITING_MAX: usize = 1024;
@@ -73,11 +75,14 @@ pub(crate) enum Heard {
         from: MemberId,
         message: FormationMessage,
     },
+    Transfer {
+        from: MemberId,
+        message: Transfer,
+    },
 }
 
 /// From the node's own threads, and from whoever stops it.
-#[derive(Debug)]
-pub(crate) enum Own {
+pub(crate) enum Own<S> {
     Durable(JobId),
     /// Whether the disk has no room for what comes next in the log.
     Full(bool),
@@ -86,6 +91,28 @@ pub(crate) enum Own {
         id: FetchId,
         entries: Vec<Entry>,
     },
+    /// None: it could not be taken.
+    SnapshotTaken {
+        last: LogId,
+        finished: Option<FinishedSnapshot>,
+    },
+    /// None: it cannot be read.
+    SnapshotRead {
+        to: NodeId,
+        file: SnapshotFile,
+        offset: u64,
+        bytes: Option<Bytes>,
+    },
+    SnapshotWritten {
+        file: SnapshotFile,
+        written: Written,
+    },
+    SnapshotRestored {
+        last: LogId,
+        machine: S,
+    },
+    /// One that is marked in the log cannot be read back.
+    SnapshotFailed(String),
     Stop,
 }
 
@@ -93,7 +120,7 @@ pub(crate) enum Own {
 pub(crate) struct Inbox<S: StateMachine, W, R> {
     pub(crate) requests: mpsc::Sender<Request<S, W, R>>,
     pub(crate) peers: mpsc::Sender<FromPeer>,
-    pub(crate) own: mpsc::UnboundedSender<Own>,
+    pub(crate) own: mpsc::UnboundedSender<Own<S>>,
 }
 
 impl<S: StateMachine, W, R> Clone for Inbox<S, W, R> {
@@ -116,7 +143,7 @@ impl<S: StateMachine, W, R> fmt::Debug for Inbox<S, W, R> {
 pub(crate) struct Arrivals<S: StateMachine, W, R> {
     pub(crate) requests: mpsc::Receiver<Request<S, W, R>>,
     pub(crate) peers: mpsc::Receiver<FromPeer>,
-    pub(crate) own: mpsc::UnboundedReceiver<Own>,
+    pub(crate) own: mpsc::UnboundedReceiver<Own<S>>,
 }
 
 /// Both ends of a new inbox.

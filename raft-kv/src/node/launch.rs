@@ -11,13 +11,14 @@ use tracing::warn;
 use super::StateMachine;
 use super::accept::{Front, accept};
 use super::config::{NodeConfig, NodeConfigError};
-use super::disk::{self, Directory};
+use super::disk::{self, Directory, DirectoryError};
 use super::driver::{Driver, Parts};
 use super::exit::{Exit, StartError};
 use super::gate::{Gate, SharedGate};
 use super::inbox::{Inbox, inbox};
 use super::peers::Peers;
 use super::replica::{Origin, Replica, ReplicaConfig, Start};
+use super::snapshot::threads::SnapshotThreads;
 
 /// A node that runs.
 pub(crate) struct Running<S: StateMachine, F: Front<S>> {
@@ -39,6 +40,7 @@ where
 {
     config.validate()?;
     let core = config.core(disk::random())?;
+    let (directory, machine) = open_directory(&config, machine).await?;
     let Directory {
         log,
         reader,
@@ -46,7 +48,7 @@ where
         boot,
         disk,
         cut: _,
-    } = open_directory(&config).await?;
+    } = directory;
     let sleep_max_ticks = (core.heartbeat_ticks / 2).max(1);
     let start = Start {
         member,
@@ -60,6 +62,8 @@ where
     let listener = listen(&config, &net, &gate).await?;
     let local_addr = listener.local_addr();
     let (inbox, arrivals) = inbox();
+    let snapshots =
+        SnapshotThreads::spawn(&log.snapshots(), &inbox.own).map_err(StartError::Thread)?;
     let writer = disk::writer(log, inbox.own.clone()).map_err(StartError::Thread)?;
     let fetches = disk::fetcher(reader.clone(), inbox.own.clone()).map_err(StartError::Thread)?;
     let overrides = config.dial_override.clone();
@@ -81,6 +85,7 @@ where
         writer,
         reader,
         fetches,
+        snapshots,
         acceptor,
     };
     let exit = tokio::spawn(Driver::new(parts).run());
@@ -92,19 +97,28 @@ where
     })
 }
 
-/// Opens the data directory, or makes it when the settings say for which cluster.
-async fn open_directory(config: &NodeConfig) -> Result<Directory, StartError> {
+/// Opens the data directory, or makes it when the settings say for which cluster; the state machine has the snapshot's state then.
+async fn open_directory<S: StateMachine>(
+    config: &NodeConfig,
+    mut machine: S,
+) -> Result<(Directory, S), StartError> {
     // Looked at before anything is made on the disk.
     if config.cluster.is_empty() && disk::is_new(&config.data_dir)? {
         return Err(NodeConfigError::NoCluster.into());
     }
     let (dir, id, segment_bytes) = (config.data_dir.clone(), config.id, config.segment_bytes);
-    let opened = tokio::task::spawn_blocking(move || disk::open(&dir, id, segment_bytes)).await;
-    let directory = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
+    let opened = tokio::task::spawn_blocking(move || {
+        let directory = disk::open(&dir, id, segment_bytes)?;
+        disk::restore(&directory, &dir, &mut machine)?;
+        Ok::<_, DirectoryError>((directory, machine))
+    });
+    let opened = opened.await;
+    let (directory, machine) =
+        opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
     if directory.disk.is_none() && config.cluster.is_empty() {
         return Err(NodeConfigError::NoCluster.into());
     }
-    Ok(directory)
+    Ok((directory, machine))
 }
 
 async fn listen(

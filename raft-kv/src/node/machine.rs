@@ -1,5 +1,7 @@
 //! What is replicated: the trait that a user implements.
 
+use std::{fmt, io};
+
 use bytes::Bytes;
 use raft_core::LogId;
 
@@ -7,9 +9,9 @@ use raft_core::LogId;
 /// state. So [`apply`](Self::apply) reads nothing but the command and the state: no clock, no randomness, no order of a
 /// hash map, no setting of the node.
 ///
-/// The state lives in memory: after a restart the node applies its log again from the beginning, to the state machine
-/// that it was started with.
-pub trait StateMachine: Send + 'static {
+/// The state lives in memory. Now and then the node has it written to a snapshot, and lets go of the log in front of it; after a
+/// restart it reads the snapshot back into the state machine that it was started with, and applies what came after.
+pub trait StateMachine: Sized + Send + 'static {
     /// What a command answers to whoever proposed it.
     type Output: Send + 'static;
 
@@ -26,6 +28,49 @@ pub trait StateMachine: Send + 'static {
     /// applied index; the default does nothing.
     fn passed(&mut self, at: LogId) {
         let _ = at;
+    }
+
+    /// The whole state as it is now, to be written by another thread while this one applies on. Nothing else happens at the node until
+    /// this returns: clone what is cheap to clone, share what is large ([`Arc`](std::sync::Arc)).
+    ///
+    /// What is written must depend on the state alone, so that the same state gives the same bytes on every node: then a transfer that
+    /// one leader began is gone on with by the next.
+    fn image(&self) -> Image;
+
+    /// A state machine with this one's settings that has applied nothing: what [`restore`](Self::restore) is called on while this one
+    /// still answers.
+    fn empty(&self) -> Self;
+
+    /// Takes over the state that an [`Image`] wrote, after the entry `at`. Called on one that has applied nothing. It reads all that was
+    /// written, and no more.
+    ///
+    /// # Errors
+    /// What the reader says (it verifies what it gives), or what is wrong with the bytes: the node stops. It never goes on with half a
+    /// state.
+    fn restore(&mut self, at: LogId, from: &mut dyn io::Read) -> io::Result<()>;
+}
+
+/// A state as it was at some moment, to be written to a snapshot on a thread of its own.
+pub struct Image(Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>);
+
+impl Image {
+    /// `write` writes the state. An error that it returns is reported, and another snapshot is taken later.
+    pub fn new(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static) -> Self {
+        Self(Box::new(write))
+    }
+
+    /// Writes the state.
+    ///
+    /// # Errors
+    /// What the writer says, or what kept the state machine from writing.
+    pub fn write_to(self, out: &mut dyn io::Write) -> io::Result<()> {
+        (self.0)(out)
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").finish_non_exhaustive()
     }
 }
 

@@ -24,10 +24,11 @@ mod machine;
 mod peers;
 pub mod replica;
 pub mod server;
+pub(crate) mod snapshot;
 
 pub use config::{COMMAND_BYTES_MAX, NodeConfig, NodeConfigError};
 pub use disk::DirectoryError;
 pub use exit::{Exit, StartError};
 pub use handle::{Node, NodeHandle, NodeReport, ProposeError, ReadError};
-pub use machine::{Halt, StateMachine};
+pub use machine::{Halt, Image, StateMachine};
 pub use replica::FormedDisk;

@@ -10,7 +10,7 @@ use tracing::{debug, trace};
 use super::formation::{FormationMessage, Founders};
 use super::gate::{Gate, SharedGate};
 use crate::glue;
-use crate::wire::{self, kind};
+use crate::wire::{self, Transfer, kind};
 
 /// All peers that are dialled.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub(crate) struct Peers {
     overrides: BTreeMap<u64, String>,
     seed: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// Where they are.
+    addresses: Founders,
+    /// For the files that are sent to some of them: a connection of its own to each, lest a file hold up a heartbeat.
+    bulk: BTreeMap<NodeId, Peer>,
 }
 
 impl Peers {
@@ -38,28 +42,67 @@ impl Peers {
             overrides,
             seed,
             peers: BTreeMap::new(),
+            addresses: Founders::new(),
+            bulk: BTreeMap::new(),
         }
     }
 
     /// These are all nodes now: dials the new ones, hangs up on those that are gone, follows those that moved.
     pub(crate) fn update(&mut self, nodes: &Founders) -> Result<(), raft_net_tcp::ConfigError> {
         self.peers.retain(|node, _| nodes.contains_key(node));
+        self.bulk.retain(|node, _| nodes.contains_key(node));
+        self.addresses = nodes.clone();
         for (&node, address) in nodes.iter().filter(|(node, _)| **node != self.me) {
             let address = self.overrides.get(&node.0).unwrap_or(address);
+            if let Some(bulk) = self.bulk.get(&node) {
+                bulk.set_address(address);
+            }
             match self.peers.get(&node) {
                 Some(peer) => peer.set_address(address),
                 None => {
-                    let gate = self.gate.clone();
-                    let dial = Dial::new(self.config.clone(), Role::Peer, move || gate.local())
-                        .expect_node(node.0)
-                        .policy(SharedGate(self.gate.clone()));
-                    let peer =
-                        Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)?;
+                    let peer = self.dial(node, address, Role::Peer)?;
                     self.peers.insert(node, peer);
                 }
             }
         }
         Ok(())
+    }
+
+    fn dial(
+        &self,
+        node: NodeId,
+        address: &str,
+        role: Role,
+    ) -> Result<Peer, raft_net_tcp::ConfigError> {
+        let gate = self.gate.clone();
+        let dial = Dial::new(self.config.clone(), role, move || gate.local())
+            .expect_node(node.0)
+            .policy(SharedGate(self.gate.clone()));
+        Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)
+    }
+
+    /// Sends a word about a file, or loses it: it is asked for again. What brings the file goes over a connection of its own.
+    pub(crate) fn send_transfer(&mut self, to: NodeId, message: &Transfer) {
+        let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
+        if brings && !self.bulk.contains_key(&to) {
+            let address = self.overrides.get(&to.0).or(self.addresses.get(&to));
+            let Some(address) = address else { return };
+            match self.dial(to, address, Role::PeerBulk) {
+                Ok(peer) => drop(self.bulk.insert(to, peer)),
+                // The settings were checked at the start; only they could be wrong.
+                Err(error) => return tracing::error!(%error, "a peer cannot be dialled"),
+            }
+        }
+        let peers = if brings { &self.bulk } else { &self.peers };
+        let Some(peer) = peers.get(&to) else { return };
+        if let Err(error) = peer.try_send(kind::TRANSFER, 0, wire::encode_transfer(message)) {
+            trace!(%to, %error, "a transfer message was not sent");
+        }
+    }
+
+    /// No file is sent to this one any more.
+    pub(crate) fn end_transfer(&mut self, to: NodeId) {
+        self.bulk.remove(&to);
     }
 
     /// Sends, or loses: Raft repairs that.

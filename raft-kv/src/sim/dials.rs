@@ -12,7 +12,14 @@ use super::world::{Checked, Event, World};
 use crate::glue;
 
 impl<A: App> World<A> {
-    pub(super) fn dial(&mut self, id: LinkId, from: Place, to: usize, expected: Option<NodeId>) {
+    pub(super) fn dial(
+        &mut self,
+        id: LinkId,
+        from: Place,
+        to: usize,
+        expected: Option<NodeId>,
+        role: Role,
+    ) {
         let to = Place::Host(to);
         let end = |place| End {
             place,
@@ -29,6 +36,7 @@ impl<A: App> World<A> {
                 back: Pipe::default(),
                 dialling: true,
                 expected,
+                role,
             },
         );
         if !self.net.is_cut(from, to) {
@@ -50,7 +58,7 @@ impl<A: App> World<A> {
         let Some(host) = host_at(address).filter(|host| *host < self.hosts.len()) else {
             return;
         };
-        self.dial(link, Place::Client(client), host, None);
+        self.dial(link, Place::Client(client), host, None, Role::Client);
         if let Some(made) = self.net.links.get_mut(&link) {
             // What the dialler will say of itself, kept until the connection is there.
             made.dialler.remote = Some(Identity {
@@ -90,26 +98,26 @@ impl<A: App> World<A> {
             return Ok(());
         };
         let place = link.dialler.place;
-        let expected = link.expected;
+        let (expected, role) = (link.expected, link.role);
         if !link.dialling {
             return Ok(());
         }
         if !up {
             return self.over(id, Side::Dialler, "connection refused");
         }
-        let (role, local) = match place {
+        let local = match place {
             Place::Host(host) => {
                 let Some(process) = &self.hosts[host].process else {
                     return Ok(());
                 };
-                (Role::Peer, process.gate.0.local())
+                process.gate.0.local()
             }
             Place::Client(_) => {
                 let identity = link.dialler.remote.unwrap_or_default();
-                (Role::Client, Local::new(glue::PROTOCOL, identity))
+                Local::new(glue::PROTOCOL, identity)
             }
             Place::Stranger => match link.dialler.remote {
-                Some(identity) => (Role::Peer, Local::new(glue::PROTOCOL, identity)),
+                Some(identity) => Local::new(glue::PROTOCOL, identity),
                 None => {
                     self.babble(id);
                     return Ok(());
@@ -141,7 +149,7 @@ impl<A: App> World<A> {
     /// Someone who does not belong here connects: who says to be `identity`, or says nothing that can be read.
     pub(super) fn dial_stranger(&mut self, to: usize, identity: Option<Identity>) {
         let id = self.net.fresh_id();
-        self.dial(id, Place::Stranger, to, None);
+        self.dial(id, Place::Stranger, to, None, Role::Peer);
         if let Some(link) = self.net.links.get_mut(&id) {
             link.dialler.remote = identity;
         }

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Config, Incarnation, Index, LogId, MemberId, NodeId};
+use raft_core::{Config, Incarnation, LogId, MemberId, NodeId, SnapshotPolicy};
 use raft_log::sim_disk::{Keep, SimDisk};
 use raft_log::{OpenError, Options};
 
 use super::agenda::Time;
 use super::app::{App, Machine};
-use super::check::Image;
+use super::check::Held;
 use super::clock::Clock;
 use super::marks::Mark;
 use super::net::Place;
@@ -23,6 +23,7 @@ use crate::node::disk::{self, Directory, DirectoryError};
 use crate::node::formation::Founders;
 use crate::node::gate::{Gate, SharedGate};
 use crate::node::replica::{Origin, Replica, ReplicaConfig, Start};
+use crate::node::snapshot::work;
 
 /// The data directory of every node, each on a disk of its own.
 pub(super) fn dir() -> &'static Path {
@@ -182,18 +183,19 @@ impl<A: App> World<A> {
         if self.hosts[host].damaged {
             // What was damaged may be nothing that matters; then all must be there.
             self.checks
-                .on_start(host, member, boot, held)
+                .on_start(host, member, boot, &held)
                 .map_err(|violation| super::check::Violation {
                     invariant: "I20 damage is never served",
                     what: violation.what,
                 })?;
         } else {
-            self.checks.on_start(host, member, boot, held)?;
+            self.checks.on_start(host, member, boot, &held)?;
         }
         self.hosts[host].member = Some(member);
         if disk.is_some() {
             self.taken_in(host);
         }
+        let snapshot = disk.as_ref().and_then(|disk| disk.snapshot.clone());
         let held_log = disk.as_ref().map_or_else(Vec::new, starts_of_terms);
         let start = Start {
             member,
@@ -208,9 +210,32 @@ impl<A: App> World<A> {
         let seed = self.chance.nodes.u64(..);
         let config = ReplicaConfig {
             writes_max: self.setup.tuning.writes_max,
+            snapshot_piece_bytes: self.setup.tuning.pieces.0,
+            snapshot_window_bytes: self.setup.tuning.pieces.0 as u64 * self.setup.tuning.pieces.1,
             ..ReplicaConfig::new(self.core_config(seed))
         };
-        let machine: Machine<A> = Observed::new(self.app.machine(), A::state_hash);
+        let mut machine: Machine<A> = Observed::new(self.app.machine(), A::state_hash);
+        if let Some((file, _)) = snapshot {
+            match work::restore(&log.snapshots(), file, &mut machine) {
+                Ok(()) => {}
+                Err(why) if self.hosts[host].damaged => {
+                    self.note(
+                        Some(host),
+                        Happening::Refused {
+                            why: why.to_string(),
+                        },
+                    );
+                    self.hit(Mark::DamageRefused);
+                    self.hosts[host].given_up = true;
+                    self.hosts[host].disk.kill();
+                    return Ok(());
+                }
+                Err(why) => return self.fails_to_start(host, &why.to_string()),
+            }
+            let (last, hash) = (file.last, machine.state_hash());
+            self.checks.on_restored(host, last, hash)?;
+            self.hit(Mark::SnapshotRestored);
+        }
         let replica = match Replica::start(config, start, machine) {
             Ok(replica) => replica,
             Err(error) => {
@@ -244,26 +269,43 @@ impl<A: App> World<A> {
         }
     }
 
+    /// A disk that opened and then could not be read; it is tried again.
+    fn fails_to_start(&mut self, host: usize, why: &str) -> Checked {
+        self.note(Some(host), Happening::Refused { why: why.into() });
+        if why.contains("power loss") {
+            self.power_cycle(host);
+        } else {
+            self.hit(Mark::DiskFailed);
+            self.hosts[host].disk.kill();
+        }
+        self.start_in(host, Duration::from_millis(500));
+        Ok(())
+    }
+
     /// What the disk of a node that starts holds, read whole.
     fn read_image(
         &mut self,
         host: usize,
         reader: &raft_log::Reader<SimDisk>,
         disk: Option<&crate::node::FormedDisk>,
-    ) -> Result<Image, String> {
+    ) -> Result<Held, String> {
         let Some(disk) = disk else {
-            return Ok(Image::default());
+            return Ok(Held::default());
         };
         let mut entries = Vec::new();
-        while (entries.len() as u64) < disk.last.0 {
-            let from = entries.len() as u64 + 1;
+        while disk.base.index.0 + (entries.len() as u64) < disk.last.0 {
+            let from = disk.base.index.0 + entries.len() as u64 + 1;
             let records = reader
                 .read(from, 1 << 20)
                 .map_err(|error| format!("node {}: {error}", host + 1))?;
             entries.extend(crate::glue::entries(records).map_err(|error| error.to_string())?);
         }
-        debug_assert_eq!(Index(entries.len() as u64), disk.last);
-        Ok(Image::read(Some(disk.hard_state), &entries))
+        Ok(Held {
+            hard_state: Some(disk.hard_state),
+            base: disk.base,
+            snapshot: disk.snapshot.as_ref().map(|(_, snapshot)| snapshot.clone()),
+            entries,
+        })
     }
 
     fn core_config(&self, seed: u64) -> Config {
@@ -277,6 +319,11 @@ impl<A: App> World<A> {
             inflight_appends_max: tuning.inflight_appends_max,
             tail_bytes_max: tuning.tail_bytes_max,
             command_bytes_max: 4000,
+            snapshots: Some(SnapshotPolicy {
+                entries_max: tuning.snapshot.0,
+                tail_entries: tuning.snapshot.1,
+                ..SnapshotPolicy::new()
+            }),
             ..Config::new(seed)
         }
     }
@@ -288,14 +335,14 @@ impl<A: App> World<A> {
     /// The process ends; whoever was connected to it learns that, unless the machine has no power.
     pub(super) fn end_process(&mut self, host: usize, how: &str) {
         let machine = &mut self.hosts[host];
-        if machine.process.take().is_none() {
+        let Some(process) = machine.process.take() else {
             return;
-        }
+        };
         machine.paused = false;
         machine.deferred.clear();
-        if machine.on {
-            machine.disk.kill();
-        }
+        // First, so that nothing tidies up behind it.
+        machine.disk.kill();
+        drop(process);
         self.note(Some(host), Happening::Ended { how: how.into() });
         self.drop_links(Place::Host(host));
     }

@@ -71,11 +71,25 @@ pub enum Mark {
     Transfer,
     /// A wiped node was taken in as new.
     Replaced,
+    /// A snapshot was taken.
+    SnapshotTaken,
+    /// A log marked a snapshot.
+    SnapshotMarked,
+    /// A snapshot that was received took the place of a state.
+    SnapshotInstalled,
+    /// A transfer went on from its middle, after something was lost or another leader came.
+    TransferResumed,
+    /// A node started from a snapshot.
+    SnapshotRestored,
+    /// A log let go of what a snapshot stands in for.
+    LogPurged,
+    /// The power went while a snapshot was being written, read or received.
+    CrashInSnapshot,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 37] = [
         Self::Election,
         Self::LeaderDeposed,
         Self::LogCut,
@@ -106,6 +120,13 @@ impl Mark {
         Self::Joined,
         Self::Transfer,
         Self::Replaced,
+        Self::SnapshotTaken,
+        Self::SnapshotMarked,
+        Self::SnapshotInstalled,
+        Self::TransferResumed,
+        Self::SnapshotRestored,
+        Self::LogPurged,
+        Self::CrashInSnapshot,
     ];
 }
 

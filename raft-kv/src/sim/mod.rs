@@ -34,6 +34,7 @@ mod run;
 mod says;
 mod setup;
 mod shrink;
+mod snapshots;
 mod storage;
 mod trace;
 pub mod trace_json;

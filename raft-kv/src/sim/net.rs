@@ -5,13 +5,40 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::NodeId;
-use raft_net_tcp::{Connection, Identity};
+use raft_net_tcp::{Connection, Identity, Role};
 
 use super::agenda::Time;
 
 /// Names a connection between two places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LinkId(pub(super) u64);
+
+/// A connection that a node keeps to another: for all that it says, or for the files that it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Line {
+    pub(super) to: NodeId,
+    pub(super) bulk: bool,
+}
+
+impl Line {
+    /// The one for all but files.
+    pub(super) fn ordinary(to: NodeId) -> Self {
+        Self { to, bulk: false }
+    }
+
+    /// The one for files.
+    pub(super) fn bulk(to: NodeId) -> Self {
+        Self { to, bulk: true }
+    }
+
+    pub(super) fn role(self) -> Role {
+        if self.bulk {
+            Role::PeerBulk
+        } else {
+            Role::Peer
+        }
+    }
+}
 
 /// Where a connection can end: nodes first, then clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +109,8 @@ pub(super) struct Link {
     pub(super) dialling: bool,
     /// Whom the dialler expects, when it is a node.
     pub(super) expected: Option<NodeId>,
+    /// As whom the dialler comes.
+    pub(super) role: Role,
 }
 
 impl Link {

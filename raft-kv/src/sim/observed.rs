@@ -1,9 +1,11 @@
 //! A state machine that writes down what it applies.
 
+use std::io;
+
 use bytes::Bytes;
 use raft_core::LogId;
 
-use crate::node::{Halt, StateMachine};
+use crate::node::{Halt, Image, StateMachine};
 
 /// One entry as it was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +32,13 @@ impl<S> Observed<S> {
         }
     }
 
+    /// A hash of the state as it is.
+    pub(super) fn state_hash(&self) -> u64 {
+        (self.hash)(&self.inner)
+    }
+
     fn note(&mut self, at: LogId) {
-        let state_hash = (self.hash)(&self.inner);
+        let state_hash = self.state_hash();
         self.fresh.push(AppliedEntry { at, state_hash });
     }
 }
@@ -48,5 +55,17 @@ impl<S: StateMachine> StateMachine for Observed<S> {
     fn passed(&mut self, at: LogId) {
         self.inner.passed(at);
         self.note(at);
+    }
+
+    fn image(&self) -> Image {
+        self.inner.image()
+    }
+
+    fn empty(&self) -> Self {
+        Self::new(self.inner.empty(), self.hash)
+    }
+
+    fn restore(&mut self, at: LogId, from: &mut dyn io::Read) -> io::Result<()> {
+        self.inner.restore(at, from)
     }
 }

@@ -67,7 +67,7 @@ pub trait Workload {
 /// ```
 /// # use bytes::Bytes;
 /// # use raft_core::LogId;
-/// # use raft_kv::node::{Halt, StateMachine};
+/// # use raft_kv::node::{Halt, Image, StateMachine};
 /// use raft_kv::sim::linearizability::Model;
 /// use raft_kv::sim::{Setup, Workload, run_own};
 ///
@@ -81,6 +81,22 @@ pub trait Workload {
 ///     fn apply(&mut self, _at: LogId, command: &Bytes) -> Result<u64, Halt> {
 ///         self.0 += command.len() as u64;
 ///         Ok(self.0)
+///     }
+///
+///     fn image(&self) -> Image {
+///         let state = self.0;
+///         Image::new(move |out| out.write_all(&state.to_le_bytes()))
+///     }
+///
+///     fn empty(&self) -> Self {
+///         Self::default()
+///     }
+///
+///     fn restore(&mut self, _at: LogId, from: &mut dyn Read) -> io::Result<()> {
+///         let mut state = [0; 8];
+///         from.read_exact(&mut state)?;
+///         self.0 = u64::from_le_bytes(state);
+///         Ok(())
 ///     }
 /// }
 ///
@@ -160,6 +176,8 @@ struct Own<W: Workload> {
     hosts: usize,
     /// Where each client goes next.
     goes_to: Vec<usize>,
+    /// Where each goes when it knows no better: to all in turn, for nodes that were removed may send it from one to the other for ever.
+    turns: Vec<usize>,
     pause: Duration,
     open: BTreeMap<u64, Open<<W::Model as Model>::Input>>,
     last: u64,
@@ -176,6 +194,7 @@ impl<W: Workload> Own<W> {
             goes_to: (0..setup.clients)
                 .map(|client| client % setup.nodes)
                 .collect(),
+            turns: (0..setup.clients).collect(),
             pause: Duration::from_millis(150),
             open: BTreeMap::new(),
             last: 0,
@@ -239,7 +258,10 @@ impl<W: Workload> Own<W> {
                 leader: Some((node, _)),
             } => (node.0 - 1) as usize,
             NotDone::Busy => return,
-            _ => self.goes_to[open.client] + 1,
+            _ => {
+                self.turns[open.client] += 1;
+                self.turns[open.client]
+            }
         };
         self.goes_to[open.client] = elsewhere % self.hosts;
     }

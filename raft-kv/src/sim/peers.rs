@@ -1,5 +1,6 @@
 //! The connections that a node makes to the others, kept alive as `raft_net_tcp::Peer` does.
 
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use raft_core::NodeId;
@@ -8,7 +9,7 @@ use raft_net_tcp::{Connection, Role};
 use super::app::App;
 use super::host::{address, host_at};
 use super::net::LinkId;
-use super::net::{Place, Side};
+use super::net::{Line, Place, Side};
 use super::random::between;
 use super::world::{Event, NodeFrame, World};
 use crate::node::formation::Founders;
@@ -20,6 +21,17 @@ pub(super) struct PeerLink {
     pub(super) link: Option<LinkId>,
     pub(super) open: bool,
     pause: Duration,
+}
+
+impl PeerLink {
+    fn new(address: String, pause: Duration) -> Self {
+        Self {
+            address,
+            link: None,
+            open: false,
+            pause,
+        }
+    }
 }
 
 impl<A: App> World<A> {
@@ -37,49 +49,65 @@ impl<A: App> World<A> {
         let identity = process.replica.identity();
         process.gate.0.update(identity, Some(nodes.clone()));
         let me = identity.member.node;
-        let gone: Vec<NodeId> = process
+        let gone: Vec<Line> = process
             .peers
             .keys()
             .copied()
-            .filter(|node| !nodes.contains_key(node))
+            .filter(|line| nodes.get(&line.to) != Some(&process.peers[line].address))
             .collect();
         let mut closed = Vec::new();
-        for node in gone {
-            closed.extend(process.peers.remove(&node).and_then(|peer| peer.link));
+        for line in gone {
+            closed.extend(process.peers.remove(&line).and_then(|peer| peer.link));
         }
         let mut fresh = Vec::new();
-        for (node, address) in nodes {
-            if node == me
-                || process
-                    .peers
-                    .get(&node)
-                    .is_some_and(|peer| peer.address == address)
-            {
+        for (to, address) in nodes {
+            let line = Line::ordinary(to);
+            if to == me || process.peers.contains_key(&line) {
                 continue;
             }
-            let peer = PeerLink {
-                address,
-                link: None,
-                open: false,
-                pause: least,
-            };
-            closed.extend(process.peers.insert(node, peer).and_then(|peer| peer.link));
-            fresh.push(node);
+            process.peers.insert(line, PeerLink::new(address, least));
+            fresh.push(line);
         }
         for link in closed {
             self.hang_up(link, Side::Dialler);
         }
-        for node in fresh {
-            self.dial_peer(host, node);
+        for line in fresh {
+            self.dial_peer(host, line);
         }
     }
 
-    fn dial_peer(&mut self, host: usize, node: NodeId) {
+    /// A file is about to be sent: it has a connection of its own.
+    pub(super) fn open_bulk(&mut self, host: usize, to: NodeId) {
+        let least = self.net_config().backoff.min;
+        let Some(process) = &mut self.hosts[host].process else {
+            return;
+        };
+        let address = process.peers.get(&Line::ordinary(to));
+        let Some(address) = address.map(|peer| peer.address.clone()) else {
+            return;
+        };
+        let line = Line::bulk(to);
+        if let Entry::Vacant(place) = process.peers.entry(line) {
+            place.insert(PeerLink::new(address, least));
+            self.dial_peer(host, line);
+        }
+    }
+
+    /// No file is sent any more.
+    pub(super) fn close_bulk(&mut self, host: usize, to: NodeId) {
+        let process = self.hosts[host].process.as_mut();
+        let peer = process.and_then(|process| process.peers.remove(&Line::bulk(to)));
+        if let Some(link) = peer.and_then(|peer| peer.link) {
+            self.hang_up(link, Side::Dialler);
+        }
+    }
+
+    fn dial_peer(&mut self, host: usize, line: Line) {
         let link = self.net.fresh_id();
         let Some(process) = &mut self.hosts[host].process else {
             return;
         };
-        let Some(peer) = process.peers.get_mut(&node) else {
+        let Some(peer) = process.peers.get_mut(&line) else {
             return;
         };
         let Some(to) = host_at(&peer.address) else {
@@ -88,16 +116,16 @@ impl<A: App> World<A> {
         peer.link = Some(link);
         peer.open = false;
         debug_assert_eq!(address(to), peer.address);
-        self.dial(link, Place::Host(host), to, Some(node));
+        self.dial(link, Place::Host(host), to, Some(line.to), line.role());
     }
 
-    pub(super) fn redial(&mut self, host: usize, life: u64, to: NodeId) {
+    pub(super) fn redial(&mut self, host: usize, life: u64, line: Line) {
         let waits = self
             .process(host, life)
-            .and_then(|process| process.peers.get(&to))
+            .and_then(|process| process.peers.get(&line))
             .is_some_and(|peer| peer.link.is_none());
         if waits {
-            self.dial_peer(host, to);
+            self.dial_peer(host, line);
         }
     }
 
@@ -109,7 +137,7 @@ impl<A: App> World<A> {
         let Some(process) = &mut machine.process else {
             return;
         };
-        let Some((&to, peer)) = process
+        let Some((&line, peer)) = process
             .peers
             .iter_mut()
             .find(|(_, peer)| peer.link == Some(link))
@@ -121,7 +149,8 @@ impl<A: App> World<A> {
         let full = peer.pause;
         peer.pause = (full * 2).min(most);
         let delay = between(&mut self.chance.net, full / 2, full);
-        self.agenda.plan_in(delay, Event::Redial { host, life, to });
+        self.agenda
+            .plan_in(delay, Event::Redial { host, life, line });
     }
 
     pub(super) fn peer_open(&mut self, host: usize, link: LinkId) {
@@ -137,13 +166,13 @@ impl<A: App> World<A> {
     }
 
     /// Sends a frame to a node, or loses it, when there is no connection.
-    pub(super) fn send_frame(&mut self, host: usize, to: NodeId, (kind, body): NodeFrame) {
+    pub(super) fn send_frame(&mut self, host: usize, line: Line, (kind, body): NodeFrame) {
         let Some(process) = &self.hosts[host].process else {
             return;
         };
         let Some(link) = process
             .peers
-            .get(&to)
+            .get(&line)
             .filter(|peer| peer.open)
             .and_then(|peer| peer.link)
         else {
@@ -161,9 +190,9 @@ impl<A: App> World<A> {
     }
 
     pub(super) fn role_of(&self, link: LinkId) -> Role {
-        match self.net.links.get(&link).map(|link| link.dialler.place) {
-            Some(Place::Client(_)) => Role::Client,
-            _ => Role::Peer,
-        }
+        self.net
+            .links
+            .get(&link)
+            .map_or(Role::Peer, |link| link.role)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{NodeId, RoleName};
+use raft_core::RoleName;
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::OwnedBatch;
 use raft_log::{Log, Reader};
@@ -13,23 +13,26 @@ use super::agenda::Time;
 use super::app::{App, Machine};
 use super::check::Violation;
 use super::marks::Mark;
+use super::net::Line;
 use super::peers::PeerLink;
 use super::random::between;
+use super::snapshots::{Snapshots, Work};
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
 use crate::glue;
+use crate::node::StateMachine;
 use crate::node::config::TICK;
 use crate::node::gate::SharedGate;
 use crate::node::inbox::{Context, Heard, Inspection, Own};
 use crate::node::replica::{Action, ReadRequest, Replica};
-use crate::wire;
+use crate::wire::{self, Transfer};
 
 /// The replica of an application's state machine.
 type AppReplica<A> = Replica<Machine<A>, <A as App>::Write, <A as App>::Read>;
 
 /// What has come in since the loop came round last.
 pub(super) struct Inbox<A: App> {
-    pub(super) own: Vec<Own>,
+    pub(super) own: Vec<Own<Machine<A>>>,
     pub(super) heard: Vec<Heard>,
     pub(super) writes: Vec<(Bytes, A::Write)>,
     pub(super) reads: Vec<ReadRequest<A::Read>>,
@@ -41,9 +44,10 @@ pub(super) struct Process<A: App> {
     pub(super) replica: AppReplica<A>,
     pub(super) log: Log<SimDisk>,
     pub(super) reader: Reader<SimDisk>,
+    pub(super) snapshots: Snapshots<Machine<A>>,
     pub(super) gate: SharedGate,
     pub(super) inbox: Inbox<A>,
-    pub(super) peers: BTreeMap<NodeId, PeerLink>,
+    pub(super) peers: BTreeMap<Line, PeerLink>,
     /// By the machine's own clock.
     started: Duration,
     ticks: u64,
@@ -68,6 +72,7 @@ impl<A: App> Process<A> {
     ) -> Self {
         Self {
             replica,
+            snapshots: Snapshots::new(&log),
             log,
             reader,
             gate,
@@ -171,7 +176,7 @@ impl<A: App> World<A> {
         self.act(host)
     }
 
-    fn feed_own(&mut self, host: usize, event: Own) -> Checked {
+    fn feed_own(&mut self, host: usize, event: Own<Machine<A>>) -> Checked {
         let Some(process) = &mut self.hosts[host].process else {
             return Ok(());
         };
@@ -186,6 +191,7 @@ impl<A: App> World<A> {
             Own::LogFailed(why) => return self.fails(host, &why),
             Own::Fetched { id, entries } => process.replica.fetched(id, entries),
             Own::Stop => {}
+            other => return self.feed_snapshots(host, other),
         }
         Ok(())
     }
@@ -204,6 +210,13 @@ impl<A: App> World<A> {
                 self.note(Some(host), Happening::Received(envelope));
             }
             Heard::Formation { from, message } => process.replica.receive_formation(from, message),
+            Heard::Transfer { from, message } => {
+                let again = matches!(message, Transfer::Want { from, .. } if from > 0);
+                process.replica.receive_transfer(from, message);
+                if again {
+                    self.hit(Mark::TransferResumed);
+                }
+            }
         }
     }
 
@@ -314,7 +327,11 @@ impl<A: App> World<A> {
             Action::Send(envelope) => return self.send(host, envelope),
             Action::SendFormation { to, message } => {
                 let body = wire::encode_formation(&glue::formation_to_wire(message));
-                self.send_body(host, to, (wire::kind::FORMATION, vec![body]));
+                self.send_body(
+                    host,
+                    Line::ordinary(to),
+                    (wire::kind::FORMATION, vec![body]),
+                );
             }
             Action::Persist(job) => {
                 if let Some(raft) = self.hosts[host]
@@ -324,18 +341,24 @@ impl<A: App> World<A> {
                 {
                     self.checks.on_job(host, &job, raft)?;
                 }
+                if job.snapshot.is_some() {
+                    self.hit(Mark::SnapshotMarked);
+                }
                 if job.truncate_from.is_some() {
                     self.hit(Mark::LogCut);
                 }
                 let what = Happening::Ordered {
                     job: job.id.0,
                     hard_state: job.hard_state,
+                    snapshot: job.snapshot.as_ref().map(|snapshot| snapshot.last),
                     cut: job.truncate_from,
                     entries: job.entries.clone(),
                 };
                 if let Some(process) = &mut self.hosts[host].process {
                     let cluster = process.replica.identity().cluster;
-                    process.jobs.push_back(glue::batch(cluster, job));
+                    let marked = job.snapshot.as_ref().map(|snapshot| snapshot.last);
+                    let mark = marked.and_then(|last| process.snapshots.shelf.take(last));
+                    process.jobs.push_back(glue::batch(cluster, job, mark));
                 }
                 self.note(Some(host), what);
                 self.begin_write(host);
@@ -346,6 +369,60 @@ impl<A: App> World<A> {
                 let delay = self.disk_time(host);
                 self.agenda.plan_in(delay, Event::Fetch { host, life, job });
             }
+            Action::TakeSnapshot { head, image } => {
+                self.employ(host, Work::Take(Box::new(head), image));
+            }
+            Action::ReadSnapshot {
+                to,
+                file,
+                offset,
+                bytes_max,
+            } => self.employ(
+                host,
+                Work::Read {
+                    to,
+                    file,
+                    offset,
+                    bytes_max,
+                },
+            ),
+            Action::SendTransfer { to, message } => {
+                let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
+                let line = if brings {
+                    self.open_bulk(host, to);
+                    Line::bulk(to)
+                } else {
+                    Line::ordinary(to)
+                };
+                let body = wire::encode_transfer(&message);
+                self.send_body(host, line, (wire::kind::TRANSFER, body));
+            }
+            Action::SnapshotSent { to, file, close } => {
+                self.close_bulk(host, to);
+                if close {
+                    self.employ(host, Work::Close(file));
+                }
+            }
+            Action::WriteSnapshot {
+                file,
+                offset,
+                bytes,
+            } => self.employ(
+                host,
+                Work::Write {
+                    file,
+                    offset,
+                    bytes,
+                },
+            ),
+            Action::DiscardSnapshot { file } => self.employ(host, Work::Discard(file)),
+            Action::RestoreSnapshot { file } => {
+                if let Some(process) = &self.hosts[host].process {
+                    let machine = process.replica.machine().empty();
+                    self.employ(host, Work::Restore(file, machine));
+                }
+            }
+            Action::CutLog { up_to } => return self.purge(host, up_to),
             Action::Peers(nodes) => self.update_peers(host, nodes),
             Action::Written { ticket, at, output } => {
                 return self.answer(host, |app, context, desk| {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use raft_core::{AppendResult, Envelope, Event as CoreEvent, Message, NodeId, RoleName};
+use raft_core::{AppendResult, Envelope, Event as CoreEvent, Message, RoleName};
 
 use super::app::App;
 use super::check::Violation;
 use super::faults::Fault;
 use super::marks::Mark;
+use super::net::Line;
 use super::process::ticks;
 use super::random::{between, happens};
 use super::trace::Happening;
@@ -31,12 +32,12 @@ impl<A: App> World<A> {
         let to = envelope.to.node;
         let body = wire::encode_envelope(&envelope);
         self.note(Some(host), Happening::Sent(envelope));
-        self.send_body(host, to, (wire::kind::ENVELOPE, body));
+        self.send_body(host, Line::ordinary(to), (wire::kind::ENVELOPE, body));
         Ok(())
     }
 
     /// Sends a frame to another node, with what the network may do to it.
-    pub(super) fn send_body(&mut self, host: usize, to: NodeId, frame: NodeFrame) {
+    pub(super) fn send_body(&mut self, host: usize, line: Line, frame: NodeFrame) {
         let net = &mut self.chance.net;
         let (lost, twice, late) = (
             happens(net, self.loss),
@@ -48,7 +49,7 @@ impl<A: App> World<A> {
             && happens(net, 20_000)
             && self.recorded.len() < RECORDED_MAX
         {
-            self.recorded.push((host, to, frame.clone()));
+            self.recorded.push((host, line, frame.clone()));
         }
         if lost {
             return;
@@ -57,7 +58,7 @@ impl<A: App> World<A> {
         let send = |frame| Event::Late {
             host,
             life,
-            to,
+            line,
             frame,
         };
         if twice {
@@ -66,13 +67,13 @@ impl<A: App> World<A> {
         if late {
             self.agenda.plan_in(delay, send(frame));
         } else {
-            self.send_frame(host, to, frame);
+            self.send_frame(host, line, frame);
         }
     }
 
-    pub(super) fn send_late(&mut self, host: usize, life: u64, to: NodeId, frame: NodeFrame) {
+    pub(super) fn send_late(&mut self, host: usize, life: u64, line: Line, frame: NodeFrame) {
         if self.process(host, life).is_some() {
-            self.send_frame(host, to, frame);
+            self.send_frame(host, line, frame);
         }
     }
 

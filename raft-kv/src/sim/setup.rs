@@ -44,6 +44,10 @@ pub struct Tuning {
     pub tail_bytes_max: usize,
     /// How many writes may be open at a node.
     pub writes_max: usize,
+    /// After how many entries a snapshot is taken, and how many stay in the log in front of it.
+    pub snapshot: (u64, u64),
+    /// How many bytes of a snapshot's file travel in one piece, and how many pieces may be under way.
+    pub pieces: (usize, u64),
     /// How long a message takes at least and at most.
     pub latency: (Duration, Duration),
     /// How long a write to the disk takes at least and at most.
@@ -104,6 +108,19 @@ impl Tuning {
             inflight_appends_max: rng.usize(1..=64),
             tail_bytes_max: if rng.bool() { 16 << 20 } else { 2000 },
             writes_max: if rng.u8(0..4) == 0 { 4 } else { 1 << 16 },
+            snapshot: {
+                let mut rng = stream(seed, Purpose::Setup, 3);
+                let every = match rng.u8(0..4) {
+                    0 => 1_000_000,
+                    1 => rng.u64(200..400),
+                    _ => rng.u64(10..60),
+                };
+                (every, rng.u64(0..20))
+            },
+            pieces: {
+                let mut rng = stream(seed, Purpose::Setup, 4);
+                (rng.usize(100..4000), rng.u64(1..6))
+            },
             latency: (near, near * u32::from(rng.u8(2..=10))),
             write: (fast, fast * u32::from(rng.u8(2..=10))),
         }

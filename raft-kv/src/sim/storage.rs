@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft_core::{FetchJob, JobId, MemberId};
+use raft_core::{FetchJob, Index, JobId, MemberId};
 use raft_log::writer::OwnedBatch;
 use raft_log::{Batch, Space, WriteError};
 
@@ -151,6 +151,21 @@ impl<A: App> World<A> {
             return Ok(());
         }
         self.fails(host, why)
+    }
+
+    /// The log lets go of what a snapshot stands in for.
+    pub(super) fn purge(&mut self, host: usize, up_to: Index) -> Checked {
+        let Some(process) = &mut self.hosts[host].process else {
+            return Ok(());
+        };
+        let before = process.log.first_index();
+        if let Err(error) = process.log.purge(up_to.0) {
+            return self.write_failed(host, &error.to_string());
+        }
+        if process.log.first_index() > before {
+            self.hit(Mark::LogPurged);
+        }
+        Ok(())
     }
 
     pub(super) fn fetch(&mut self, host: usize, life: u64, job: FetchJob) -> Checked {

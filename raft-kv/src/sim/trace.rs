@@ -59,6 +59,8 @@ pub enum Happening {
         job: u64,
         /// The term and vote in it.
         hard_state: Option<HardState>,
+        /// Where the snapshot ends that is marked.
+        snapshot: Option<LogId>,
         /// From where the log is cut.
         cut: Option<Index>,
         /// What is appended.
@@ -85,6 +87,11 @@ pub enum Happening {
     Applied {
         /// Up to here.
         index: Index,
+    },
+    /// A snapshot has taken the place of a node's state.
+    Installed {
+        /// Where it ends.
+        last: LogId,
     },
     /// A fault comes or goes.
     Fault(String),

@@ -9,11 +9,12 @@ use super::check::{Checks, Violation};
 use super::faults::{Fault, Occurrence};
 use super::host::Host;
 use super::marks::{Mark, Marks};
-use super::net::{Link, LinkId, Net, Parcel, Place, Side};
+use super::net::{Line, Link, LinkId, Net, Parcel, Place, Side};
 use super::random::{Purpose, stream};
 use super::setup::Setup;
+use super::snapshots::Lane;
 use super::trace::{Happening, NodeState, Trace};
-use raft_core::{FetchJob, HardState, NodeId};
+use raft_core::{FetchJob, HardState};
 
 /// What is checked holds, or the run is over.
 pub(super) type Checked<T = ()> = Result<T, Violation>;
@@ -38,6 +39,8 @@ pub(super) enum Event {
         life: u64,
         job: FetchJob,
     },
+    /// A thread of a node that works on snapshots is done with what is next.
+    Work { host: usize, life: u64, lane: Lane },
     /// A node's disk has rested for a while.
     Rest {
         host: usize,
@@ -48,11 +51,11 @@ pub(super) enum Event {
     Late {
         host: usize,
         life: u64,
-        to: NodeId,
+        line: Line,
         frame: NodeFrame,
     },
     /// A node dials another again.
-    Redial { host: usize, life: u64, to: NodeId },
+    Redial { host: usize, life: u64, line: Line },
     /// A dial arrives.
     Dialled { link: LinkId },
     /// A dialler learns whether it was taken.
@@ -98,7 +101,7 @@ pub(super) struct World<A: App> {
     /// Whether faults still come.
     pub(super) troubled: bool,
     /// Frames that were sent, to be sent again much later.
-    pub(super) recorded: Vec<(usize, NodeId, NodeFrame)>,
+    pub(super) recorded: Vec<(usize, Line, NodeFrame)>,
     /// The faults that came.
     pub(super) occurrences: Vec<Occurrence>,
     /// How many of each class came, or would have.
@@ -191,6 +194,7 @@ impl<A: App> World<A> {
             Event::Round { host, life } => self.round(host, life),
             Event::Commit { host, life } => self.commit(host, life),
             Event::Fetch { host, life, job } => self.fetch(host, life, job),
+            Event::Work { host, life, lane } => self.work(host, life, lane),
             Event::Rest {
                 host,
                 life,
@@ -199,14 +203,14 @@ impl<A: App> World<A> {
             Event::Late {
                 host,
                 life,
-                to,
+                line,
                 frame,
             } => {
-                self.send_late(host, life, to, frame);
+                self.send_late(host, life, line, frame);
                 Ok(())
             }
-            Event::Redial { host, life, to } => {
-                self.redial(host, life, to);
+            Event::Redial { host, life, line } => {
+                self.redial(host, life, line);
                 Ok(())
             }
             Event::Dialled { link } => {
@@ -230,6 +234,7 @@ impl<A: App> World<A> {
             | Event::Round { host, .. }
             | Event::Commit { host, .. }
             | Event::Fetch { host, .. }
+            | Event::Work { host, .. }
             | Event::Rest { host, .. }
             | Event::Late { host, .. }
             | Event::Redial { host, .. } => *host,

@@ -297,6 +297,12 @@ impl Store {
         query::query(&self.keys, query, reply_bytes_max)
     }
 
+    /// The limits that apply judges by: part of the state.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// The revision: how many commands have changed keys.
     #[must_use]
     pub fn revision(&self) -> Revision {

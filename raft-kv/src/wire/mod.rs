@@ -10,7 +10,9 @@ mod error;
 mod v1;
 
 use bytes::Bytes;
-use raft_core::{ClusterId, Envelope, HardState, Incarnation, Membership, NodeId, Payload};
+use raft_core::{
+    ClusterId, Envelope, HardState, Incarnation, LogId, Membership, NodeId, Payload, Snapshot, Term,
+};
 use sha2::{Digest, Sha256};
 
 use crate::api::{Command, Query, Request, Response};
@@ -23,6 +25,8 @@ pub mod kind {
     pub const ENVELOPE: u8 = 1;
     /// A [`Formation`](super::Formation) message, one way, between members to be.
     pub const FORMATION: u8 = 2;
+    /// A [`Transfer`](super::Transfer) of a snapshot, one way, between members.
+    pub const TRANSFER: u8 = 3;
     /// A client's [`Request`](crate::api::Request).
     pub const REQUEST: u8 = 16;
     /// The [`Response`](crate::api::Response) to it.
@@ -47,6 +51,9 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 pub const KEY_VALUES_MAX: usize = 1 << 18;
 /// How many conditions a command may carry as far as its decoder is concerned; the door allows fewer.
 pub const LIST_MAX: usize = 1024;
+
+/// How long the head of a snapshot may be behind its first eight bytes: two memberships as large as they can be, and their places.
+pub const SNAPSHOT_HEAD_BYTES_MAX: usize = 1 << 18;
 
 /// What raft-log keeps as metadata, beside the entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -90,6 +97,68 @@ pub enum Formation {
         membership: Membership,
         /// The membership in force at the sender.
         current: Membership,
+    },
+}
+
+/// A snapshot's file: equal ones are the same bytes, whichever node has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SnapshotFile {
+    /// The last entry that it covers.
+    pub last: LogId,
+    /// How long the file is.
+    pub bytes: u64,
+    /// The CRC-32C that pins all of it.
+    pub checksum: u32,
+}
+
+/// What stands in front of the state in a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotHead {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its first membership: the log's first entry, which the snapshot stands in for.
+    pub founding: Membership,
+    /// What the snapshot stands for, as Raft knows it.
+    pub snapshot: Snapshot,
+}
+
+/// What two nodes tell each other while one is sent a snapshot's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// From a leader: this file is for you.
+    Offer {
+        /// Which.
+        file: SnapshotFile,
+        /// The leader's term.
+        term: Term,
+    },
+    /// A piece of it.
+    Chunk {
+        /// Of which.
+        file: SnapshotFile,
+        /// Where in the file it stands.
+        offset: u64,
+        /// Its bytes, at least one.
+        bytes: Bytes,
+    },
+    /// To the leader: send from here on.
+    Want {
+        /// Which.
+        file: SnapshotFile,
+        /// From where.
+        from: u64,
+    },
+    /// To the leader: so much is written here; all of it means that the file is durable, with its name.
+    Have {
+        /// Of which.
+        file: SnapshotFile,
+        /// How much.
+        received: u64,
+    },
+    /// To the leader: it cannot be taken now.
+    Refused {
+        /// Which.
+        file: SnapshotFile,
     },
 }
 
@@ -271,6 +340,48 @@ pub fn encode_formation(formation: &Formation) -> Bytes {
 pub fn decode_formation(body: Bytes) -> Result<Formation, DecodeError> {
     version("formation message", &body)?;
     v1::decode_formation(body)
+}
+
+/// A transfer message as a frame's body, in chunks: a piece of a file is shared, not copied.
+#[must_use]
+pub fn encode_transfer(transfer: &Transfer) -> Vec<Bytes> {
+    v1::encode_transfer(transfer)
+}
+
+/// The transfer message that a frame's body holds.
+///
+/// # Errors
+/// Whatever is wrong with the bytes.
+pub fn decode_transfer(body: Bytes) -> Result<Transfer, DecodeError> {
+    version("transfer message", &body)?;
+    v1::decode_transfer(body)
+}
+
+/// What stands in front of the state in a snapshot.
+#[must_use]
+pub fn encode_snapshot_head(head: &SnapshotHead) -> Bytes {
+    v1::encode_snapshot_head(head)
+}
+
+/// Reads the head of a snapshot, and nothing behind it.
+///
+/// # Errors
+/// What the reader says; [`std::io::ErrorKind::InvalidData`] with a [`DecodeError`] for what is wrong with the bytes.
+pub fn read_snapshot_head(from: &mut dyn std::io::Read) -> std::io::Result<SnapshotHead> {
+    let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    use std::io::Read;
+
+    let mut first = [0; 8];
+    from.read_exact(&mut first)?;
+    version("head of a snapshot", &first).map_err(invalid)?;
+    let length = v1::snapshot_head_length(first).map_err(invalid)?;
+    // No room is made for what is not there.
+    let mut rest = Vec::new();
+    from.take(length as u64).read_to_end(&mut rest)?;
+    if rest.len() < length {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    v1::decode_snapshot_head(rest.into()).map_err(invalid)
 }
 
 /// The log's metadata as raft-log keeps it: always 52 bytes.

@@ -22,7 +22,7 @@ use raft_kv::node::replica::{
     Action, Fatal, Freshness, Notice, Origin, ReadRequest, Replica, ReplicaConfig, Start,
     WriteFailure,
 };
-use raft_kv::node::{Halt, StateMachine};
+use raft_kv::node::{Halt, Image, StateMachine};
 use raft_kv::wire::{self, DirectoryIdentity};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Log, Options, Reader, peek_identity_with};
@@ -42,6 +42,19 @@ impl StateMachine for Tally {
         }
         self.0.push((at, command.clone()));
         Ok(self.0.len())
+    }
+
+    // No snapshots are taken here: see the simulator.
+    fn image(&self) -> Image {
+        Image::new(|_| Err(std::io::Error::other("no snapshots here")))
+    }
+
+    fn empty(&self) -> Self {
+        Self::default()
+    }
+
+    fn restore(&mut self, _: LogId, _: &mut dyn std::io::Read) -> std::io::Result<()> {
+        Err(std::io::Error::other("no snapshots here"))
     }
 }
 
@@ -235,7 +248,10 @@ impl World {
         };
         let (log, recovery) = Log::open_with(host.disk.clone(), dir(), options).map_err(disk)?;
         let reader = log.reader();
-        let disk = glue::recovered(&recovery, &reader).map_err(|error| format!("disk: {error}"))?;
+        let disk = glue::recovered(&recovery, &reader, |_| {
+            Err(std::io::Error::other("no snapshots here"))
+        })
+        .map_err(|error| format!("disk: {error}"))?;
         let member = MemberId {
             node: identity.node,
             incarnation: identity.incarnation,
@@ -370,7 +386,7 @@ impl World {
                 }
                 Action::Persist(job) => {
                     let id = job.id;
-                    let unit = glue::batch(live.replica.identity().cluster, job);
+                    let unit = glue::batch(live.replica.identity().cluster, job, None);
                     let mut batch = Batch::new();
                     if let Some(metadata) = &unit.metadata {
                         batch.metadata(metadata);
@@ -409,6 +425,14 @@ impl World {
                 }
                 Action::ReadFailed { ticket, .. } => self.answer(ticket, Answer::ReadFailed),
                 Action::Changed { id, outcome } => self.changes.push((node, id, outcome)),
+                Action::TakeSnapshot { .. }
+                | Action::ReadSnapshot { .. }
+                | Action::SendTransfer { .. }
+                | Action::SnapshotSent { .. }
+                | Action::WriteSnapshot { .. }
+                | Action::DiscardSnapshot { .. }
+                | Action::RestoreSnapshot { .. }
+                | Action::CutLog { .. } => panic!("no snapshots are taken here"),
                 Action::Fatal(why) => {
                     let host = self.hosts.get_mut(&node).unwrap();
                     host.fatal = Some(why);

@@ -7,7 +7,10 @@ use raft_core::{
     Term,
 };
 use raft_kv::api::*;
-use raft_kv::wire::{self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata};
+use raft_kv::wire::{
+    self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata, SnapshotFile,
+    SnapshotHead, Transfer,
+};
 
 /// Whatever can be encoded.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,6 +23,8 @@ pub(crate) enum Value {
     Formation(Formation),
     Metadata(Metadata),
     Identity(DirectoryIdentity),
+    Transfer(Transfer),
+    SnapshotHead(SnapshotHead),
 }
 
 impl Value {
@@ -64,6 +69,8 @@ impl Value {
             Self::Formation(formation) => vec![wire::encode_formation(formation)],
             Self::Metadata(metadata) => vec![wire::encode_metadata(metadata)],
             Self::Identity(identity) => vec![wire::encode_identity(identity)],
+            Self::Transfer(transfer) => wire::encode_transfer(transfer),
+            Self::SnapshotHead(head) => vec![wire::encode_snapshot_head(head)],
         }
     }
 
@@ -78,7 +85,22 @@ impl Value {
             Self::Formation(_) => Self::Formation(wire::decode_formation(bytes)?),
             Self::Metadata(_) => Self::Metadata(wire::decode_metadata(bytes)?),
             Self::Identity(_) => Self::Identity(wire::decode_identity(bytes)?),
+            Self::Transfer(_) => Self::Transfer(wire::decode_transfer(bytes)?),
+            Self::SnapshotHead(_) => Self::SnapshotHead(read_head(&bytes)?),
         })
+    }
+}
+
+/// A head and nothing behind it.
+fn read_head(mut bytes: &[u8]) -> Result<SnapshotHead, DecodeError> {
+    let what = "head of a snapshot";
+    let head = wire::read_snapshot_head(&mut bytes).map_err(|error| {
+        let wrong = error.downcast::<DecodeError>();
+        wrong.unwrap_or(DecodeError::Truncated { what })
+    })?;
+    match bytes.len() {
+        0 => Ok(head),
+        bytes => Err(DecodeError::Remainder { what, bytes }),
     }
 }
 
@@ -713,6 +735,53 @@ fn other_replies() -> Vec<Sample> {
     ]
 }
 
+fn transfers() -> Vec<Sample> {
+    let file = SnapshotFile {
+        last: LogId::new(9, 4),
+        bytes: 1000,
+        checksum: 0x0102_0304,
+    };
+    let sample = |name, transfer, golden| (name, Value::Transfer(transfer), golden);
+    vec![
+        sample(
+            "transfer offer",
+            Transfer::Offer {
+                file,
+                term: Term(7),
+            },
+            "0101000009000000000000000400000000000000e803000000000000040302010700000000000000",
+        ),
+        sample(
+            "transfer chunk",
+            Transfer::Chunk {
+                file,
+                offset: 300,
+                bytes: "value".into(),
+            },
+            "0102000009000000000000000400000000000000e803000000000000040302012c0100000000000076616c75 \
+                65",
+        ),
+        sample(
+            "transfer want",
+            Transfer::Want { file, from: 300 },
+            "0103000009000000000000000400000000000000e803000000000000040302012c01000000000000",
+        ),
+        sample(
+            "transfer have",
+            Transfer::Have {
+                file,
+                received: 1000,
+            },
+            "0104000009000000000000000400000000000000e80300000000000004030201e803000000000000",
+        ),
+        sample(
+            "transfer refused",
+            Transfer::Refused { file },
+            "0105000009000000000000000400000000000000e803000000000000040302010000000000000000",
+        ),
+    ]
+}
+
 fn stored() -> Vec<Sample> {
     let hello = Formation::Hello {
         node: NodeId(1),
@@ -753,6 +822,24 @@ fn stored() -> Vec<Sample> {
                 0103010000000000000011000000000000000300613a3102000000000000002200000000000000030062 \
                 3a3203000000000000003300000000000000000002010000000000000002000000000000000101000000 \
                 00000000 21000000 0101010000000000000011000000000000000300613a3101010000000000000000",
+        ),
+        (
+            "snapshot head",
+            Value::SnapshotHead(SnapshotHead {
+                cluster: ClusterId(*b"cluster-identity"),
+                founding: membership(),
+                snapshot: Snapshot {
+                    last: LogId::new(9, 4),
+                    membership: Membership::of_voters([(member(1, 0x11), "a:1".into())])
+                        .expect("one voter"),
+                    membership_at: LogId::new(6, 3),
+                },
+            }),
+            "01000000b1000000636c75737465722d6964656e746974790900000000000000040000000000000006000000 \
+                000000000300000000000000580000000103010000000000000011000000000000000300613a310200000000 \
+                00000022000000000000000300623a3203000000000000003300000000000000000002010000000000000002 \
+                00000000000000010100000000000000210000000101010000000000000011000000000000000300613a3101 \
+                010000000000000000",
         ),
         (
             "membership",
@@ -802,6 +889,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         refusals(),
         other_replies(),
         stored(),
+        transfers(),
     ]
     .concat()
 }

@@ -14,7 +14,7 @@ use crate::reader::Reader;
 use crate::recovery::Recovered;
 use crate::segment::Recipe;
 use crate::shared::{Shared, View};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotReader};
 use crate::superblock::{SUPERBLOCK, Superblock};
 use crate::tail::Tail;
 
@@ -40,6 +40,8 @@ pub struct Verified<F: Files> {
     /// Reads the records, as they were verified; those that a log purges after the inspection is over may be
     /// [`ReadError::Purged`](crate::ReadError::Purged).
     pub reader: Reader<ReadOnly<F>>,
+    /// The newest snapshot, open at its beginning; it stays readable when it is replaced.
+    pub snapshot: Option<SnapshotReader<ReadOnly<F>>>,
 }
 
 impl<F: Files> Inspection<F> {
@@ -81,6 +83,10 @@ impl<F: Files> Inspection<F> {
             snapshot::verify(&self.files, &self.dir, &id)?;
         }
         recovery.snapshot = plan.adopt.or(recovery.snapshot);
+        let snapshot = recovery
+            .snapshot
+            .map(|id| snapshot::open(&self.files, &self.dir, &id))
+            .transpose()?;
         let sizes = recovered.segments.values();
         let bytes = sizes.map(|segment| u64::from(segment.header.size)).sum();
         let open_files = OpenFiles::new(recipe);
@@ -98,6 +104,7 @@ impl<F: Files> Inspection<F> {
             end: recovered.end,
             durable: recovered.durable,
             reader: Reader::new(Arc::new(Shared::new(open_files, self.dir.clone(), view))),
+            snapshot,
         })
     }
 }

@@ -68,8 +68,17 @@ pub(crate) fn verify<F: Files>(
     dir: &Path,
     id: &SnapshotId,
 ) -> Result<(), SnapshotReadError> {
+    open(files, dir, id)?.verify()
+}
+
+/// Opens a snapshot for reading.
+pub(crate) fn open<F: Files>(
+    files: &F,
+    dir: &Path,
+    id: &SnapshotId,
+) -> Result<SnapshotReader<F>, SnapshotReadError> {
     let path = dir.join(snapshot_name(id.index, id.term));
-    SnapshotReader::open(files, path, id)?.verify()
+    SnapshotReader::open(files, path, id)
 }
 
 /// Which snapshot a file is, if all of it verifies.

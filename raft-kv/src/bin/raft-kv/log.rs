@@ -118,7 +118,7 @@ pub(crate) fn verify(flags: &VerifyFlags) -> Result<(), Failure> {
     let inspection = open(&flags.dir)?;
     let dir = flags.dir.display();
     let (sound, message, fields, hint) = match inspection.verify() {
-        Ok(verified) => match node(&verified) {
+        Ok(mut verified) => match node(&mut verified) {
             Ok(line) => return printed(line.print(&mut io::stdout().lock(), flags.output)),
             Err(message) => {
                 let hint = format!("`raft-kv log dump {dir}` lists what stands there");
@@ -177,7 +177,7 @@ fn damage(error: &OpenError) -> Value {
 }
 
 /// A sound log as a node's: the checks that `serve` makes once the log is open, and the summary.
-fn node(verified: &Verified<OsFiles>) -> Result<Line, String> {
+fn node(verified: &mut Verified<OsFiles>) -> Result<Line, String> {
     if stored::is_foreign(&verified.identity) {
         let identity = stored::foreign(&verified.identity);
         return Err(format!(
@@ -187,7 +187,12 @@ fn node(verified: &Verified<OsFiles>) -> Result<Line, String> {
     let identity = wire::decode_identity(verified.identity.clone().into())
         .map_err(|error| format!("the log is sound, but no node's: {error}"))?;
     let recovery = &verified.recovery;
-    let disk = glue::recovered(recovery, &verified.reader)
+    let snapshot = verified.snapshot.take();
+    let head = |_| match snapshot {
+        Some(mut snapshot) => wire::read_snapshot_head(&mut snapshot),
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let disk = glue::recovered(recovery, &verified.reader, head)
         .map_err(|error| format!("the log is sound, but what it holds is no node's: {error}"))?;
     let mut line = Line::new("log");
     line.add("sound", json!(true));

@@ -31,6 +31,9 @@ use super::inbox::{
 };
 use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
+use super::snapshot::shelf::Shelf;
+use super::snapshot::threads::SnapshotThreads;
+use super::snapshot::work::{self, Written};
 use crate::glue;
 use close::{CLOSE_MAX, close_within};
 use condition::Condition;
@@ -57,6 +60,7 @@ pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
     pub(crate) writer: Writer,
     pub(crate) reader: Reader,
     pub(crate) fetches: mpsc::Sender<FetchJob>,
+    pub(crate) snapshots: SnapshotThreads<S>,
     /// The loop looks around at least this often: well within a heartbeat, beyond which the core takes the process for one
     /// that stood still.
     pub(crate) sleep_max_ticks: u32,
@@ -66,7 +70,7 @@ pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
 
 /// What has come in since the last round.
 struct Round<S: StateMachine, W, R> {
-    own: Vec<Own>,
+    own: Vec<Own<S>>,
     peers: Vec<FromPeer>,
     requests: Vec<Request<S, W, R>>,
 }
@@ -85,6 +89,8 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     /// Reads that may be answered, and take long, in order.
     long_reads: VecDeque<F::Read>,
     condition: Condition,
+    /// Snapshots that the log is still to mark.
+    shelf: Shelf,
     /// Once the node is told to stop: until when open requests may be answered.
     stopping: Option<Instant>,
 }
@@ -105,6 +111,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             waiting: VecDeque::new(),
             long_reads: VecDeque::new(),
             condition: Condition::default(),
+            shelf: Shelf::default(),
             stopping: None,
         }
     }
@@ -205,6 +212,31 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 }
                 Own::LogFailed(why) => return Some(Exit::Log(why)),
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
+                Own::SnapshotTaken { last, finished } => {
+                    let file = finished.as_ref().map(|finished| work::file(finished.id()));
+                    if let Some(finished) = finished {
+                        self.shelf.taken(last, finished);
+                    }
+                    self.parts.replica.snapshot_taken(last, file);
+                }
+                Own::SnapshotRead {
+                    to,
+                    file,
+                    offset,
+                    bytes,
+                } => self.parts.replica.snapshot_read(to, file, offset, bytes),
+                Own::SnapshotWritten { file, written } => match written {
+                    Written::Part(received) => self.parts.replica.snapshot_written(file, received),
+                    Written::Whole(head, finished) => {
+                        self.shelf.received(file.last, finished);
+                        self.parts.replica.snapshot_received(file, Some(*head));
+                    }
+                    Written::Failed(_) => self.parts.replica.snapshot_received(file, None),
+                },
+                Own::SnapshotRestored { last, machine } => {
+                    self.parts.replica.snapshot_restored(last, machine);
+                }
+                Own::SnapshotFailed(why) => return Some(Exit::Snapshot(why)),
                 Own::Stop => {
                     self.stopping
                         .get_or_insert_with(|| Instant::now() + STOP_GRACE);
@@ -216,6 +248,9 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 Heard::Envelope(envelope) => self.parts.replica.receive(envelope),
                 Heard::Formation { from, message } => {
                     self.parts.replica.receive_formation(from, message);
+                }
+                Heard::Transfer { from, message } => {
+                    self.parts.replica.receive_transfer(from, message);
                 }
             }
         }
@@ -328,13 +363,41 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 self.under_way.push_back((id, bytes));
                 self.backlog_bytes += bytes;
                 let cluster = self.parts.replica.identity().cluster;
-                self.waiting.push_back(glue::batch(cluster, job));
+                let marked = job.snapshot.as_ref().map(|snapshot| snapshot.last);
+                let mark = marked.and_then(|last| self.shelf.take(last));
+                self.waiting.push_back(glue::batch(cluster, job, mark));
                 self.submit()?;
             }
             Action::Fetch(job) => {
                 let gone = |_| Exit::Log("the thread that reads the log has ended".into());
                 self.parts.fetches.send(job).map_err(gone)?;
             }
+            Action::TakeSnapshot { head, image } => self.parts.snapshots.take(head, image),
+            Action::ReadSnapshot {
+                to,
+                file,
+                offset,
+                bytes_max,
+            } => self.parts.snapshots.read(to, file, offset, bytes_max),
+            Action::SendTransfer { to, message } => self.parts.peers.send_transfer(to, &message),
+            Action::SnapshotSent { to, file, close } => {
+                self.parts.peers.end_transfer(to);
+                if close {
+                    self.parts.snapshots.close(file);
+                }
+            }
+            Action::WriteSnapshot {
+                file,
+                offset,
+                bytes,
+            } => self.parts.snapshots.write(file, offset, bytes),
+            Action::DiscardSnapshot { file } => self.parts.snapshots.discard(file),
+            Action::RestoreSnapshot { file } => {
+                let machine = self.parts.replica.machine().empty();
+                self.parts.snapshots.restore(file, machine);
+            }
+            // One that is not purged now goes with the next.
+            Action::CutLog { up_to } => drop(self.parts.writer.purge(up_to.0)),
             Action::Peers(nodes) => {
                 self.parts
                     .gate
@@ -394,14 +457,20 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     /// Makes durable what the log's thread has, and says in the log that it ended well.
     async fn close(self) -> Exit {
         let Self {
-            parts: Parts { writer, .. },
+            parts: Parts {
+                writer, snapshots, ..
+            },
             waiting,
             ..
         } = self;
         // Nothing of these was acknowledged, and a disk that is full or slow need not have room for them: they are fetched
         // again from whoever has them.
         drop(waiting);
-        close_within(CLOSE_MAX, move || writer.close()).await
+        close_within(CLOSE_MAX, move || {
+            snapshots.stop();
+            writer.close()
+        })
+        .await
     }
 }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::node::inbox::Inbox;
 use crate::node::launch::launch;
 use crate::node::replica::{Freshness, ReadRequest};
-use crate::node::{Halt, NodeConfig};
+use crate::node::{Halt, Image, NodeConfig};
 
 struct Nothing;
 
@@ -19,6 +19,18 @@ impl StateMachine for Nothing {
     type Output = ();
 
     fn apply(&mut self, _: LogId, _: &Bytes) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn image(&self) -> Image {
+        Image::new(|_| Ok(()))
+    }
+
+    fn empty(&self) -> Self {
+        Self
+    }
+
+    fn restore(&mut self, _: LogId, _: &mut dyn std::io::Read) -> std::io::Result<()> {
         Ok(())
     }
 }

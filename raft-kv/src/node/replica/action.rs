@@ -1,12 +1,14 @@
 //! What a replica asks of its driver.
 
+use bytes::Bytes;
 use raft_core::{
     AnswerError, ClusterId, Envelope, Event, FetchJob, Index, LogId, MemberId, NodeId, Outcome,
     PersistJob, ProposalId, Rejected, RoleName, StartError, Term,
 };
 
 use crate::node::formation::{FormationError, FormationMessage, Founders};
-use crate::node::machine::Halt;
+use crate::node::machine::{Halt, Image};
+use crate::wire::{SnapshotFile, SnapshotHead, Transfer};
 
 /// One thing for the driver to do. `O` is the state machine's output, `W` and `R` are the tickets.
 #[derive(Debug)]
@@ -25,6 +27,69 @@ pub enum Action<O, W, R> {
     Persist(PersistJob),
     /// Read these from the log; answer with [`Replica::fetched`](super::Replica::fetched).
     Fetch(FetchJob),
+    /// Write a snapshot: its head, and what the image writes behind it. It may take long; answer with
+    /// [`Replica::snapshot_taken`](super::Replica::snapshot_taken) when it is durable, or cannot be.
+    TakeSnapshot {
+        /// What stands in front.
+        head: SnapshotHead,
+        /// The state.
+        image: Image,
+    },
+    /// Read a piece of a snapshot's file for a follower; answer with [`Replica::snapshot_read`](super::Replica::snapshot_read). The file
+    /// stays open until [`Action::SnapshotSent`] says so: it may lose its name meanwhile.
+    ReadSnapshot {
+        /// For whom.
+        to: NodeId,
+        /// Which.
+        file: SnapshotFile,
+        /// Where the piece begins.
+        offset: u64,
+        /// How long it is, unless the file ends before.
+        bytes_max: usize,
+    },
+    /// Send this to a node, pieces of files on a connection that holds up nothing else. It may be lost.
+    SendTransfer {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Transfer,
+    },
+    /// The transfer to this node is over.
+    SnapshotSent {
+        /// To whom it was.
+        to: NodeId,
+        /// Of which file.
+        file: SnapshotFile,
+        /// Whether nobody is sent this file any more.
+        close: bool,
+    },
+    /// Write the next piece of a file that is received; one at offset 0 begins it, and takes the place of any other. Answer with
+    /// [`Replica::snapshot_written`](super::Replica::snapshot_written), or
+    /// [`Replica::snapshot_received`](super::Replica::snapshot_received) when it is the last one, or failed.
+    WriteSnapshot {
+        /// Of which file.
+        file: SnapshotFile,
+        /// Where the piece stands.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// What was received of this file is of no use any more.
+    DiscardSnapshot {
+        /// Which.
+        file: SnapshotFile,
+    },
+    /// Read this snapshot, which is marked in the log, into an [empty](crate::node::StateMachine::empty) state machine; answer with
+    /// [`Replica::snapshot_restored`](super::Replica::snapshot_restored). A node that cannot must stop.
+    RestoreSnapshot {
+        /// Which.
+        file: SnapshotFile,
+    },
+    /// The log is no longer needed up to this entry, and including it.
+    CutLog {
+        /// The last that may go.
+        up_to: Index,
+    },
     /// Where the other nodes are has changed; this is all of them, and may hold this node too.
     Peers(Founders),
     /// The ticket's command is applied here.
@@ -172,7 +237,7 @@ pub enum Fatal {
     /// The driver answered what was not asked.
     #[error("the driver is broken: {0}")]
     Answer(AnswerError),
-    /// The core asked for what this replica cannot do.
-    #[error("the replica is behind its core: {0}")]
-    UnknownEffect(String),
+    /// A snapshot is to be installed that was never received.
+    #[error("the snapshot of {0} is to be installed, and there is none")]
+    NoFile(LogId),
 }

@@ -16,6 +16,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Effect::Persist(job) => self.on_persist(job),
             Effect::Apply(job) => self.on_apply(job),
             Effect::FetchLog(job) => self.actions.push_back(Action::Fetch(job)),
+            Effect::TakeSnapshot(snapshot) => self.on_take_snapshot(snapshot),
+            Effect::SendSnapshot(envelope) => self.on_send_snapshot(envelope),
+            Effect::InstallSnapshot(snapshot) => self.on_install_snapshot(&snapshot),
+            Effect::CutLog { up_to } => self
+                .actions
+                .push_back(Action::CutLog { up_to: up_to.index }),
             Effect::ReadReady(id) => {
                 let requests = self.reads.confirmed(id);
                 self.admit_reads(requests);
@@ -43,14 +49,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 }
                 self.actions.push_back(Action::Notice(Notice::Core(event)));
             }
-            // The core may learn to ask for more; a replica that does not know how to carry it out must not go on as if
-            // it had.
-            other => self.halt(Fatal::UnknownEffect(format!("{other:?}"))),
         }
     }
 
     fn on_persist(&mut self, job: PersistJob) {
         let membership_moved = job.truncate_from.is_some()
+            || job.snapshot.is_some()
             || job
                 .entries
                 .iter()
@@ -59,6 +63,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             && member.founding.is_none()
         {
             member.founding = founding(&job);
+        }
+        if let Some(snapshot) = &job.snapshot {
+            self.on_mark(snapshot);
         }
         self.actions.push_back(Action::Persist(job));
         if membership_moved {

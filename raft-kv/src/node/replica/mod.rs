@@ -10,7 +10,9 @@ mod action;
 mod effects;
 mod introduce;
 mod reads;
+mod snapshots;
 mod start;
+mod transfer;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use raft_core::{
     Change, ChangeError, Entry, Envelope, FetchId, Identity, Incarnation, Index, JobId, LogId,
-    MemberId, Membership, Message, NodeId, Outcome, ProposalId, Raft, Rejected, RoleName, Status,
-    Term, TransferError,
+    MemberId, Membership, Message, NodeId, Outcome, ProposalId, Raft, RoleName, Status, Term,
+    TransferError,
 };
 
 pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
@@ -30,6 +32,7 @@ use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, FormationError, FormationMessage, Formed, Verdict};
 use reads::Reads;
+use snapshots::Snapshots;
 use writes::Writes;
 
 /// Whether the node belongs to a cluster yet.
@@ -79,6 +82,7 @@ where
     /// Changes of the membership whose outcome is open.
     changes: BTreeSet<ProposalId>,
     reads: Reads<R>,
+    snapshots: Snapshots,
     actions: VecDeque<Action<S::Output, W, R>>,
     /// Where every other node is, by the membership in force, or by the founders' list; and some that were members.
     addresses: BTreeMap<NodeId, String>,
@@ -175,6 +179,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         self.introduce_in_ticks = self.introduce_in_ticks.saturating_sub(elapsed_ticks);
         self.forget_introductions(elapsed_ticks);
+        self.tick_transfers(elapsed_ticks);
         for ticket in self.reads.tick(elapsed_ticks) {
             self.actions.push_back(Action::ReadFailed {
                 ticket,
@@ -193,17 +198,20 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         };
         own.min(self.reads.ticks_until_deadline())
             .min(self.ticks_until_introduction())
+            .min(self.ticks_until_transfer())
     }
 
     /// A peer's envelope. An unformed node has no use for any.
     pub fn receive(&mut self, envelope: Envelope) {
+        // An envelope alone brings nothing to install: it comes again, behind its file.
+        if let Message::SnapshotRequest { snapshot, .. } = &envelope.message
+            && !self.may_install(snapshot)
+        {
+            return;
+        }
         let Some(core) = self.core() else { return };
         let from = envelope.from.member;
-        // A snapshot comes with its file, and this version transfers none: an envelope alone brings nothing to install.
-        let result = match envelope.message {
-            Message::SnapshotRequest { .. } => Err(Rejected::Malformed),
-            _ => core.receive(envelope),
-        };
+        let result = core.receive(envelope);
         if let Err(why) = result {
             self.actions
                 .push_back(Action::Notice(Notice::Rejected { from, why }));

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft_core::{
     Boot, ClusterId, Config, ConfigError, HardState, Identity, Index, LogId, MemberId, Membership,
-    Raft, RecoverError, Recovered, RoleName, Term,
+    Raft, RecoverError, Recovered, RoleName, Snapshot, Term,
 };
 
-use super::{Action, Member, Phase, Reads, Replica, Standing, Writes, introduce};
+use super::{Action, Member, Phase, Reads, Replica, Snapshots, Standing, Writes, introduce};
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, Founders, FoundersError};
+use crate::wire::SnapshotFile;
 
 /// A replica's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +23,15 @@ pub struct ReplicaConfig {
     pub reads_max: usize,
     /// How long a read waits for the index that it wants applied, in ticks.
     pub read_wait_ticks: u32,
+    /// How many bytes of a snapshot's file are sent in one piece.
+    pub snapshot_piece_bytes: usize,
+    /// How many bytes of it may be on their way to a follower that has not said that it has them.
+    pub snapshot_window_bytes: u64,
 }
 
 impl ReplicaConfig {
-    /// Safe settings around the core's: 65,536 writes and as many reads, and two election timeouts of waiting.
+    /// Safe settings around the core's: 65,536 writes and as many reads, two election timeouts of waiting, and snapshots in pieces of
+    /// 256 KiB, of which eight are under way.
     #[must_use]
     pub const fn new(core: Config) -> Self {
         let read_wait_ticks = core.election_timeout_ticks.saturating_mul(2);
@@ -34,6 +40,8 @@ impl ReplicaConfig {
             writes_max: 1 << 16,
             reads_max: 1 << 16,
             read_wait_ticks,
+            snapshot_piece_bytes: 256 << 10,
+            snapshot_window_bytes: 2 << 20,
         }
     }
 }
@@ -67,6 +75,10 @@ pub struct FormedDisk {
     pub cluster: ClusterId,
     /// The cluster's first membership; none before a node that joined was sent it.
     pub founding: Option<Membership>,
+    /// The newest snapshot, if there is one. The state machine that a replica starts with holds its state.
+    pub snapshot: Option<(SnapshotFile, Snapshot)>,
+    /// The entry right in front of the log's first.
+    pub base: LogId,
     /// The newest hard state.
     pub hard_state: HardState,
     /// The log's runs of equal terms.
@@ -103,7 +115,7 @@ pub enum ReplicaError {
 }
 
 impl<S: StateMachine, W, R> Replica<S, W, R> {
-    /// A node that begins its life, or goes on with it. `machine` has applied nothing yet.
+    /// A node that begins its life, or goes on with it. `machine` has applied nothing yet, but for the snapshot that the disk holds.
     ///
     /// # Errors
     /// As [`ReplicaError`] lists them.
@@ -126,6 +138,8 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             role: RoleName::Follower,
             leader: None,
         };
+        let found = disk.as_ref().and_then(|disk| disk.snapshot.clone());
+        let file = found.as_ref().map(|(file, _)| *file);
         let phase = match disk {
             None => match origin {
                 Origin::Found(founders) => {
@@ -138,7 +152,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Some(disk) => {
                 identity.cluster = disk.cluster;
                 // Those that were removed too: they may not have heard of it.
-                for (_, membership) in &disk.memberships {
+                let snapshot = disk.snapshot.iter().map(|(_, known)| &known.membership);
+                let in_log = disk.memberships.iter().map(|(_, membership)| membership);
+                for membership in snapshot.chain(in_log) {
                     addresses.extend(introduce::addresses(membership));
                 }
                 let member = recover(config.core.clone(), identity, disk)?;
@@ -152,13 +168,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             phase,
             standing,
             machine,
-            applied: Index::ZERO,
+            applied: file.map_or(Index::ZERO, |file| file.last.index),
             writes: Writes::new(),
             introduced: BTreeMap::new(),
             introduced_for_ticks: 0,
             introduce_in_ticks: 0,
             changes: BTreeSet::new(),
             reads: Reads::new(),
+            snapshots: Snapshots::new(file),
             actions: VecDeque::new(),
             addresses: BTreeMap::new(),
             wiped: BTreeMap::new(),
@@ -188,12 +205,15 @@ fn recover(config: Config, identity: Identity, disk: FormedDisk) -> Result<Membe
         Recovered {
             identity,
             hard_state: disk.hard_state,
-            base: LogId::ZERO,
-            snapshot: None,
+            base: disk.base,
+            applied: disk
+                .snapshot
+                .as_ref()
+                .map_or(Index::ZERO, |(file, _)| file.last.index),
+            snapshot: disk.snapshot.map(|(_, snapshot)| snapshot),
             runs: disk.runs,
             last: disk.last,
             memberships: disk.memberships,
-            applied: Index::ZERO,
         },
     )?;
     Ok(Member {

@@ -67,6 +67,13 @@ impl<W> Writes<W> {
         Some(ticket)
     }
 
+    /// A snapshot took the place of all entries up to this one: the tickets of those that were committed, whose output nobody has here.
+    pub(super) fn covered(&mut self, up_to: Index) -> Vec<W> {
+        let left = self.committed.split_off(&up_to.next());
+        let covered = std::mem::replace(&mut self.committed, left);
+        covered.into_values().map(|(_, ticket)| ticket).collect()
+    }
+
     /// Every open ticket, oldest first.
     pub(super) fn drain(&mut self) -> Vec<W> {
         let committed = std::mem::take(&mut self.committed)

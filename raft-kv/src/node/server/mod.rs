@@ -13,6 +13,7 @@ pub(crate) mod status;
 mod tests;
 
 use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use super::accept::Front;
 use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
 use super::replica::{ReadFailure, WriteFailure};
-use super::{Exit, Halt, NodeConfig, StartError, StateMachine};
+use super::{Exit, Halt, Image, NodeConfig, StartError, StateMachine};
 use crate::api::{CommandReply, Header, Query};
 use crate::mutants::{Mutant, mutant};
 use crate::store::{Limits, Settings, Store};
@@ -50,6 +51,26 @@ impl StateMachine for Store {
             self.drop_sessions();
         }
     }
+
+    fn image(&self) -> Image {
+        let picture = self.clone();
+        Image::new(move |out| picture.write_to(out))
+    }
+
+    fn empty(&self) -> Self {
+        Self::new(self.settings())
+    }
+
+    fn restore(&mut self, at: LogId, from: &mut dyn io::Read) -> io::Result<()> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let store = Self::read_from(from).map_err(|error| invalid(error.to_string()))?;
+        if store.applied() != at.index {
+            let why = format!("it is of index {}, and was taken for {at}", store.applied());
+            return Err(invalid(why));
+        }
+        *self = store;
+        Ok(())
+    }
 }
 
 /// How long a node that has stopped waits for its last answers to leave.
@@ -58,7 +79,7 @@ const LAST_ANSWERS_MAX: Duration = Duration::from_millis(300);
 /// A key-value node that runs.
 #[derive(Debug)]
 pub struct Server {
-    own: mpsc::UnboundedSender<Own>,
+    own: mpsc::UnboundedSender<Own<Store>>,
     local_addr: std::net::SocketAddr,
     /// Tells connections to end once their answers are sent.
     closing: watch::Sender<bool>,

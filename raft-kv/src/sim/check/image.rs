@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use raft_core::{Entry, HardState, Index, LogId, Membership, Payload, PersistJob, Term};
+use raft_core::{Entry, HardState, Index, LogId, Membership, Payload, PersistJob, Snapshot, Term};
 
 use crate::wire;
 
@@ -34,6 +34,26 @@ impl Stamps {
         self.0.truncate((from.0.saturating_sub(1)) as usize);
     }
 
+    /// Whether these are the end of this log, and what is missing is in front of a snapshot.
+    fn holds(&self, held: &Held) -> bool {
+        let base = held.base.index;
+        let covered = held.snapshot.as_ref().map_or(Index::ZERO, |s| s.last.index);
+        let end = Index(base.0 + held.entries.len() as u64);
+        if base > covered || end != self.last() {
+            return false;
+        }
+        let before = Self(self.0.get(..base.0 as usize).unwrap_or_default().to_vec());
+        let fits = before
+            .0
+            .last()
+            .map_or(raft_core::Term::ZERO, |stamp| stamp.term);
+        let mut log = before;
+        for entry in &held.entries {
+            log.append(entry);
+        }
+        fits == held.base.term && log == *self
+    }
+
     fn append(&mut self, entry: &Entry) -> Stamp {
         let before = self.0.last().map_or(0, |stamp| stamp.prefix);
         let stamp = Stamp {
@@ -52,11 +72,23 @@ fn hash(before: u64, entry: &Entry) -> u64 {
     hasher.finish()
 }
 
+/// What was read from a disk.
+#[derive(Debug, Default)]
+pub(in super::super) struct Held {
+    pub(in super::super) hard_state: Option<HardState>,
+    /// The entry right in front of those that are there.
+    pub(in super::super) base: LogId,
+    pub(in super::super) snapshot: Option<Snapshot>,
+    pub(in super::super) entries: Vec<Entry>,
+}
+
 /// One order, as it changes the image.
 #[derive(Clone, Debug)]
 struct Order {
     job: u64,
     hard_state: Option<HardState>,
+    /// A snapshot takes the place of the whole log: what it stands for.
+    reset: Option<Stamps>,
     cut: Option<Index>,
     stamps: Vec<Stamp>,
 }
@@ -76,27 +108,6 @@ pub(in super::super) struct Image {
 }
 
 impl Image {
-    /// What was read from a disk.
-    pub(in super::super) fn read(hard_state: Option<HardState>, entries: &[Entry]) -> Self {
-        let mut disk = Stamps::default();
-        for entry in entries {
-            disk.append(entry);
-        }
-        Self {
-            ordered: disk.clone(),
-            disk,
-            hard_state,
-            memberships: entries
-                .iter()
-                .filter_map(|entry| match &entry.payload {
-                    Payload::Membership(membership) => Some((entry.id.index, membership.clone())),
-                    _ => None,
-                })
-                .collect(),
-            under_way: VecDeque::new(),
-        }
-    }
-
     /// The membership that was in force in front of this entry.
     pub(super) fn membership_before(&self, index: Index) -> Option<(Index, Membership)> {
         let (at, membership) = self.memberships.range(..index).next_back()?;
@@ -134,8 +145,19 @@ impl Image {
         self.ordered.get(index)
     }
 
-    /// Takes an order; what it appends, with its place.
-    pub(super) fn order(&mut self, job: &PersistJob) -> Result<Vec<(LogId, Stamp)>, String> {
+    /// Takes an order; what it appends, with its place. `committed` is what all nodes together have called committed.
+    pub(super) fn order(
+        &mut self,
+        job: &PersistJob,
+        committed: &[Stamp],
+    ) -> Result<Vec<(LogId, Stamp)>, String> {
+        let reset = match &job.snapshot {
+            Some(snapshot) => self.covered(snapshot, committed)?,
+            None => None,
+        };
+        if let Some(reset) = &reset {
+            self.ordered = reset.clone();
+        }
         if let Some(from) = job.truncate_from {
             self.ordered.cut(from);
         }
@@ -150,6 +172,7 @@ impl Image {
         self.under_way.push_back(Order {
             job: job.id.0,
             hard_state: job.hard_state,
+            reset,
             cut: job.truncate_from,
             stamps: appended.iter().map(|(_, stamp)| *stamp).collect(),
         });
@@ -166,7 +189,35 @@ impl Image {
         states
     }
 
+    /// The log that a snapshot stands for, if it takes the place of this one.
+    fn covered(
+        &mut self,
+        snapshot: &Snapshot,
+        committed: &[Stamp],
+    ) -> Result<Option<Stamps>, String> {
+        let last = snapshot.last;
+        let known = committed.get(..(last.index.0 as usize));
+        let Some(known) = known.filter(|known| {
+            let end = known.last();
+            end.is_some_and(|end| end.term == last.term)
+        }) else {
+            return Err(format!(
+                "a snapshot of {last} is marked, which is not committed"
+            ));
+        };
+        if self.ordered.get(last.index) == known.last().copied() {
+            return Ok(None);
+        }
+        self.memberships.clear();
+        let at = snapshot.membership_at.index;
+        self.memberships.insert(at, snapshot.membership.clone());
+        Ok(Some(Stamps(known.to_vec())))
+    }
+
     fn carry_out(&mut self, order: Order) {
+        if let Some(reset) = order.reset {
+            self.disk = reset;
+        }
         if let Some(from) = order.cut {
             self.disk.cut(from);
         }
@@ -176,13 +227,13 @@ impl Image {
 
     /// The node starts again, from what was read. That must be what was durable, with the first so many of the orders that were
     /// under way: none of them in part.
-    pub(super) fn restart(&mut self, held: Self) -> Result<Vec<HardState>, String> {
+    pub(super) fn restart(&mut self, held: &Held) -> Result<Vec<HardState>, String> {
         let mut states = Vec::new();
         loop {
-            if self.disk == held.disk && self.hard_state == held.hard_state {
+            if self.disk.holds(held) && self.hard_state == held.hard_state {
                 self.under_way.clear();
                 self.ordered = self.disk.clone();
-                self.memberships = held.memberships;
+                self.memberships = memberships(held);
                 return Ok(states);
             }
             let Some(order) = self.under_way.pop_front() else {
@@ -190,7 +241,7 @@ impl Image {
                     "its disk held a log up to {} with {:?} at least, and holds one up to {} with {:?}",
                     self.disk.last(),
                     self.hard_state,
-                    held.disk.last(),
+                    held.base.index.0 + held.entries.len() as u64,
                     held.hard_state
                 ));
             };
@@ -198,4 +249,20 @@ impl Image {
             self.carry_out(order);
         }
     }
+}
+
+/// The memberships that a node knows of which holds this.
+fn memberships(held: &Held) -> BTreeMap<Index, Membership> {
+    let in_log = held
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some((entry.id.index, membership.clone())),
+            _ => None,
+        });
+    let covered = held
+        .snapshot
+        .iter()
+        .map(|known| (known.membership_at.index, known.membership.clone()));
+    covered.chain(in_log).collect()
 }

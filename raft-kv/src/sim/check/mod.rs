@@ -13,8 +13,8 @@ use raft_core::{
 };
 
 use super::observed::AppliedEntry;
-pub(super) use image::Image;
-use image::Stamp;
+pub(super) use image::Held;
+use image::{Image, Stamp};
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Checks {
         host: usize,
         member: MemberId,
         boot: Boot,
-        held: Image,
+        held: &Held,
     ) -> Checked {
         let before = std::mem::replace(&mut self.boots[host], boot);
         hold(boot > before, "no boot number comes twice", || {
@@ -186,10 +186,16 @@ impl Checks {
                 format!("node {} leads and cuts its log from {from}", host + 1)
             })?;
         }
-        let stamps = self.images[host].order(job).map_err(|what| Violation {
-            invariant: "I10 a log has no gaps",
-            what: format!("node {}: {what}", host + 1),
-        })?;
+        let committed: Vec<Stamp> = match &job.snapshot {
+            Some(_) => self.committed.iter().map(|known| known.stamp).collect(),
+            None => Vec::new(),
+        };
+        let stamps = self.images[host]
+            .order(job, &committed)
+            .map_err(|what| Violation {
+                invariant: "I10 a log has no gaps",
+                what: format!("node {}: {what}", host + 1),
+            })?;
         for (at, stamp) in stamps {
             let known = *self.prefixes.entry(at).or_insert(stamp.prefix);
             hold(
@@ -428,6 +434,12 @@ impl Checks {
             voters.len() + silent == 0 || having * 2 > voters.len() + silent
         };
         half(membership.voters(), 0) && half(membership.outgoing(), membership.replaced().len())
+    }
+
+    /// A node has the state of a snapshot (I5): that of all who applied up to there.
+    pub(super) fn on_restored(&mut self, host: usize, last: LogId, state_hash: u64) -> Checked {
+        let at = last;
+        self.on_applied(host, &[AppliedEntry { at, state_hash }])
     }
 
     /// A node has applied (I5).

@@ -79,8 +79,28 @@ impl Follow {
         );
     }
 
-    pub(super) fn ordered(&mut self, node: u64, job: u64, cut: Option<Index>, entries: &[Entry]) {
+    /// A snapshot has taken the place of a node's state.
+    pub(super) fn installed(&mut self, node: u64, last: LogId) {
+        self.logs.entry(node).or_default().applied = last.index;
+    }
+
+    pub(super) fn ordered(
+        &mut self,
+        node: u64,
+        job: u64,
+        snapshot: Option<LogId>,
+        cut: Option<Index>,
+        entries: &[Entry],
+    ) {
         let log = self.logs.entry(node).or_default();
+        if let Some(last) = snapshot {
+            let end = length(last.index);
+            if end.checked_sub(1).and_then(|at| log.terms.get(at)) != Some(&last.term) {
+                // The log gives way to the snapshot; what it covers is not told.
+                log.terms = vec![Term::ZERO; end.saturating_sub(1)];
+                log.terms.push(last.term);
+            }
+        }
         if let Some(cut) = cut {
             log.terms.truncate(length(cut).saturating_sub(1));
         }

@@ -75,13 +75,15 @@ impl Lines {
             Happening::Ordered {
                 job,
                 hard_state,
+                snapshot,
                 cut,
                 entries,
             } => {
-                self.follow.ordered(node, *job, *cut, entries);
+                self.follow.ordered(node, *job, *snapshot, *cut, entries);
                 vec![
                     ("job", (*job).into()),
                     ("hard_state", (*hard_state).into()),
+                    ("snapshot", (*snapshot).into()),
                     ("cut", (*cut).into()),
                     ("entries", Field::list(entries.iter())),
                 ]
@@ -104,6 +106,10 @@ impl Lines {
             Happening::Applied { index } => {
                 let (first, writes) = self.follow.applied(node, *index);
                 range(first, *index, writes)
+            }
+            Happening::Installed { last } => {
+                self.follow.installed(node, *last);
+                vec![("last", (*last).into())]
             }
             Happening::Fault(text) => vec![("text", text.clone().into())],
             Happening::Asked { .. } | Happening::Tried { .. } | Happening::Answered { .. } => {
@@ -180,6 +186,7 @@ fn name(what: &Happening) -> &'static str {
         Happening::Role { .. } => "role",
         Happening::Committed { .. } => "committed",
         Happening::Applied { .. } => "applied",
+        Happening::Installed { .. } => "installed",
         Happening::Fault(_) => "fault",
         Happening::Asked { .. } => "asked",
         Happening::Tried { .. } => "tried",

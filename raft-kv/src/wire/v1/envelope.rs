@@ -301,7 +301,7 @@ fn read_member(reader: &mut Reader) -> Result<MemberId, DecodeError> {
     })
 }
 
-fn read_log_id(reader: &mut Reader) -> Result<LogId, DecodeError> {
+pub(super) fn read_log_id(reader: &mut Reader) -> Result<LogId, DecodeError> {
     Ok(LogId {
         index: Index(reader.u64()?),
         term: Term(reader.u64()?),

@@ -12,6 +12,7 @@ mod pack;
 mod request;
 mod response;
 mod status;
+mod transfer;
 
 pub(super) use blobs::*;
 pub(super) use command::*;
@@ -20,6 +21,7 @@ pub(super) use formation::*;
 pub(super) use membership::*;
 pub(super) use request::*;
 pub(super) use response::*;
+pub(super) use transfer::*;
 
 /// The first byte of all that is encoded here.
 pub(crate) const VERSION: u8 = 1;
