@@ -69,6 +69,46 @@ pub(crate) fn check_applied(raft: &mut Raft) {
     raft.checked.applied = raft.apply.applied;
 }
 
+/// Checks that the log of a leader was only appended to, in its term. That is all that a proposal changes of what is checked.
+pub(crate) fn check_proposed(raft: &mut Raft) {
+    let last = raft.log.last();
+    if asserts() {
+        check_append_only(&raft.checked, raft);
+        assert!(
+            last.term <= raft.term,
+            "the log holds {last}, beyond term {}",
+            raft.term
+        );
+        debug_check(raft);
+    }
+    raft.checked.last = last;
+}
+
+/// Checks what the making of effects may have changed since all was checked after the last input. Mostly it has handed out entries, and
+/// no more: it touches neither what is durable nor who is followed, and if it goes as far as to change the role, the term, the log or
+/// the membership, then all is checked.
+pub(crate) fn check_made(raft: &mut Raft) {
+    let before = &raft.checked;
+    let same = raft.log.last() == before.last
+        && raft.memberships.current_at() == before.membership_at
+        && (raft.term, raft.commit) == (before.term, before.commit)
+        && raft.log.base() == before.base
+        && peers(raft) == before.peers;
+    if !same {
+        check(raft);
+    } else if asserts() {
+        check_handed(raft);
+        debug_check(raft);
+    }
+}
+
+/// Where only a part was checked: a build for tests holds that the rest is as good.
+fn debug_check(raft: &Raft) {
+    if cfg!(debug_assertions) {
+        check_step(&raft.checked, raft);
+    }
+}
+
 fn check_apply(before: &Checked, raft: &Raft) {
     assert!(
         raft.apply.applied >= before.applied,
@@ -101,12 +141,7 @@ fn check_step(before: &Checked, raft: &Raft) {
         "the log holds {last}, beyond term {}",
         raft.term
     );
-    assert!(
-        raft.apply.handed <= raft.commit,
-        "{} was handed out, only {} is committed",
-        raft.apply.handed,
-        raft.commit
-    );
+    check_handed(raft);
     assert!(
         raft.commit <= last.index,
         "{} is committed in a log that ends at {last}",
@@ -155,9 +190,30 @@ fn check_snapshots(raft: &Raft) {
         "a snapshot ends at {covered}, only {} is committed",
         raft.commit
     );
+}
+
+/// Only what is committed is handed out; and what a snapshot stands in for is not needed any more.
+#[inline(always)]
+fn check_handed(raft: &Raft) {
     assert!(
-        raft.apply.handed >= base || raft.snapshots.replaces_state(),
+        raft.apply.handed <= raft.commit,
+        "{} was handed out, only {} is committed",
+        raft.apply.handed,
+        raft.commit
+    );
+    assert!(
+        raft.apply.handed >= raft.log.base().index || raft.snapshots.replaces_state(),
         "the state machine is behind the log"
+    );
+}
+
+/// Leader Append-Only.
+#[inline(always)]
+fn check_append_only(before: &Checked, raft: &Raft) {
+    assert!(
+        raft.log.contains(before.last),
+        "a leader overwrote {} of its own log",
+        before.last
     );
 }
 
@@ -194,13 +250,8 @@ fn check_leader(before: &Checked, raft: &Raft, leadership: &Leadership, same_log
         "a leader's term and vote are durable"
     );
     assert!(raft.leader == Some(me), "a leader knows who leads");
-    if before.peers.is_some() && before.term == raft.term {
-        // Leader Append-Only.
-        assert!(
-            same_log || raft.log.contains(before.last),
-            "a leader overwrote {} of its own log",
-            before.last
-        );
+    if before.peers.is_some() && before.term == raft.term && !same_log {
+        check_append_only(before, raft);
     }
     let at = raft.memberships.current_at();
     // One membership at a time is open, but for those that were when it began to lead.

@@ -127,66 +127,65 @@ impl Raft {
     /// Surely nothing was appended: this node does not lead, or hands over; too much waits to be committed already, or the batch is empty or has a
     /// command over [`Config::command_bytes_max`].
     pub fn propose(&mut self, batch: Vec<Bytes>) -> Result<ProposalIds, ProposeError> {
-        self.step(|raft| {
-            let leader = raft.leader_node();
-            let Role::Leader(leadership) = &mut raft.role else {
-                return Err(ProposeError::NotLeader { leader });
-            };
-            if leadership.transfer.is_some() {
-                return Err(ProposeError::Transferring);
-            }
-            if raft.full {
-                return Err(ProposeError::Full);
-            }
-            if batch.is_empty()
-                || batch
-                    .iter()
-                    .any(|command| command.len() > raft.config.command_bytes_max)
-            {
-                return Err(ProposeError::BadBatch);
-            }
-            let bytes: usize = batch
+        let leader = self.leader_node();
+        let Role::Leader(leadership) = &mut self.role else {
+            return Err(ProposeError::NotLeader { leader });
+        };
+        if leadership.transfer.is_some() {
+            return Err(ProposeError::Transferring);
+        }
+        if self.full {
+            return Err(ProposeError::Full);
+        }
+        if batch.is_empty()
+            || batch
                 .iter()
-                .map(|command| command.len() + Entry::OVERHEAD_BYTES)
-                .sum();
-            // It would not fit, however often it is tried.
-            if batch.len() > 1 && bytes > raft.config.uncommitted_bytes_max {
-                return Err(ProposeError::BadBatch);
-            }
-            // One command alone is always taken, so that any that is allowed can get through.
-            let alone = leadership.open_bytes == 0 && batch.len() == 1;
-            if !alone && leadership.open_bytes + bytes > raft.config.uncommitted_bytes_max {
-                return Err(ProposeError::Busy);
-            }
-            let first = raft.last_number + 1;
-            let count = batch.len() as u64;
-            raft.last_number += count;
-            raft.journal.log_changed(raft.log.last().index.next());
-            for (number, command) in (first..).zip(batch) {
-                let id = LogId {
-                    index: raft.log.last().index.next(),
-                    term: raft.term,
-                };
-                let entry = Entry {
-                    id,
-                    payload: Payload::Command(command),
-                };
-                let bytes = entry.len_bytes();
-                leadership.open.push_back(OpenProposal {
-                    number,
-                    index: id.index,
-                    bytes,
-                });
-                leadership.open_bytes += bytes;
-                raft.log.append(entry);
-            }
-            Ok(ProposalIds {
-                first: ProposalId {
-                    boot: raft.identity.boot,
-                    number: first,
-                },
-                count,
-            })
+                .any(|command| command.len() > self.config.command_bytes_max)
+        {
+            return Err(ProposeError::BadBatch);
+        }
+        let bytes: usize = batch
+            .iter()
+            .map(|command| command.len() + Entry::OVERHEAD_BYTES)
+            .sum();
+        // It would not fit, however often it is tried.
+        if batch.len() > 1 && bytes > self.config.uncommitted_bytes_max {
+            return Err(ProposeError::BadBatch);
+        }
+        // One command alone is always taken, so that any that is allowed can get through.
+        let alone = leadership.open_bytes == 0 && batch.len() == 1;
+        if !alone && leadership.open_bytes + bytes > self.config.uncommitted_bytes_max {
+            return Err(ProposeError::Busy);
+        }
+        let first = self.last_number + 1;
+        let count = batch.len() as u64;
+        self.last_number += count;
+        self.journal.log_changed(self.log.last().index.next());
+        for (number, command) in (first..).zip(batch) {
+            let id = LogId {
+                index: self.log.last().index.next(),
+                term: self.term,
+            };
+            let entry = Entry {
+                id,
+                payload: Payload::Command(command),
+            };
+            let bytes = entry.len_bytes();
+            leadership.open.push_back(OpenProposal {
+                number,
+                index: id.index,
+                bytes,
+            });
+            leadership.open_bytes += bytes;
+            self.log.append(entry);
+        }
+        invariants::check_proposed(self);
+        Ok(ProposalIds {
+            first: ProposalId {
+                boot: self.identity.boot,
+                number: first,
+            },
+            count,
         })
     }
 
@@ -317,7 +316,7 @@ impl Raft {
         self.report_role();
         // When nothing was made nothing leaves; the next input is held against what was checked last all the same.
         if !self.outbox.is_drained() {
-            invariants::check(self);
+            invariants::check_made(self);
         }
     }
 
