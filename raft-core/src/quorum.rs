@@ -39,7 +39,14 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
         for (slot, &node) in values.iter_mut().zip(voters) {
             *slot = value(node);
         }
-        values.sort_unstable();
+        match values {
+            // Mostly there are three.
+            [a, b, c] => {
+                let (low, high) = ((*a).min(*b), (*a).max(*b));
+                (*a, *b, *c) = (low.min(*c), high.min(low.max(*c)), high.max(*c));
+            }
+            _ => values.sort_unstable(),
+        }
         // The value that this many have reached, in ascending order.
         let at = values.len().checked_sub(majority(values.len()))?;
         values.get(at).copied()
