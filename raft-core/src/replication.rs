@@ -214,18 +214,19 @@ impl Raft {
 
     /// Sends every peer what it may have now.
     pub(crate) fn flush_replication(&mut self) {
-        let Role::Leader(leadership) = &self.role else {
-            return;
-        };
         let wants_round = self.wants_read_round();
-        // Mostly nobody is to be sent anything.
         let last = self.log.last().index;
-        if !leadership.peers.values().all(|peer| peer.has_all(last)) {
-            for nth in 0.. {
-                let Some(peer) = self.peer_at(nth) else {
-                    break;
-                };
-                while self.send_next(peer.node) {}
+        for nth in 0.. {
+            let Role::Leader(leadership) = &self.role else {
+                return;
+            };
+            let Some(peer) = leadership.peers.values().nth(nth) else {
+                break;
+            };
+            // Mostly nobody is to be sent anything.
+            if !peer.has_all(last) {
+                let node = peer.member.node;
+                while self.send_next(node) {}
             }
         }
         if wants_round {
@@ -286,19 +287,23 @@ impl Raft {
         if !peer.may_send(&self.config) || peer.fetching || (!probing && peer.next > last) {
             return false;
         }
-        if self.log.term_at(peer.next.previous()).is_none() {
+        let next = peer.next;
+        let Some(term) = self.log.term_at(next.previous()) else {
             // Whoever is not there would not take it.
             let patience = u64::from(self.config.election_timeout_ticks);
             if peer.heard && self.now - peer.heard_at < patience {
                 self.send_snapshot(node);
             }
             return false;
-        }
-        let next = peer.next;
+        };
+        let prev = LogId {
+            index: next.previous(),
+            term,
+        };
         // One without room takes no commands. Where the logs agree is found out without.
         if peer.full && next <= last && self.log.may_be_command(next) {
             if probing {
-                self.send_append(node, next, Entries::NONE, 0);
+                self.send_append(node, prev, Entries::NONE, 0);
             }
             return false;
         }
@@ -314,20 +319,13 @@ impl Raft {
                 return false;
             }
         };
-        self.send_append(node, next, entries, bytes);
-        !probing
+        let sent_all = prev.index.plus(entries.count() as u64) >= last;
+        self.send_append(node, prev, entries, bytes);
+        !probing && !sent_all
     }
 
-    /// Sends `entries`, of so many `bytes`, which begin at `next`; none, to probe. A `next` in front of the log is for a snapshot to reach: the log may have
-    /// been cut while they were read from it.
-    fn send_append(&mut self, node: NodeId, next: Index, entries: Entries, bytes: usize) {
-        let Some(term) = self.log.term_at(next.previous()) else {
-            return;
-        };
-        let prev = LogId {
-            index: next.previous(),
-            term,
-        };
+    /// Sends `entries`, of so many `bytes`, which follow `prev`; none, to probe.
+    fn send_append(&mut self, node: NodeId, prev: LogId, entries: Entries, bytes: usize) {
         let number = self.next_number();
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
         let now = self.now;
@@ -359,9 +357,14 @@ impl Raft {
             peer.fetch_not_before = retry_at;
             peer.mode == Mode::Stream && peer.next == from
         });
-        if wanted == Some(true) && !entries.is_empty() {
+        // Entries in front of the log are for a snapshot to bring: it may have been cut while they were read from it.
+        let index = from.previous();
+        if wanted == Some(true)
+            && !entries.is_empty()
+            && let Some(term) = self.log.term_at(index)
+        {
             let bytes = entries.iter().map(Entry::len_bytes).sum();
-            self.send_append(node, from, entries.into(), bytes);
+            self.send_append(node, LogId { index, term }, entries.into(), bytes);
         }
     }
 
