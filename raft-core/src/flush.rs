@@ -68,7 +68,10 @@ impl Raft {
             let durable = self.durable_index();
             self.log
                 .trim(self.apply.handed.min(durable), tail_bytes_max);
-            self.log.trim(durable, tail_bytes_max.saturating_mul(2));
+            let tail_bytes_most = tail_bytes_max.saturating_mul(2);
+            if self.log.tail_bytes() > tail_bytes_most {
+                self.log.trim(durable, tail_bytes_most);
+            }
         }
     }
 

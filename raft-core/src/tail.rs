@@ -98,8 +98,15 @@ impl Tail {
     }
 
     /// Makes a piece of what came entry by entry.
-    #[inline(never)]
+    #[inline]
     fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.close_open();
+        }
+    }
+
+    #[inline(never)]
+    fn close_open(&mut self) {
         let Some(first) = self.open.first().map(|first| first.id.index) else {
             return;
         };
@@ -137,9 +144,7 @@ impl Tail {
         to: Index,
         bytes_max: usize,
     ) -> Option<(Entries, usize)> {
-        if !self.open.is_empty() {
-            self.close();
-        }
+        self.close();
         let made;
         let piece = match self.whole(from, to, bytes_max) {
             Some(piece) => piece,
@@ -159,6 +164,11 @@ impl Tail {
         let newest = self.pieces.back()?;
         if is_all(newest) {
             return Some(newest);
+        }
+        // Or the one before: what a follower is told to be committed came one append earlier.
+        let before = self.pieces.get(self.pieces.len().checked_sub(2)?)?;
+        if before.end() > to && is_all(before) {
+            return Some(before);
         }
         let at = self.position(from)?;
         let piece = self.pieces.get(at).filter(|piece| is_all(piece))?;
@@ -248,7 +258,8 @@ impl Tail {
             && let Some(oldest) = self.pieces.front_mut()
             && oldest.first <= up_to
         {
-            if oldest.end() <= up_to.next() && self.bytes - oldest.bytes >= bytes_max {
+            let none_stays = self.bytes - oldest.bytes >= bytes_max || oldest.entries.count() == 1;
+            if none_stays && oldest.end() <= up_to.next() {
                 self.bytes -= oldest.bytes;
                 self.pieces.pop_front();
                 continue;
