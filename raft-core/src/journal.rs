@@ -102,6 +102,7 @@ impl Journal {
     }
 
     /// Seals the open job, if it holds anything, at a time when the log ends at `last`.
+    #[inline]
     pub(crate) fn seal(&mut self, last: Index, now: u64) -> Option<Sealed> {
         if !self.holds_anything() {
             return None;
@@ -145,6 +146,7 @@ impl Journal {
     }
 
     /// Takes the answer that all jobs up to `id` are durable; whether there was such a job under way.
+    #[inline]
     pub(crate) fn complete(&mut self, id: JobId, now: u64) -> bool {
         if self.pending.front().is_none_or(|oldest| id < oldest.id) || id > self.issued {
             return false;
