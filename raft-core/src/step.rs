@@ -28,7 +28,7 @@ impl Raft {
         self.check_delivery(envelope)?;
         check_form(envelope)?;
         let speaker = self.check_speaker(envelope.from)?;
-        if let Err(why) = self.check_claims(envelope) {
+        if let Err(why) = self.check_claims(envelope, speaker) {
             let member = envelope.from.member;
             if why != Rejected::Malformed {
                 self.outbox
@@ -90,7 +90,7 @@ impl Raft {
             &mut Message::NotAMember { id, at } if id.boot == self.identity.boot => {
                 self.on_not_a_member(at);
             }
-            response => self.on_response(from, term, response),
+            response => self.on_response(from, speaker, term, response),
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Raft {
 
     /// Whether what an envelope claims contradicts what this node knows: two leaders of a term, another entry where one is committed, an
     /// answer to what was never asked, or that acknowledges what never was.
-    fn check_claims(&self, envelope: &Envelope) -> Result<(), Rejected> {
+    fn check_claims(&self, envelope: &Envelope, speaker: Speaker) -> Result<(), Rejected> {
         let (from, term) = (envelope.from.member, envelope.term);
         match &envelope.message {
             Message::PreVoteRequest { .. }
@@ -136,14 +136,14 @@ impl Raft {
                 self.check_asked(id)?;
                 match result {
                     AppendResult::Matched(index) | AppendResult::Full(index) => {
-                        self.check_acknowledged(envelope, id, index)
+                        self.check_acknowledged(envelope, speaker, id, index)
                     }
                     AppendResult::Conflict { .. } => Ok(()),
                 }
             }
             &Message::HeartbeatResponse { id, matched, .. } => {
                 self.check_asked(id)?;
-                self.check_acknowledged(envelope, id, matched)
+                self.check_acknowledged(envelope, speaker, id, matched)
             }
         }
     }
@@ -172,13 +172,14 @@ impl Raft {
     fn check_acknowledged(
         &self,
         envelope: &Envelope,
+        speaker: Speaker,
         id: RequestId,
         index: Index,
     ) -> Result<(), Rejected> {
         if matches!(self.role, Role::Leader(_))
-            && envelope.term == self.term
-            && self.is_heard(envelope.from.member, id)
             && index > self.log.last().index
+            && envelope.term == self.term
+            && self.is_heard(envelope.from.member, speaker, id)
         {
             return Err(Rejected::AckBeyondLog(index));
         }
@@ -186,13 +187,13 @@ impl Raft {
     }
 
     /// Whether an answer is to a request of this very life, by someone who is asked.
-    fn is_heard(&self, from: MemberId, id: RequestId) -> bool {
-        id.boot == self.identity.boot && (self.counts(from) || self.is_departed_peer(from))
+    fn is_heard(&self, from: MemberId, speaker: Speaker, id: RequestId) -> bool {
+        id.boot == self.identity.boot && (speaker.counts() || self.is_departed_peer(from))
     }
 
     /// An answer. It counts only from a member of the configuration in force, to a request of this very boot. That of a former member
     /// says at most that it has learnt that it is none: it decides nothing, and deposes nobody.
-    fn on_response(&mut self, from: MemberId, term: Term, response: &Message) {
+    fn on_response(&mut self, from: MemberId, speaker: Speaker, term: Term, response: &Message) {
         let (Message::PreVoteResponse { id, .. }
         | Message::VoteResponse { id, .. }
         | Message::AppendResponse { id, .. }
@@ -201,12 +202,12 @@ impl Raft {
         else {
             return;
         };
-        if !self.is_heard(from, id) {
+        if !self.is_heard(from, speaker, id) {
             return;
         }
         if term > self.term {
             // Whoever answers from a later term: what was asked is over (paper §5.1).
-            if self.counts(from) {
+            if speaker.counts() {
                 self.become_follower(term, None);
             }
             return;
@@ -225,12 +226,6 @@ impl Raft {
             }
             _ => {}
         }
-    }
-
-    /// Whether what this member answers counts: it is a member in this very incarnation (F-M8).
-    fn counts(&self, from: MemberId) -> bool {
-        let node_known = self.membership().member(from.node).is_some();
-        self.membership().contains(from) || node_known && mutant(Mutant::IgnoresIncarnations)
     }
 
     /// Whether an envelope to this member is one to this node.
@@ -279,7 +274,9 @@ impl Raft {
         }
         match self.boots.get(&from.member) {
             Some(latest) if from.boot < *latest => Err(Rejected::StaleBoot),
-            _ => Ok(Speaker::Member),
+            latest => Ok(Speaker::Member {
+                known: latest == Some(&from.boot),
+            }),
         }
     }
 
@@ -287,9 +284,9 @@ impl Raft {
     /// strangers cannot fill the memory.
     fn note_speaker(&mut self, from: Sender, speaker: Speaker) {
         match speaker {
-            Speaker::Other => return,
+            Speaker::Member { known: true } | Speaker::Other => return,
             Speaker::Namesake(member) => return self.note_stranger(member, from.member),
-            Speaker::Member => {}
+            Speaker::Member { known: false } => {}
         }
         if let Some(latest) = self.boots.get_mut(&from.member) {
             *latest = from.boot;
@@ -312,13 +309,25 @@ impl Raft {
 }
 
 /// Who speaks.
+#[derive(Clone, Copy)]
 enum Speaker {
-    /// A member.
-    Member,
+    /// A member; perhaps in the life that was heard of last.
+    Member { known: bool },
     /// Someone under this member's number.
     Namesake(MemberId),
     /// Anyone else.
     Other,
+}
+
+impl Speaker {
+    /// Whether what it answers counts: it is a member in this very incarnation (F-M8).
+    fn counts(self) -> bool {
+        match self {
+            Self::Member { .. } => true,
+            Self::Namesake(_) => mutant(Mutant::IgnoresIncarnations),
+            Self::Other => false,
+        }
+    }
 }
 
 /// Whether an envelope's fields go together (F-P20, S-K6): nothing behind this needs to doubt them.
