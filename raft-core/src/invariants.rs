@@ -88,18 +88,37 @@ pub(crate) fn check_proposed(raft: &mut Raft) {
 /// no more: it touches neither what is durable nor who is followed, and if it goes as far as to change the role, the term, the log or
 /// the membership, then all is checked.
 pub(crate) fn check_made(raft: &mut Raft) {
-    let before = &raft.checked;
-    let same = raft.log.last() == before.last
-        && raft.memberships.current_at() == before.membership_at
-        && (raft.term, raft.commit) == (before.term, before.commit)
-        && raft.log.base() == before.base
-        && peers(raft) == before.peers;
-    if !same {
+    if !is_as_checked(raft) {
         check(raft);
     } else if asserts() {
         check_handed(raft);
         debug_check(raft);
     }
+}
+
+/// Checks what the answer to a job may have changed: what is durable. If it lets anything go on from there, an election or a commit, say,
+/// or the log is cut, then all is checked.
+pub(crate) fn check_persisted(raft: &mut Raft) {
+    if !is_as_checked(raft) {
+        check(raft);
+    } else if asserts() {
+        check_snapshots(raft);
+        if matches!(raft.role, Role::Leader(_)) {
+            check_leader_state(raft);
+        }
+        debug_check(raft);
+    }
+}
+
+/// Whether role, term, log, membership and commit index are what they were when all was checked last.
+#[inline(always)]
+fn is_as_checked(raft: &Raft) -> bool {
+    let before = &raft.checked;
+    raft.log.last() == before.last
+        && raft.memberships.current_at() == before.membership_at
+        && (raft.term, raft.commit) == (before.term, before.commit)
+        && raft.log.base() == before.base
+        && peers(raft) == before.peers
 }
 
 /// Where only a part was checked: a build for tests holds that the rest is as good.
@@ -153,12 +172,13 @@ fn check_step(before: &Checked, raft: &Raft) {
         raft.verified
     );
     check_snapshots(raft);
-    if raft.term == before.term {
-        let kept = raft.voted_for == before.voted_for || before.voted_for.is_none();
+    if raft.voted_for != before.voted_for && raft.term == before.term {
         assert!(
-            kept,
+            before.voted_for.is_none(),
             "two votes in term {}: {:?} and {:?}",
-            raft.term, before.voted_for, raft.voted_for
+            raft.term,
+            before.voted_for,
+            raft.voted_for
         );
     }
     let same_log = base == before.base && last == before.last;
@@ -245,10 +265,7 @@ fn check_campaign(raft: &Raft) {
 fn check_leader(before: &Checked, raft: &Raft, leadership: &Leadership, same_log: bool) {
     let me = raft.me();
     assert!(raft.voted_for == Some(me), "a leader voted for itself");
-    assert!(
-        raft.durable_state == (raft.term, raft.voted_for),
-        "a leader's term and vote are durable"
-    );
+    check_leader_state(raft);
     assert!(raft.leader == Some(me), "a leader knows who leads");
     if before.peers.is_some() && before.term == raft.term && !same_log {
         check_append_only(before, raft);
@@ -271,6 +288,14 @@ fn check_leader(before: &Checked, raft: &Raft, leadership: &Leadership, same_log
             "the lead goes to one that has no vote"
         );
     }
+}
+
+#[inline(always)]
+fn check_leader_state(raft: &Raft) {
+    assert!(
+        raft.durable_state == (raft.term, raft.voted_for),
+        "a leader's term and vote are durable"
+    );
 }
 
 #[inline(never)]

@@ -232,13 +232,13 @@ impl Raft {
     /// # Errors
     /// When no such job is under way: the driver is broken, and nothing was changed.
     pub fn persisted(&mut self, job: JobId) -> Result<(), AnswerError> {
-        self.step(|raft| {
-            if !raft.journal.complete(job, raft.now) {
-                return Err(AnswerError::UnknownJob(job));
-            }
-            raft.on_persisted(job);
-            Ok(())
-        })
+        if !self.journal.complete(job, self.now) {
+            return Err(AnswerError::UnknownJob(job));
+        }
+        self.on_persisted(job);
+        self.report_role();
+        invariants::check_persisted(self);
+        Ok(())
     }
 
     /// The state machine has applied everything up to `index`.
