@@ -11,6 +11,13 @@ use crate::types::{Index, LogId, MemberId};
 impl Raft {
     /// Whether an append would leave alone what is committed, and say who belongs: what a leader of any term owes (S-C16).
     pub(crate) fn check_append(&self, prev: LogId, entries: &Entries) -> Result<(), Rejected> {
+        // Mostly they go on where this log ends, and so are all new.
+        if prev == self.log.last() {
+            return match entries.first() {
+                Some(first) if !self.says_who_belongs(first) => Err(Rejected::Malformed),
+                _ => Ok(()),
+            };
+        }
         if !self.agrees_at(prev) {
             return if prev.index <= self.commit {
                 Err(Rejected::CommittedConflict(prev.index))
