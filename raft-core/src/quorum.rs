@@ -26,6 +26,10 @@ pub(crate) fn majority(of: usize) -> usize {
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
     // Of the old half, voters whose place was taken have reached nothing.
     let half = |voters: &[NodeId], replaced: usize| {
+        // Mostly there are three.
+        if let (&[a, b, c], 0) = (voters, replaced) {
+            return of_three([value(a), value(b), value(c)]);
+        }
         // On the stack: this runs at every acknowledgement. Most clusters are small, and the large array has to be cleared.
         let (mut few, mut many);
         let count = voters.len() + replaced;
@@ -39,14 +43,7 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
         for (slot, &node) in values.iter_mut().zip(voters) {
             *slot = value(node);
         }
-        match values {
-            // Mostly there are three.
-            [a, b, c] => {
-                let (low, high) = ((*a).min(*b), (*a).max(*b));
-                (*a, *b, *c) = (low.min(*c), high.min(low.max(*c)), high.max(*c));
-            }
-            _ => values.sort_unstable(),
-        }
+        values.sort_unstable();
         // The value that this many have reached, in ascending order.
         let at = values.len().checked_sub(majority(values.len()))?;
         values.get(at).copied()
@@ -56,6 +53,13 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
         return new;
     }
     half(membership.outgoing(), membership.replaced().len()).map_or(new, |old| old.min(new))
+}
+
+/// The value that a majority of three have reached.
+fn of_three([a, b, c]: [u64; 3]) -> Option<u64> {
+    let (low, high) = (a.min(b), a.max(b));
+    let ascending = [low.min(c), high.min(low.max(c)), high.max(c)];
+    ascending.get(3 - majority(3)).copied()
 }
 
 /// How a vote stands, given who has answered what.
