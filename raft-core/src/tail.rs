@@ -56,6 +56,12 @@ impl Piece {
         Index(self.first.0 + self.entries.count() as u64)
     }
 
+    /// Whether it begins at `from`, and no part of it lies behind `to` or beyond `bytes_max`.
+    #[inline]
+    fn fits(&self, from: Index, to: Index, bytes_max: usize) -> bool {
+        self.first == from && self.end().0 <= to.0 + 1 && self.bytes <= bytes_max
+    }
+
     /// Lets go of its first `count` entries; how many bytes they were.
     fn skip(&mut self, count: usize) -> usize {
         let gone = bytes_of(self.entries.get(..count).unwrap_or_default());
@@ -145,6 +151,23 @@ impl Tail {
         bytes_max: usize,
     ) -> Option<(Entries, usize)> {
         self.close();
+        // Mostly it is the newest piece.
+        let newest = self.pieces.back()?;
+        if newest.fits(from, to, bytes_max) {
+            return Some((newest.entries.clone(), newest.bytes));
+        }
+        self.slice_older(from, to, bytes_max)
+    }
+
+    #[inline(never)]
+    fn slice_older(&self, from: Index, to: Index, bytes_max: usize) -> Option<(Entries, usize)> {
+        // Or the one before: what a follower is told to be committed came one append earlier.
+        let before = self.pieces.get(self.pieces.len().wrapping_sub(2));
+        if let Some(before) = before.filter(|piece| piece.end() > to)
+            && before.fits(from, to, bytes_max)
+        {
+            return Some((before.entries.clone(), before.bytes));
+        }
         let made;
         let piece = match self.whole(from, to, bytes_max) {
             Some(piece) => piece,
@@ -156,22 +179,14 @@ impl Tail {
         Some((piece.entries.clone(), piece.bytes))
     }
 
-    /// The piece that is all of what [`Tail::slice`] is asked for, which mostly is the newest.
+    /// The piece that is all of what [`Tail::slice`] is asked for.
+    #[inline(never)]
     fn whole(&self, from: Index, to: Index, bytes_max: usize) -> Option<&Piece> {
-        let is_all = |piece: &Piece| {
-            piece.first == from && piece.end().previous() <= to && piece.bytes <= bytes_max
-        };
-        let newest = self.pieces.back()?;
-        if is_all(newest) {
-            return Some(newest);
-        }
-        // Or the one before: what a follower is told to be committed came one append earlier.
-        let before = self.pieces.get(self.pieces.len().checked_sub(2)?)?;
-        if before.end() > to && is_all(before) {
-            return Some(before);
-        }
         let at = self.position(from)?;
-        let piece = self.pieces.get(at).filter(|piece| is_all(piece))?;
+        let piece = self.pieces.get(at)?;
+        if !piece.fits(from, to, bytes_max) {
+            return None;
+        }
         if piece.end() > to {
             return Some(piece);
         }
