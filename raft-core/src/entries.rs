@@ -17,8 +17,28 @@ use crate::entry::Entry;
 pub struct Entries {
     all: Option<Arc<Memory>>,
     /// The part of `all` that this is.
-    start: u32,
-    end: u32,
+    part: Part,
+}
+
+/// Where a part begins and ends. In one number, so that entries are two words, which are handed on in registers: three fields are
+/// written to memory, and what is read back at once, in larger pieces, waits for that.
+#[derive(Clone, Copy)]
+struct Part(u64);
+
+impl Part {
+    const NONE: Self = Self::new(0, 0);
+
+    const fn new(start: u32, end: u32) -> Self {
+        Self((end as u64) << 32 | start as u64)
+    }
+
+    const fn start(self) -> u32 {
+        self.0 as u32
+    }
+
+    const fn end(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 /// Where entries lie. Mostly one comes alone, and then lies beside its count.
@@ -40,15 +60,15 @@ impl Entries {
     /// None.
     pub const NONE: Self = Self {
         all: None,
-        start: 0,
-        end: 0,
+        part: Part::NONE,
     };
 
     /// Without the first `count`.
     #[must_use]
     pub fn skip(mut self, count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.start = self.end.min(self.start.saturating_add(count));
+        let (start, end) = (self.part.start(), self.part.end());
+        self.part = Part::new(end.min(start.saturating_add(count)), end);
         self
     }
 
@@ -56,7 +76,8 @@ impl Entries {
     #[must_use]
     pub fn take(mut self, count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.end = self.end.min(self.start.saturating_add(count));
+        let (start, end) = (self.part.start(), self.part.end());
+        self.part = Part::new(start, end.min(start.saturating_add(count)));
         self
     }
 
@@ -64,15 +85,14 @@ impl Entries {
     pub(crate) fn one(entry: Entry) -> Self {
         Self {
             all: Some(Arc::new(Memory::One(entry))),
-            start: 0,
-            end: 1,
+            part: Part::new(0, 1),
         }
     }
 
     /// How many they are.
     #[inline]
     pub(crate) fn count(&self) -> usize {
-        self.end.saturating_sub(self.start) as usize
+        self.part.end().saturating_sub(self.part.start()) as usize
     }
 
     fn of(mut entries: Vec<Entry>) -> Self {
@@ -83,8 +103,7 @@ impl Entries {
         let end = u32::try_from(entries.len()).expect("fewer than 2^32 entries");
         Self {
             all: Some(Arc::new(Memory::Many(entries.into_boxed_slice()))),
-            start: 0,
-            end,
+            part: Part::new(0, end),
         }
     }
 }
@@ -94,7 +113,7 @@ impl Deref for Entries {
 
     #[inline]
     fn deref(&self) -> &[Entry] {
-        let part = self.start as usize..self.end as usize;
+        let part = self.part.start() as usize..self.part.end() as usize;
         match &self.all {
             Some(all) => all.entries().get(part).unwrap_or_default(),
             None => &[],
@@ -147,7 +166,7 @@ impl Iterator for EntriesIntoIter {
 
     fn next(&mut self) -> Option<Entry> {
         let entry = self.0.first().cloned();
-        self.0.start += u32::from(entry.is_some());
+        self.0 = core::mem::take(&mut self.0).skip(usize::from(entry.is_some()));
         entry
     }
 
