@@ -93,16 +93,12 @@ impl Raft {
         self.verified = self.verified.max(verified);
         self.commit_to(commit.min(self.committable()));
         let matched = verified.max(self.commit);
-        if self.full {
-            self.acknowledge(from, id, AppendResult::Full(matched), matched);
+        let result = if self.full {
+            AppendResult::Full(matched)
         } else {
-            self.acknowledge(from, id, AppendResult::Matched(matched), matched);
-        }
-    }
-
-    #[inline(always)]
-    fn acknowledge(&mut self, to: MemberId, id: RequestId, result: AppendResult, matched: Index) {
-        self.send(to, Message::AppendResponse { id, result }, Some(matched));
+            AppendResult::Matched(matched)
+        };
+        self.send(from, Message::AppendResponse { id, result }, Some(matched));
     }
 
     /// Whether a log that goes on with `first`, what it replaces being cut, says who belongs to the cluster. Every honest one does, from the
