@@ -349,18 +349,22 @@ fn check_form(envelope: &Envelope) -> Result<(), Rejected> {
                 ..
             } => {
                 let mut before = *prev;
-                sane_id(*prev)
-                    && sane_index(*commit)
-                    && entries.iter().all(|entry| {
-                        let follows =
-                            entry.id.index.0 == before.index.0 + 1 && entry.id.term >= before.term;
-                        before = entry.id;
-                        let decides = match &entry.payload {
-                            Payload::Membership(membership) => !membership.voters().is_empty(),
-                            Payload::Command(_) | Payload::Noop => true,
-                        };
-                        follows && decides && sane_id(entry.id)
-                    })
+                if !sane_id(before) {
+                    return Err(Rejected::Malformed);
+                }
+                for entry in entries {
+                    let follows =
+                        entry.id.index.0 == before.index.0 + 1 && entry.id.term >= before.term;
+                    let decides = match &entry.payload {
+                        Payload::Membership(membership) => !membership.voters().is_empty(),
+                        Payload::Command(_) | Payload::Noop => true,
+                    };
+                    if !(follows && decides && sane_id(entry.id)) {
+                        return Err(Rejected::Malformed);
+                    }
+                    before = entry.id;
+                }
+                sane_index(*commit)
             }
             Message::SnapshotRequest { snapshot, .. } => {
                 let Snapshot {
