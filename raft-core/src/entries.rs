@@ -165,9 +165,10 @@ impl Iterator for EntriesIntoIter {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        let entry = self.0.first().cloned();
-        self.0 = core::mem::take(&mut self.0).skip(usize::from(entry.is_some()));
-        entry
+        let entry = self.0.first().cloned()?;
+        let part = self.0.part;
+        self.0.part = Part::new(part.start() + 1, part.end());
+        Some(entry)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
