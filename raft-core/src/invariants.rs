@@ -1,5 +1,7 @@
 //! The safety properties (paper fig. 3, thesis fig. 3.2), as far as one node can see them, checked around every input, in release
 //! too. A broken one is a bug of this crate, and nothing it would do next could be trusted: it panics.
+//!
+//! An input that can change only some of what is looked at is checked for that; with debug assertions on, for everything all the same.
 
 use crate::message::{AppendResult, Envelope, Message};
 use crate::mutants::asserts;
@@ -65,6 +67,7 @@ pub(crate) fn check(raft: &mut Raft) {
 pub(crate) fn check_applied(raft: &mut Raft) {
     if asserts() {
         check_apply(&raft.checked, raft);
+        debug_check(raft);
     }
     raft.checked.applied = raft.apply.applied;
 }
