@@ -48,9 +48,7 @@ impl Raft {
             self.flush_replication();
             self.flush_transfer();
         }
-        if self.journal.holds_anything() {
-            self.flush_job();
-        }
+        self.flush_job();
         self.flush_install_snapshot();
         self.flush_apply();
         if self.memberships.holds_older() {
