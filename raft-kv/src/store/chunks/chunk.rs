@@ -135,6 +135,8 @@ impl<V> Chunk<V> {
             common: 0,
             slots: self.slots.split_off(at),
         };
+        // Else it would stay as large as it never will be again.
+        self.slots.shrink_to_fit();
         self.set_words();
         rest.set_words();
         rest

@@ -181,6 +181,7 @@ impl<V: Clone> Chunks<V> {
         let start = Bytes::copy_from_slice(self.start(from));
         let mut taken = 0;
         let mut last = None;
+        let mut joins = false;
         let bounds = (
             Bound::Included(&start),
             to.map_or(Bound::Unbounded, Bound::Excluded),
@@ -195,13 +196,15 @@ impl<V: Clone> Chunks<V> {
                 each(entry.key, entry.value);
             }
             last = Some(start.clone());
+            // One that is larger than this is so with any neighbour.
+            joins |= counted.len <= JOINED_KEYS_MAX;
             counted.len == 0 && !start.is_empty()
         });
         empty.for_each(drop);
         self.len -= taken;
-        // Those at the ends of what is gone have become smaller.
-        self.join_around(from);
-        if let Some(last) = last {
+        // Those at both ends of what is gone may have become small, or neighbours.
+        if let Some(last) = last.filter(|_| joins) {
+            self.join_around(from);
             self.join_around(&last);
         }
     }
