@@ -46,6 +46,14 @@ pub enum Mutant {
     DropsSessionsWithLeader,
     /// Clients that register one after the other get the same session.
     MixesSessions,
+    /// A snapshot lacks the sessions.
+    OmitsSessions,
+    /// The state stays as it is where a snapshot should take its place.
+    KeepsStateOnInstall,
+    /// A node that starts from a snapshot forgets to read it.
+    StartsWithoutSnapshot,
+    /// The core's request is sent and used before its file is there.
+    TrustsSnapshotRequests,
     /// The client sends a write again under a new number.
     RetriesUnderNewNumber,
     /// The client says of every write without an answer that it was not applied.

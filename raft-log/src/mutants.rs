@@ -30,6 +30,10 @@ pub enum Mutant {
     ClaimsTooMuchDurable,
     /// An opening has the number of the one before.
     SkipsBoot,
+    /// A snapshot is not synced before it gets its name.
+    SkipsSnapshotSync,
+    /// The name of a snapshot is not synced.
+    SkipsSnapshotName,
 }
 
 /// Whether this bug is to show: never, and at no cost.

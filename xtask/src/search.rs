@@ -21,7 +21,7 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Bound {
-    /// All faults in one search of three terms, which was never seen to end: gigabytes of memory
+    /// All faults in one search of three terms: 110 million states, an hour, 9 GiB of memory
     Combined,
     /// Minutes
     Full,

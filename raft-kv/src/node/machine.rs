@@ -50,8 +50,10 @@ pub trait StateMachine: Sized + Send + 'static {
     fn restore(&mut self, at: LogId, from: &mut dyn io::Read) -> io::Result<()>;
 }
 
+type Write = dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send;
+
 /// A state as it was at some moment, to be written to a snapshot on a thread of its own.
-pub struct Image(Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>);
+pub struct Image(Box<Write>);
 
 impl Image {
     /// `write` writes the state. An error that it returns is reported, and another snapshot is taken later.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft_core::{Config, Incarnation, LogId, MemberId, NodeId, SnapshotPolicy};
 use raft_log::sim_disk::{Keep, SimDisk};
-use raft_log::{OpenError, Options};
+use raft_log::{Log, OpenError, Options};
 
 use super::agenda::Time;
 use super::app::{App, Machine};
@@ -24,6 +24,7 @@ use crate::node::formation::Founders;
 use crate::node::gate::{Gate, SharedGate};
 use crate::node::replica::{Origin, Replica, ReplicaConfig, Start};
 use crate::node::snapshot::work;
+use crate::wire::SnapshotFile;
 
 /// The data directory of every node, each on a disk of its own.
 pub(super) fn dir() -> &'static Path {
@@ -214,28 +215,10 @@ impl<A: App> World<A> {
             snapshot_window_bytes: self.setup.tuning.pieces.0 as u64 * self.setup.tuning.pieces.1,
             ..ReplicaConfig::new(self.core_config(seed))
         };
-        let mut machine: Machine<A> = Observed::new(self.app.machine(), A::state_hash);
-        if let Some((file, _)) = snapshot {
-            match work::restore(&log.snapshots(), file, &mut machine) {
-                Ok(()) => {}
-                Err(why) if self.hosts[host].damaged => {
-                    self.note(
-                        Some(host),
-                        Happening::Refused {
-                            why: why.to_string(),
-                        },
-                    );
-                    self.hit(Mark::DamageRefused);
-                    self.hosts[host].given_up = true;
-                    self.hosts[host].disk.kill();
-                    return Ok(());
-                }
-                Err(why) => return self.fails_to_start(host, &why.to_string()),
-            }
-            let (last, hash) = (file.last, machine.state_hash());
-            self.checks.on_restored(host, last, hash)?;
-            self.hit(Mark::SnapshotRestored);
-        }
+        let file = snapshot.map(|(file, _)| file);
+        let Some(machine) = self.machine(host, &log, file)? else {
+            return Ok(());
+        };
         let replica = match Replica::start(config, start, machine) {
             Ok(replica) => replica,
             Err(error) => {
@@ -262,6 +245,35 @@ impl<A: App> World<A> {
         self.act(host)
     }
 
+    /// A state machine with the state of a snapshot, if there is one; none when that cannot be read.
+    fn machine(
+        &mut self,
+        host: usize,
+        log: &Log<SimDisk>,
+        snapshot: Option<SnapshotFile>,
+    ) -> Checked<Option<Machine<A>>> {
+        let mut machine: Machine<A> = Observed::new(self.app.machine(), A::state_hash);
+        let Some(file) = snapshot else {
+            return Ok(Some(machine));
+        };
+        if let Err(why) = work::restore(&log.snapshots(), file, &mut machine) {
+            let why = why.to_string();
+            if self.hosts[host].damaged {
+                self.note(Some(host), Happening::Refused { why });
+                self.hit(Mark::DamageRefused);
+                self.hosts[host].given_up = true;
+                self.hosts[host].disk.kill();
+            } else {
+                self.fails_to_start(host, why);
+            }
+            return Ok(None);
+        }
+        let hash = machine.state_hash();
+        self.checks.on_restored(host, file.last, hash)?;
+        self.hit(Mark::SnapshotRestored);
+        Ok(Some(machine))
+    }
+
     /// A node that was wiped belongs to the cluster again, as another member.
     pub(super) fn taken_in(&mut self, host: usize) {
         if std::mem::take(&mut self.hosts[host].wiped) {
@@ -270,16 +282,16 @@ impl<A: App> World<A> {
     }
 
     /// A disk that opened and then could not be read; it is tried again.
-    fn fails_to_start(&mut self, host: usize, why: &str) -> Checked {
-        self.note(Some(host), Happening::Refused { why: why.into() });
-        if why.contains("power loss") {
+    fn fails_to_start(&mut self, host: usize, why: String) {
+        let power = why.contains("power loss");
+        self.note(Some(host), Happening::Refused { why });
+        if power {
             self.power_cycle(host);
         } else {
             self.hit(Mark::DiskFailed);
             self.hosts[host].disk.kill();
         }
         self.start_in(host, Duration::from_millis(500));
-        Ok(())
     }
 
     /// What the disk of a node that starts holds, read whole.

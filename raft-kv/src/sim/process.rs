@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::RoleName;
+use raft_core::{PersistJob, RoleName};
 use raft_log::sim_disk::SimDisk;
 use raft_log::writer::OwnedBatch;
 use raft_log::{Log, Reader};
@@ -16,11 +16,10 @@ use super::marks::Mark;
 use super::net::Line;
 use super::peers::PeerLink;
 use super::random::between;
-use super::snapshots::{Snapshots, Work};
+use super::snapshots::Snapshots;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
 use crate::glue;
-use crate::node::StateMachine;
 use crate::node::config::TICK;
 use crate::node::gate::SharedGate;
 use crate::node::inbox::{Context, Heard, Inspection, Own};
@@ -333,95 +332,14 @@ impl<A: App> World<A> {
                     (wire::kind::FORMATION, vec![body]),
                 );
             }
-            Action::Persist(job) => {
-                if let Some(raft) = self.hosts[host]
-                    .process
-                    .as_ref()
-                    .and_then(|process| process.replica.raft())
-                {
-                    self.checks.on_job(host, &job, raft)?;
-                }
-                if job.snapshot.is_some() {
-                    self.hit(Mark::SnapshotMarked);
-                }
-                if job.truncate_from.is_some() {
-                    self.hit(Mark::LogCut);
-                }
-                let what = Happening::Ordered {
-                    job: job.id.0,
-                    hard_state: job.hard_state,
-                    snapshot: job.snapshot.as_ref().map(|snapshot| snapshot.last),
-                    cut: job.truncate_from,
-                    entries: job.entries.clone(),
-                };
-                if let Some(process) = &mut self.hosts[host].process {
-                    let cluster = process.replica.identity().cluster;
-                    let marked = job.snapshot.as_ref().map(|snapshot| snapshot.last);
-                    let mark = marked.and_then(|last| process.snapshots.shelf.take(last));
-                    process.jobs.push_back(glue::batch(cluster, job, mark));
-                }
-                self.note(Some(host), what);
-                self.begin_write(host);
-            }
+            Action::Persist(job) => return self.persist(host, job),
             Action::Fetch(job) => {
                 self.hit(Mark::LogFetched);
                 let life = self.hosts[host].life;
                 let delay = self.disk_time(host);
                 self.agenda.plan_in(delay, Event::Fetch { host, life, job });
             }
-            Action::TakeSnapshot { head, image } => {
-                self.employ(host, Work::Take(Box::new(head), image));
-            }
-            Action::ReadSnapshot {
-                to,
-                file,
-                offset,
-                bytes_max,
-            } => self.employ(
-                host,
-                Work::Read {
-                    to,
-                    file,
-                    offset,
-                    bytes_max,
-                },
-            ),
-            Action::SendTransfer { to, message } => {
-                let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
-                let line = if brings {
-                    self.open_bulk(host, to);
-                    Line::bulk(to)
-                } else {
-                    Line::ordinary(to)
-                };
-                let body = wire::encode_transfer(&message);
-                self.send_body(host, line, (wire::kind::TRANSFER, body));
-            }
-            Action::SnapshotSent { to, file, close } => {
-                self.close_bulk(host, to);
-                if close {
-                    self.employ(host, Work::Close(file));
-                }
-            }
-            Action::WriteSnapshot {
-                file,
-                offset,
-                bytes,
-            } => self.employ(
-                host,
-                Work::Write {
-                    file,
-                    offset,
-                    bytes,
-                },
-            ),
-            Action::DiscardSnapshot { file } => self.employ(host, Work::Discard(file)),
-            Action::RestoreSnapshot { file } => {
-                if let Some(process) = &self.hosts[host].process {
-                    let machine = process.replica.machine().empty();
-                    self.employ(host, Work::Restore(file, machine));
-                }
-            }
+            Action::Snapshot(action) => self.on_snapshot_action(host, action),
             Action::CutLog { up_to } => return self.purge(host, up_to),
             Action::Peers(nodes) => self.update_peers(host, nodes),
             Action::Written { ticket, at, output } => {
@@ -453,6 +371,39 @@ impl<A: App> World<A> {
             Action::Notice(notice) => return self.notice(host, &notice),
             Action::Fatal(why) => return self.fatal(host, why),
         }
+        Ok(())
+    }
+
+    /// What a node orders to be written waits for its disk.
+    fn persist(&mut self, host: usize, job: PersistJob) -> Checked {
+        if let Some(raft) = self.hosts[host]
+            .process
+            .as_ref()
+            .and_then(|process| process.replica.raft())
+        {
+            self.checks.on_job(host, &job, raft)?;
+        }
+        if job.snapshot.is_some() {
+            self.hit(Mark::SnapshotMarked);
+        }
+        if job.truncate_from.is_some() {
+            self.hit(Mark::LogCut);
+        }
+        let what = Happening::Ordered {
+            job: job.id.0,
+            hard_state: job.hard_state,
+            snapshot: job.snapshot.as_ref().map(|snapshot| snapshot.last),
+            cut: job.truncate_from,
+            entries: job.entries.clone(),
+        };
+        if let Some(process) = &mut self.hosts[host].process {
+            let cluster = process.replica.identity().cluster;
+            let marked = job.snapshot.as_ref().map(|snapshot| snapshot.last);
+            let mark = marked.and_then(|last| process.snapshots.shelf.take(last));
+            process.jobs.push_back(glue::batch(cluster, job, mark));
+        }
+        self.note(Some(host), what);
+        self.begin_write(host);
         Ok(())
     }
 

@@ -11,13 +11,15 @@ use raft_log::sim_disk::SimDisk;
 
 use super::app::{App, Machine};
 use super::marks::Mark;
+use super::net::Line;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
-use crate::node::Image;
 use crate::node::inbox::Own;
+use crate::node::replica::SnapshotAction;
 use crate::node::snapshot::shelf::Shelf;
 use crate::node::snapshot::work::{self, Receiver, Sender, Written};
-use crate::wire::{SnapshotFile, SnapshotHead};
+use crate::node::{Image, StateMachine};
+use crate::wire::{self, SnapshotFile, SnapshotHead, Transfer};
 
 /// One of the threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +80,66 @@ impl<S> Snapshots<S> {
 }
 
 impl<A: App> World<A> {
+    pub(super) fn on_snapshot_action(&mut self, host: usize, action: SnapshotAction) {
+        match action {
+            SnapshotAction::Take { head, image } => {
+                self.employ(host, Work::Take(Box::new(head), image));
+            }
+            SnapshotAction::Read {
+                to,
+                file,
+                offset,
+                bytes_max,
+            } => self.employ(
+                host,
+                Work::Read {
+                    to,
+                    file,
+                    offset,
+                    bytes_max,
+                },
+            ),
+            SnapshotAction::Send { to, message } => {
+                let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
+                let line = if brings {
+                    self.open_bulk(host, to);
+                    Line::bulk(to)
+                } else {
+                    Line::ordinary(to)
+                };
+                let body = wire::encode_transfer(&message);
+                self.send_body(host, line, (wire::kind::TRANSFER, body));
+            }
+            SnapshotAction::Sent { to, file, close } => {
+                self.close_bulk(host, to);
+                if close {
+                    self.employ(host, Work::Close(file));
+                }
+            }
+            SnapshotAction::Write {
+                file,
+                offset,
+                bytes,
+            } => self.employ(
+                host,
+                Work::Write {
+                    file,
+                    offset,
+                    bytes,
+                },
+            ),
+            SnapshotAction::Discard { file } => self.employ(host, Work::Discard(file)),
+            SnapshotAction::Restore { file } => {
+                if let Some(process) = &self.hosts[host].process {
+                    let machine = process.replica.machine().empty();
+                    self.employ(host, Work::Restore(file, machine));
+                }
+            }
+        }
+    }
+
     /// Gives a node's thread something to do.
-    pub(super) fn employ(&mut self, host: usize, work: Work<Machine<A>>) {
+    fn employ(&mut self, host: usize, work: Work<Machine<A>>) {
         let lane = work.lane();
         let Some(process) = &mut self.hosts[host].process else {
             return;

@@ -425,14 +425,9 @@ impl World {
                 }
                 Action::ReadFailed { ticket, .. } => self.answer(ticket, Answer::ReadFailed),
                 Action::Changed { id, outcome } => self.changes.push((node, id, outcome)),
-                Action::TakeSnapshot { .. }
-                | Action::ReadSnapshot { .. }
-                | Action::SendTransfer { .. }
-                | Action::SnapshotSent { .. }
-                | Action::WriteSnapshot { .. }
-                | Action::DiscardSnapshot { .. }
-                | Action::RestoreSnapshot { .. }
-                | Action::CutLog { .. } => panic!("no snapshots are taken here"),
+                Action::Snapshot(_) | Action::CutLog { .. } => {
+                    panic!("no snapshots are taken here")
+                }
                 Action::Fatal(why) => {
                     let host = self.hosts.get_mut(&node).unwrap();
                     host.fatal = Some(why);

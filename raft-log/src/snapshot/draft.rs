@@ -7,6 +7,7 @@ use super::error::SnapshotWriteError;
 use super::format::BLOCK_BYTES;
 use super::{FinishedSnapshot, SnapshotId, Snapshots};
 use crate::files::{FileHandle, Files};
+use crate::mutants::{Mutant, mutant};
 
 /// How much goes out in one write: all the memory that writing takes, but for a block.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -99,9 +100,11 @@ impl<F: Files> Draft<F> {
             "the file is as long as was reckoned"
         );
         // Length and bytes: once the name is there, so is all of the file.
-        self.file
-            .sync_all()
-            .map_err(|source| self.failed("sync the snapshot", source))?;
+        if !mutant(Mutant::SkipsSnapshotSync) {
+            self.file
+                .sync_all()
+                .map_err(|source| self.failed("sync the snapshot", source))?;
+        }
         let snapshots = &self.snapshots;
         let path = snapshots.path_of(&id);
         let rename = || {
@@ -113,9 +116,11 @@ impl<F: Files> Draft<F> {
         snapshots.registry.place(id, rename)?;
         self.placed = true;
         let dir = &self.snapshots.dir;
-        self.snapshots.files.sync_dir(dir).map_err(|source| {
-            SnapshotWriteError::new("sync the directory", dir, self.written, source)
-        })?;
+        if !mutant(Mutant::SkipsSnapshotName) {
+            self.snapshots.files.sync_dir(dir).map_err(|source| {
+                SnapshotWriteError::new("sync the directory", dir, self.written, source)
+            })?;
+        }
         Ok(FinishedSnapshot::new(id, &self.snapshots.registry))
     }
 

@@ -30,7 +30,7 @@ use super::inbox::{
     Arrivals, Context, FromPeer, Heard, Inspection, Own, ReadTicket, Request, WriteTicket,
 };
 use super::peers::Peers;
-use super::replica::{Action, NotDone, ReadFailure, Replica, WriteFailure};
+use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, WriteFailure};
 use super::snapshot::shelf::Shelf;
 use super::snapshot::threads::SnapshotThreads;
 use super::snapshot::work::{self, Written};
@@ -372,30 +372,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 let gone = |_| Exit::Log("the thread that reads the log has ended".into());
                 self.parts.fetches.send(job).map_err(gone)?;
             }
-            Action::TakeSnapshot { head, image } => self.parts.snapshots.take(head, image),
-            Action::ReadSnapshot {
-                to,
-                file,
-                offset,
-                bytes_max,
-            } => self.parts.snapshots.read(to, file, offset, bytes_max),
-            Action::SendTransfer { to, message } => self.parts.peers.send_transfer(to, &message),
-            Action::SnapshotSent { to, file, close } => {
-                self.parts.peers.end_transfer(to);
-                if close {
-                    self.parts.snapshots.close(file);
-                }
-            }
-            Action::WriteSnapshot {
-                file,
-                offset,
-                bytes,
-            } => self.parts.snapshots.write(file, offset, bytes),
-            Action::DiscardSnapshot { file } => self.parts.snapshots.discard(file),
-            Action::RestoreSnapshot { file } => {
-                let machine = self.parts.replica.machine().empty();
-                self.parts.snapshots.restore(file, machine);
-            }
+            Action::Snapshot(action) => self.on_snapshot_action(action),
             // One that is not purged now goes with the next.
             Action::CutLog { up_to } => drop(self.parts.writer.purge(up_to.0)),
             Action::Peers(nodes) => {
@@ -423,6 +400,35 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             Action::Fatal(why) => return Err(Exit::Fatal(why)),
         }
         Ok(())
+    }
+
+    fn on_snapshot_action(&mut self, action: SnapshotAction) {
+        match action {
+            SnapshotAction::Take { head, image } => self.parts.snapshots.take(head, image),
+            SnapshotAction::Read {
+                to,
+                file,
+                offset,
+                bytes_max,
+            } => self.parts.snapshots.read(to, file, offset, bytes_max),
+            SnapshotAction::Send { to, message } => self.parts.peers.send_transfer(to, &message),
+            SnapshotAction::Sent { to, file, close } => {
+                self.parts.peers.end_transfer(to);
+                if close {
+                    self.parts.snapshots.close(file);
+                }
+            }
+            SnapshotAction::Write {
+                file,
+                offset,
+                bytes,
+            } => self.parts.snapshots.write(file, offset, bytes),
+            SnapshotAction::Discard { file } => self.parts.snapshots.discard(file),
+            SnapshotAction::Restore { file } => {
+                let machine = self.parts.replica.machine().empty();
+                self.parts.snapshots.restore(file, machine);
+            }
+        }
     }
 
     /// Hands jobs to the writer for as long as it has room. What is left goes when a job has become durable.

@@ -27,64 +27,8 @@ pub enum Action<O, W, R> {
     Persist(PersistJob),
     /// Read these from the log; answer with [`Replica::fetched`](super::Replica::fetched).
     Fetch(FetchJob),
-    /// Write a snapshot: its head, and what the image writes behind it. It may take long; answer with
-    /// [`Replica::snapshot_taken`](super::Replica::snapshot_taken) when it is durable, or cannot be.
-    TakeSnapshot {
-        /// What stands in front.
-        head: SnapshotHead,
-        /// The state.
-        image: Image,
-    },
-    /// Read a piece of a snapshot's file for a follower; answer with [`Replica::snapshot_read`](super::Replica::snapshot_read). The file
-    /// stays open until [`Action::SnapshotSent`] says so: it may lose its name meanwhile.
-    ReadSnapshot {
-        /// For whom.
-        to: NodeId,
-        /// Which.
-        file: SnapshotFile,
-        /// Where the piece begins.
-        offset: u64,
-        /// How long it is, unless the file ends before.
-        bytes_max: usize,
-    },
-    /// Send this to a node, pieces of files on a connection that holds up nothing else. It may be lost.
-    SendTransfer {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Transfer,
-    },
-    /// The transfer to this node is over.
-    SnapshotSent {
-        /// To whom it was.
-        to: NodeId,
-        /// Of which file.
-        file: SnapshotFile,
-        /// Whether nobody is sent this file any more.
-        close: bool,
-    },
-    /// Write the next piece of a file that is received; one at offset 0 begins it, and takes the place of any other. Answer with
-    /// [`Replica::snapshot_written`](super::Replica::snapshot_written), or
-    /// [`Replica::snapshot_received`](super::Replica::snapshot_received) when it is the last one, or failed.
-    WriteSnapshot {
-        /// Of which file.
-        file: SnapshotFile,
-        /// Where the piece stands.
-        offset: u64,
-        /// The piece.
-        bytes: Bytes,
-    },
-    /// What was received of this file is of no use any more.
-    DiscardSnapshot {
-        /// Which.
-        file: SnapshotFile,
-    },
-    /// Read this snapshot, which is marked in the log, into an [empty](crate::node::StateMachine::empty) state machine; answer with
-    /// [`Replica::snapshot_restored`](super::Replica::snapshot_restored). A node that cannot must stop.
-    RestoreSnapshot {
-        /// Which.
-        file: SnapshotFile,
-    },
+    /// Something about snapshots.
+    Snapshot(SnapshotAction),
     /// The log is no longer needed up to this entry, and including it.
     CutLog {
         /// The last that may go.
@@ -129,6 +73,70 @@ pub enum Action<O, W, R> {
     Notice(Notice),
     /// The node must stop, now, without acknowledging anything more. The last action.
     Fatal(Fatal),
+}
+
+/// One thing to do about snapshots, on threads of their own but for what is sent.
+#[derive(Debug)]
+#[must_use = "an action that is dropped is an order that is not carried out"]
+pub enum SnapshotAction {
+    /// Write a snapshot: its head, and what the image writes behind it. It may take long; answer with
+    /// [`Replica::snapshot_taken`](super::Replica::snapshot_taken) when it is durable, or cannot be.
+    Take {
+        /// What stands in front.
+        head: SnapshotHead,
+        /// The state.
+        image: Image,
+    },
+    /// Read a piece of a snapshot's file for a follower; answer with [`Replica::snapshot_read`](super::Replica::snapshot_read). The file
+    /// stays open until [`SnapshotAction::Sent`] says so: it may lose its name meanwhile.
+    Read {
+        /// For whom.
+        to: NodeId,
+        /// Which.
+        file: SnapshotFile,
+        /// Where the piece begins.
+        offset: u64,
+        /// How long it is, unless the file ends before.
+        bytes_max: usize,
+    },
+    /// Send this to a node, pieces of files on a connection that holds up nothing else. It may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Transfer,
+    },
+    /// The transfer to this node is over.
+    Sent {
+        /// To whom it was.
+        to: NodeId,
+        /// Of which file.
+        file: SnapshotFile,
+        /// Whether nobody is sent this file any more.
+        close: bool,
+    },
+    /// Write the next piece of a file that is received; one at offset 0 begins it, and takes the place of any other. Answer with
+    /// [`Replica::snapshot_written`](super::Replica::snapshot_written), or
+    /// [`Replica::snapshot_received`](super::Replica::snapshot_received) when it is the last one, or failed.
+    Write {
+        /// Of which file.
+        file: SnapshotFile,
+        /// Where the piece stands.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// What was received of this file is of no use any more.
+    Discard {
+        /// Which.
+        file: SnapshotFile,
+    },
+    /// Read this snapshot, which is marked in the log, into an [empty](crate::node::StateMachine::empty) state machine; answer with
+    /// [`Replica::snapshot_restored`](super::Replica::snapshot_restored). A node that cannot must stop.
+    Restore {
+        /// Which.
+        file: SnapshotFile,
+    },
 }
 
 /// Why something was surely not done.

@@ -24,7 +24,7 @@ use raft_core::{
     TransferError,
 };
 
-pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, View, WriteFailure};
+pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, SnapshotAction, View, WriteFailure};
 pub use reads::{Freshness, ReadRequest};
 pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use raft_core::{Envelope, Index, LogId, MemberId, Message, NodeId, RoleName, Snapshot};
 
 use super::transfer::{Receiving, Sending, Taken};
-use super::{Action, Fatal, Phase, Replica, WriteFailure};
+use super::{Action, Fatal, Phase, Replica, SnapshotAction, WriteFailure};
+use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::wire::{SnapshotFile, SnapshotHead, Transfer};
 
@@ -77,7 +78,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             snapshot,
         };
         let image = self.machine.image();
-        self.actions.push_back(Action::TakeSnapshot { head, image });
+        self.order(SnapshotAction::Take { head, image });
     }
 
     /// The snapshot that ends here is durable, in this file; or could not be made.
@@ -114,7 +115,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// The state gives way to a snapshot's.
     pub(super) fn on_install_snapshot(&mut self, snapshot: &Snapshot) {
         match self.snapshots.file(snapshot.last) {
-            Some(file) => self.actions.push_back(Action::RestoreSnapshot { file }),
+            Some(file) => self.order(SnapshotAction::Restore { file }),
             None => self.halt(Fatal::NoFile(snapshot.last)),
         }
     }
@@ -124,7 +125,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if self.core().is_none() {
             return;
         }
-        self.machine = machine;
+        if !mutant(Mutant::KeepsStateOnInstall) {
+            self.machine = machine;
+        }
         self.applied = last.index;
         for ticket in self.writes.covered(last.index) {
             let why = WriteFailure::Unknown;
@@ -155,11 +158,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         };
         self.end_sending(to, false);
+        if mutant(Mutant::TrustsSnapshotRequests) {
+            self.actions.push_back(Action::Send(envelope.clone()));
+        }
         self.snapshots
             .sending
             .insert(to, Sending::new(envelope, file));
         // So that it is open before a newer one takes its place; and it is wanted from the beginning, most often.
-        self.actions.push_back(Action::ReadSnapshot {
+        self.order(SnapshotAction::Read {
             to,
             file,
             offset: 0,
@@ -179,11 +185,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         };
         let file = sending.file;
-        if let Some(message) = sending.offer(every) {
-            self.actions.push_back(Action::SendTransfer { to, message });
+        let offer = sending.offer(every);
+        let wanted = sending.wants_piece(piece, window);
+        if let Some(message) = offer {
+            self.order(SnapshotAction::Send { to, message });
         }
-        if let Some(offset) = sending.wants_piece(piece, window) {
-            self.actions.push_back(Action::ReadSnapshot {
+        if let Some(offset) = wanted {
+            self.order(SnapshotAction::Read {
                 to,
                 file,
                 offset,
@@ -210,7 +218,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return self.end_sending(to, false);
         };
         if let Some(message) = sending.on_piece(offset, bytes) {
-            self.actions.push_back(Action::SendTransfer { to, message });
+            self.order(SnapshotAction::Send { to, message });
         }
         self.send_on(to);
     }
@@ -223,8 +231,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let file = sending.file;
         let mut others = self.snapshots.sending.values();
         let close = others.all(|other| other.file != file);
-        self.actions
-            .push_back(Action::SnapshotSent { to, file, close });
+        self.order(SnapshotAction::Sent { to, file, close });
         let Message::SnapshotRequest { id, .. } = sending.envelope.message else {
             return;
         };
@@ -257,7 +264,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     self.offered(to, file, theirs)
                 };
                 if let Some(message) = answer {
-                    self.actions.push_back(Action::SendTransfer { to, message });
+                    self.order(SnapshotAction::Send { to, message });
                 }
             }
             // A deposed leader's.
@@ -327,15 +334,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         }
         match receiving.on_piece(from, offset, bytes.len(), window) {
-            Taken::Write => self.actions.push_back(Action::WriteSnapshot {
+            Taken::Write => self.order(SnapshotAction::Write {
                 file,
                 offset,
                 bytes,
             }),
             Taken::Tell(wanted) => {
                 let message = Transfer::Want { file, from: wanted };
-                self.actions
-                    .push_back(Action::SendTransfer { to: from, message });
+                self.order(SnapshotAction::Send { to: from, message });
             }
             Taken::Drop => {}
         }
@@ -352,7 +358,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         receiving.on_written(received);
         let to = receiving.from;
         let message = Transfer::Have { file, received };
-        self.actions.push_back(Action::SendTransfer { to, message });
+        self.order(SnapshotAction::Send { to, message });
     }
 
     /// All of the file is here, durable, and says this of itself. None: it could not be written, or is not what was announced; nothing is
@@ -375,13 +381,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             }
             None => Transfer::Refused { file },
         };
-        self.actions.push_back(Action::SendTransfer { to, message });
+        self.order(SnapshotAction::Send { to, message });
     }
 
     fn end_receiving(&mut self) {
         if let Some(receiving) = self.snapshots.receiving.take() {
             let file = receiving.file;
-            self.actions.push_back(Action::DiscardSnapshot { file });
+            self.order(SnapshotAction::Discard { file });
         }
     }
 
@@ -389,7 +395,8 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub(super) fn may_install(&self, snapshot: &Snapshot) -> bool {
         let commit = self.raft().map(raft_core::Raft::commit);
         let held = self.snapshots.held.as_ref();
-        commit.is_some_and(|commit| snapshot.last.index <= commit)
+        mutant(Mutant::TrustsSnapshotRequests)
+            || commit.is_some_and(|commit| snapshot.last.index <= commit)
             || held.is_some_and(|(_, head)| head.snapshot == *snapshot)
     }
 
@@ -429,6 +436,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             .values()
             .map(Sending::ticks_until_offer);
         offers.min().unwrap_or(u32::MAX)
+    }
+
+    fn order(&mut self, action: SnapshotAction) {
+        self.actions.push_back(Action::Snapshot(action));
     }
 
     /// The driver has answered what the core had asked, or it is broken.

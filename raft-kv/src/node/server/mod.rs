@@ -69,6 +69,9 @@ impl StateMachine for Store {
             return Err(invalid(why));
         }
         *self = store;
+        if mutant(Mutant::OmitsSessions) {
+            self.drop_sessions();
+        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use raft_log::{
     Snapshots,
 };
 
+use crate::mutants::{Mutant, mutant};
 use crate::node::machine::{Image, StateMachine};
 use crate::wire::{self, SnapshotFile, SnapshotHead};
 
@@ -217,6 +218,9 @@ pub(crate) fn restore<F: Files, S: StateMachine>(
     file: SnapshotFile,
     machine: &mut S,
 ) -> io::Result<()> {
+    if mutant(Mutant::StartsWithoutSnapshot) {
+        return Ok(());
+    }
     let mut reader = snapshots.open(&id(file)).map_err(io::Error::other)?;
     check_head(wire::read_snapshot_head(&mut reader)?, file)?;
     let mut reader = io::BufReader::with_capacity(64 << 10, reader);

@@ -1,3 +1,4 @@
+//! Both sides of a transfer against each other, with a network in between that loses, repeats and mixes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use bytes::Bytes;
