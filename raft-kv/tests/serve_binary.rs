@@ -33,6 +33,8 @@ fn wrong_flags_are_refused_with_status_2() {
         ("GOOD --heartbeat 5ms", "multiple of 10ms"),
         ("GOOD --heartbeat soon", "250ms or 2s"),
         ("GOOD --listen nowhere", "host:port"),
+        ("GOOD --join", "only one of them"),
+        ("GOOD --snapshot-every 0", "at least 1"),
         ("GOOD --advertise 127.0.0.1:1", "make them the same"),
         ("GOOD --config /no/such/file", "/no/such/file"),
         ("GOOD --dial-override 2=a:1 --dial-override 2=b:1", "twice"),
@@ -81,7 +83,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(
         said,
         "id = 1 # file\nlisten = \"a:1\" # from --cluster\ndata_dir = \"/from/file\" # file\ncluster = \"1=a:1,2=b:2\" # \
-         file\nelection_timeout = \"2000ms\" # flag\nheartbeat = \"80ms\" # environment\nlog_format = \"text\" # \
+         file\njoin = false # default\nelection_timeout = \"2000ms\" # flag\nheartbeat = \"80ms\" # environment\nsnapshot_every = 100000 # \
+         default\nlog_format = \"text\" # \
          default\nexit_with_stdin = false # default\n"
     );
     // What it prints is a file that it takes.

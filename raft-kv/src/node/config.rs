@@ -31,6 +31,9 @@ pub struct NodeConfig {
     /// The first members, this node included, and where the others reach each. Used only while the data directory is new,
     /// and may be empty later.
     pub cluster: BTreeMap<u64, String>,
+    /// Founds nothing, and waits for a leader to take it in, whatever cluster that leads. Used only while the data directory is new; not
+    /// together with `cluster`.
+    pub join: bool,
     /// T: a follower that hears nothing campaigns after a time drawn from [T, 2T). Default 1 s; whole ticks of 10 ms.
     pub election_timeout: Duration,
     /// How often a leader speaks when it has nothing to say. Default 100 ms; at most a third of the election timeout.
@@ -57,9 +60,15 @@ pub enum NodeConfigError {
     BadId,
     /// Nothing says who belongs to the cluster.
     #[error(
-        "the data directory is new, so the cluster's first members must be listed: --cluster 1=HOST:PORT,…"
+        "the data directory is new, so the cluster's first members must be listed: --cluster 1=HOST:PORT,…; or, with --join, the node \
+         waits until a cluster takes it in"
     )]
     NoCluster,
+    /// It cannot both found a cluster and be taken into one.
+    #[error(
+        "--cluster founds a cluster, and --join waits for one to take the node in; give only one of them"
+    )]
+    FoundAndJoin,
     /// The cluster's list cannot work.
     #[error(transparent)]
     Cluster(#[from] FoundersError),
@@ -85,6 +94,11 @@ pub enum NodeConfigError {
         /// As given.
         heartbeat: Duration,
     },
+    /// Snapshots after nothing.
+    #[error(
+        "a snapshot after every 0 entries, or 0 bytes of them, cannot be; give at least 1, and in earnest some thousands"
+    )]
+    NoSnapshots,
     /// An address without a port, say.
     #[error("{0:?} is no address; write host:port")]
     Address(String),
@@ -99,6 +113,7 @@ impl NodeConfig {
             listen: cluster.get(&id).cloned().unwrap_or_default(),
             data_dir: data_dir.into(),
             cluster,
+            join: false,
             election_timeout: Duration::from_secs(1),
             heartbeat: Duration::from_millis(100),
             dial_override: BTreeMap::new(),
@@ -158,6 +173,12 @@ impl NodeConfig {
             .chain([&self.listen]);
         for address in addresses {
             check_address(address)?;
+        }
+        if self.join && !self.cluster.is_empty() {
+            return Err(NodeConfigError::FoundAndJoin);
+        }
+        if self.snapshot_every == 0 || self.snapshot_bytes == 0 {
+            return Err(NodeConfigError::NoSnapshots);
         }
         if !self.cluster.is_empty() {
             check_founders(&self.founders(), NodeId(self.id))?;

@@ -53,7 +53,10 @@ where
     let start = Start {
         member,
         boot,
-        origin: Origin::Found(config.founders()),
+        origin: match config.join {
+            true => Origin::Join,
+            false => Origin::Found(config.founders()),
+        },
         disk,
     };
     let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
@@ -103,7 +106,8 @@ async fn open_directory<S: StateMachine>(
     mut machine: S,
 ) -> Result<(Directory, S), StartError> {
     // Looked at before anything is made on the disk.
-    if config.cluster.is_empty() && disk::is_new(&config.data_dir)? {
+    let nowhere = config.cluster.is_empty() && !config.join;
+    if nowhere && disk::is_new(&config.data_dir)? {
         return Err(NodeConfigError::NoCluster.into());
     }
     let (dir, id, segment_bytes) = (config.data_dir.clone(), config.id, config.segment_bytes);
@@ -115,7 +119,7 @@ async fn open_directory<S: StateMachine>(
     let opened = opened.await;
     let (directory, machine) =
         opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
-    if directory.disk.is_none() && config.cluster.is_empty() {
+    if directory.disk.is_none() && nowhere {
         return Err(NodeConfigError::NoCluster.into());
     }
     Ok((directory, machine))

@@ -108,6 +108,9 @@ pub(crate) struct Flags {
     /// The first members, this node included; used only while the data directory is new.
     #[arg(long, value_name = "ID=HOST:PORT,…", env = "RAFT_KV_CLUSTER")]
     pub(crate) cluster: Option<Addresses>,
+    /// Instead of --cluster: wait until a cluster takes this node in; used only while the data directory is new.
+    #[arg(long, env = "RAFT_KV_JOIN", action = ArgAction::SetTrue)]
+    pub(crate) join: bool,
     /// Where others reach this node [default: its address in --cluster, which it must equal].
     #[arg(long, value_name = "HOST:PORT", env = "RAFT_KV_ADVERTISE")]
     pub(crate) advertise: Option<String>,
@@ -117,6 +120,10 @@ pub(crate) struct Flags {
     /// How often a leader speaks, at least; at most a third of --election-timeout [default: 100ms].
     #[arg(long, value_name = "TIME", env = "RAFT_KV_HEARTBEAT")]
     pub(crate) heartbeat: Option<Time>,
+    /// Write the state to a snapshot after so many entries, and let go of the log in front of it; earlier if they are large
+    /// [default: 100000].
+    #[arg(long, value_name = "ENTRIES", env = "RAFT_KV_SNAPSHOT_EVERY")]
+    pub(crate) snapshot_every: Option<u64>,
     /// How log lines on standard error look [default: text]. What is logged, RUST_LOG says.
     #[arg(long, value_name = "FORMAT", env = "RAFT_KV_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

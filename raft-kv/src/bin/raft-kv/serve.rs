@@ -89,9 +89,9 @@ fn start_status(error: &StartError) -> u8 {
 
 fn exit_status(exit: &Exit) -> u8 {
     match exit {
-        Exit::Log(_) | Exit::Fatal(Fatal::Formation(FormationError::OtherIncarnation { .. })) => {
-            EXIT_DATA
-        }
+        Exit::Log(_)
+        | Exit::Snapshot(_)
+        | Exit::Fatal(Fatal::Formation(FormationError::OtherIncarnation { .. })) => EXIT_DATA,
         _ => EXIT_OTHER,
     }
 }

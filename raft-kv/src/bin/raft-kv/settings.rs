@@ -19,9 +19,11 @@ struct File {
     listen: Option<String>,
     data_dir: Option<PathBuf>,
     cluster: Option<Text<Addresses>>,
+    join: Option<bool>,
     advertise: Option<String>,
     election_timeout: Option<Text<Time>>,
     heartbeat: Option<Text<Time>>,
+    snapshot_every: Option<u64>,
     log_format: Option<LogFormat>,
     dial_override: Option<Text<Addresses>>,
     exit_with_stdin: Option<bool>,
@@ -61,9 +63,11 @@ struct Picked {
     listen: From<String>,
     data_dir: From<PathBuf>,
     cluster: Option<From<Addresses>>,
+    join: From<bool>,
     advertise: Option<From<String>>,
     election_timeout: From<Time>,
     heartbeat: From<Time>,
+    snapshot_every: From<u64>,
     log_format: From<LogFormat>,
     dial_override: Option<From<Addresses>>,
     exit_with_stdin: From<bool>,
@@ -124,6 +128,7 @@ impl Picked {
             ));
         }
         let overrides = overrides(flags.dial_override)?;
+        let join = flags.join.then_some(true);
         let with_stdin = flags.exit_with_stdin.then_some(true);
         let default = NodeConfig::new(id.value, "", [].into());
         Ok(Self {
@@ -131,6 +136,7 @@ impl Picked {
             listen,
             data_dir,
             cluster,
+            join: pick.or("join", join, file.join, false),
             advertise,
             election_timeout: pick.or(
                 "election_timeout",
@@ -143,6 +149,12 @@ impl Picked {
                 flags.heartbeat,
                 file.heartbeat.map(|text| text.0),
                 Time(default.heartbeat),
+            ),
+            snapshot_every: pick.or(
+                "snapshot_every",
+                flags.snapshot_every,
+                file.snapshot_every,
+                default.snapshot_every,
             ),
             log_format: pick.or(
                 "log_format",
@@ -170,6 +182,8 @@ impl Picked {
             dial_override: addresses(&self.dial_override),
             election_timeout: self.election_timeout.value.0,
             heartbeat: self.heartbeat.value.0,
+            join: self.join.value,
+            snapshot_every: self.snapshot_every.value,
             ..NodeConfig::new(
                 self.id.value,
                 self.data_dir.value.clone(),
@@ -197,6 +211,7 @@ impl Picked {
                 .as_ref()
                 .map(|from| line("cluster", from, quoted)),
         );
+        lines.push(line("join", &self.join, ToString::to_string));
         lines.extend(
             self.advertise
                 .as_ref()
@@ -204,6 +219,8 @@ impl Picked {
         );
         lines.push(line("election_timeout", &self.election_timeout, quoted));
         lines.push(line("heartbeat", &self.heartbeat, quoted));
+        let every = &self.snapshot_every;
+        lines.push(line("snapshot_every", every, ToString::to_string));
         lines.push(line(
             "log_format",
             &self.log_format,
