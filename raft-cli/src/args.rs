@@ -127,9 +127,24 @@ Example:
     /// Says whether the cluster works: a leader, a majority of the voters, and a read; exit status 10 if not
     #[command(after_help = "Example:\n  raft-cli health || echo 'call someone'")]
     Health,
-    /// Prints id and address of the leader
-    #[command(after_help = "Example:\n  raft-cli leader")]
-    Leader,
+    /// Prints id and address of the leader, or moves the lead
+    #[command(after_help = "Example:\n  raft-cli leader\n  raft-cli leader move 2")]
+    Leader {
+        /// What about it; without it, who it is
+        #[command(subcommand)]
+        command: Option<LeaderCommand>,
+    },
+    /// Shows and changes who belongs to the cluster
+    ///
+    /// A change prints the members as they are then. One change at a time; what is so already is not changed, so asking again is safe.
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  raft-cli member add 4 10.0.0.4:7101 --voter    after: raft-kv serve --id 4 --join --listen 10.0.0.4:7101 --data-dir …
+  raft-cli member remove 2"
+    )]
+    Member(MemberCommand),
     /// Measures throughput and latency, and checks every answer
     ///
     /// Each client asks for the next thing when it has the answer to the last. Clients share a few connections. The keys are
@@ -138,6 +153,55 @@ Example:
         after_help = "Example:\n  raft-cli bench --op put --clients 64 --seconds 10 --value-size 256"
     )]
     Bench(BenchArgs),
+}
+
+/// What can be done about the lead.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LeaderCommand {
+    /// Hands the lead over, and prints the new leader
+    Move {
+        /// To this member; without it, to the one that is best fit
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: Option<u64>,
+    },
+}
+
+/// What can be done about the members.
+#[derive(Subcommand, Debug)]
+pub(crate) enum MemberCommand {
+    /// Lists the members
+    List,
+    /// Takes a node in that runs with --join; also one whose disk is gone, in place of what it was
+    Add {
+        /// Its id
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+        /// Where the others reach it, HOST:PORT
+        address: String,
+        /// It is to vote: the leader makes it a voter once it has caught up
+        #[arg(long)]
+        voter: bool,
+    },
+    /// Makes a learner a voter, once it has caught up
+    Promote {
+        /// Its id
+        id: u64,
+    },
+    /// Gives a member another address; its id and its data stay
+    Update {
+        /// Its id
+        id: u64,
+        /// Where the others reach it from now on, HOST:PORT
+        address: String,
+    },
+    /// Takes a member out; its data directory stays as it is, and is of no use to the cluster any more
+    Remove {
+        /// Its id
+        id: u64,
+        /// Even if fewer than a majority of the voters that are left answer
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Args, Debug)]

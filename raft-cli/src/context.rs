@@ -5,11 +5,11 @@ use std::time::Duration;
 use raft_kv::client::{Client, ConnectError, Options};
 use tokio::time::Instant;
 
-use crate::args::{BenchArgs, DataCommand, Global};
+use crate::args::{BenchArgs, DataCommand, Global, LeaderCommand};
 use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::{bench, read, status, write};
+use crate::{bench, member, read, status, write};
 
 /// How long the end of a command may be held up to give its session back.
 const CLOSE_MAX: Duration = Duration::from_millis(250);
@@ -64,7 +64,11 @@ impl Context {
             DataCommand::Cas(args) => write::cas(self, args).await,
             DataCommand::Status(args) => status::status(self, &args).await,
             DataCommand::Health => status::health(self).await,
-            DataCommand::Leader => status::leader(self).await,
+            DataCommand::Leader { command: None } => status::leader(self).await,
+            DataCommand::Leader {
+                command: Some(LeaderCommand::Move { id }),
+            } => member::move_lead(self, id).await,
+            DataCommand::Member(command) => member::member(self, command).await,
             DataCommand::Bench(args) => Box::pin(self.bench(args)).await,
         }
     }

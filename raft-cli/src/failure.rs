@@ -5,7 +5,8 @@ use std::io;
 use bytes::Bytes;
 use raft_kv::api::KeyValue;
 use raft_kv::client::{
-    Cause, ConnectError, EndpointAnswer, Failure as ClientFailure, ReadError, WriteError,
+    AdminError, Cause, ConnectError, EndpointAnswer, Failure as ClientFailure, ReadError,
+    WriteError,
 };
 use serde_json::{Value, json};
 
@@ -191,6 +192,19 @@ impl From<WriteError> for Failure {
             WriteError::NotApplied(failure) => unavailable(&failure, message),
             WriteError::Unknown(_) => Failure::new(Exit::Unknown, message)
                 .hint("look at the key before you try again: the write may have been applied, or may yet be"),
+            _ => Failure::new(Exit::Other, message),
+        }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Failure {
+        let message = error.to_string();
+        match error {
+            AdminError::Refused(_) => Failure::new(Exit::Refused, message),
+            AdminError::NotApplied(failure) => unavailable(&failure, message),
+            AdminError::Unknown(_) => Failure::new(Exit::Unknown, message)
+                .hint("see `raft-cli member list`; asking again is safe"),
             _ => Failure::new(Exit::Other, message),
         }
     }

@@ -1,6 +1,6 @@
 //! The command-line client of raft-kv.
 //!
-//! `args` says what may be typed; each group of commands has a file (`write`, `read`, `status`, `bench`, `shell`); `context`
+//! `args` says what may be typed; each group of commands has a file (`write`, `read`, `status`, `member`, `bench`, `shell`); `context`
 //! is what they work with, `output` prints, `failure` knows the exit statuses.
 
 mod args;
@@ -8,6 +8,7 @@ mod bench;
 mod context;
 mod failure;
 mod interrupt;
+mod member;
 mod output;
 mod read;
 mod shell;

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use raft_kv::api::NodeStatus;
 use raft_kv::client::{Member, Overview};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -15,7 +16,7 @@ use crate::table;
 /// A member that has not answered by then is shown as unreachable: the whole takes less than a second.
 const ASK_MAX: Duration = Duration::from_millis(900);
 /// Between two looks for a leader, and two pictures of `--watch`.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn status(context: &mut Context, args: &StatusArgs) -> Outcome {
@@ -47,7 +48,7 @@ pub(crate) async fn status(context: &mut Context, args: &StatusArgs) -> Outcome 
     }
 }
 
-async fn overview(context: &Context) -> Overview {
+pub(crate) async fn overview(context: &Context) -> Overview {
     context
         .client()
         .until(context.deadline.min(Instant::now() + ASK_MAX))
@@ -118,6 +119,22 @@ pub(crate) async fn health(context: &mut Context) -> Outcome {
 }
 
 pub(crate) async fn leader(context: &mut Context) -> Outcome {
+    let (address, status) = leader_of(context).await?;
+    print_leader(context, status.id, &address, status.term)
+}
+
+pub(crate) fn print_leader(context: &mut Context, id: u64, address: &str, term: u64) -> Outcome {
+    if context.output.is_json() {
+        let leader = json!({ "id": id, "address": address, "term": term });
+        context.output.json(&leader)?;
+    } else {
+        context.output.line(format_args!("{id} {address}"))?;
+    }
+    Ok(())
+}
+
+/// The leader, once there is one, and where it is.
+pub(crate) async fn leader_of(context: &Context) -> Result<(String, NodeStatus), Failure> {
     loop {
         let overview = overview(context).await;
         if let Some(status) = overview.leader() {
@@ -131,15 +148,7 @@ pub(crate) async fn leader(context: &mut Context) -> Outcome {
                 .or(asked.map(|asked| &asked.address))
                 .cloned()
                 .unwrap_or_default();
-            let (id, term) = (status.id, status.term);
-            if context.output.is_json() {
-                context
-                    .output
-                    .json(&json!({ "id": id, "address": address, "term": term }))?;
-            } else {
-                context.output.line(format_args!("{id} {address}"))?;
-            }
-            return Ok(());
+            return Ok((address, status.clone()));
         }
         if Instant::now() + LOOK_AGAIN >= context.deadline {
             let failure = nobody(&overview);
@@ -202,9 +211,7 @@ fn overview_text(overview: &Overview) -> String {
     let dash = || "-".to_owned();
     let row = |member: &Member| {
         let status = member.status.as_ref().ok();
-        let number = |of: fn(&raft_kv::api::NodeStatus) -> u64| {
-            status.map_or_else(dash, |s| of(s).to_string())
-        };
+        let number = |of: fn(&NodeStatus) -> u64| status.map_or_else(dash, |s| of(s).to_string());
         vec![
             member
                 .id
@@ -254,7 +261,7 @@ fn overview_json(overview: &Overview) -> Value {
     let member = |member: &Member| {
         let status = member.status.as_ref().ok();
         let seen = member.seen.as_ref();
-        let number = |of: fn(&raft_kv::api::NodeStatus) -> u64| status.map(of);
+        let number = |of: fn(&NodeStatus) -> u64| status.map(of);
         json!({
             "id": member.id,
             "address": member.address,

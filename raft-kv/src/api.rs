@@ -218,6 +218,66 @@ pub enum Request {
     },
     /// What this node knows of itself and, when it leads, of the others.
     Status,
+    /// Change who belongs to the cluster, or who leads it.
+    Admin(Admin),
+}
+
+/// What an operator asks of the leader. One change at a time; asking again for what is so already changes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Admin {
+    /// Take the node in that answers at this address: it must run, with this id, and belong to no other cluster. It becomes a learner;
+    /// one that is to vote is made a voter by the leader once it has caught up. A member of the same id whose disk is gone gives way to it.
+    AddMember {
+        /// Its id.
+        id: u64,
+        /// Where the others reach it.
+        address: String,
+        /// Whether it is to vote.
+        voter: bool,
+    },
+    /// Make a learner a voter, as soon as it has caught up.
+    PromoteMember {
+        /// Its id.
+        id: u64,
+    },
+    /// The others reach this member at another address from now on.
+    UpdateMember {
+        /// Its id.
+        id: u64,
+        /// The address.
+        address: String,
+    },
+    /// Take a member out.
+    RemoveMember {
+        /// Its id.
+        id: u64,
+        /// Even if fewer than a majority of the voters that are left answer now.
+        force: bool,
+    },
+    /// Hand over the lead.
+    MoveLead {
+        /// To this node; 0: to the one that is best fit.
+        to: u64,
+    },
+}
+
+/// What became of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AdminReply {
+    /// These are the members now.
+    Members {
+        /// Whether anything had to be changed.
+        changed: bool,
+        /// All of them.
+        members: Vec<MemberStatus>,
+    },
+    /// The leader hands over to this node, and takes no writes meanwhile; whether that node leads then, its status says.
+    Moving {
+        /// To whom.
+        to: u64,
+    },
 }
 
 /// A node's answer to one request.
@@ -254,6 +314,8 @@ pub enum Reply {
     Query(QueryReply),
     /// To [`Request::Status`].
     Status(NodeStatus),
+    /// To [`Request::Admin`].
+    Admin(AdminReply),
 }
 
 /// Why a request was not answered.
@@ -352,6 +414,8 @@ pub struct MemberStatus {
     pub address: String,
     /// Whether it votes.
     pub voter: bool,
+    /// Whether it is a learner that becomes a voter once it has caught up.
+    pub promotes: bool,
     /// From a leader: up to where its log is known to match; 0 elsewhere.
     pub matched: u64,
     /// From a leader: milliseconds since it last answered; none elsewhere, or when it never did.

@@ -312,6 +312,9 @@ impl Shared {
                     Err(error) => Err(error),
                 })
             }
+            Incoming::Admin(_) => {
+                Fate::answer(Err(RequestError::Invalid("no operator here".into())))
+            }
             Incoming::Write { .. } if !leads => Fate::answer(Err(self.not_leader())),
             Incoming::Write { command, .. } => match validate_command(&command, &Limits::default())
             {
@@ -393,6 +396,7 @@ impl Shared {
             incarnation: id * 10,
             address: address.to_string(),
             voter: true,
+            promotes: false,
             matched: if leads { applied } else { 0 },
             silent_ms: leads.then_some(1),
         };

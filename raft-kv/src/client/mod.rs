@@ -13,6 +13,7 @@
 //! - Reads are linearizable, unless asked to be stale; and even those never go back behind what this client has seen.
 //! - Requests that run at the same time may be carried out in any order.
 
+mod admin;
 mod driver;
 mod failure;
 #[cfg(any(test, feature = "sim"))]
@@ -25,6 +26,7 @@ mod status;
 mod tests;
 mod write;
 
+pub use admin::AdminError;
 pub use failure::{Cause, EndpointAnswer, EndpointReport, Failure};
 pub use handle::{Client, ConnectError, Options};
 pub use read::{Found, Get, Listed, Range, ReadError};

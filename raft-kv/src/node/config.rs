@@ -188,7 +188,7 @@ impl NodeConfig {
 }
 
 /// Whether this reads as `host:port`. Whether there is such a host, only dialling shows.
-fn check_address(address: &str) -> Result<(), NodeConfigError> {
+pub(crate) fn check_address(address: &str) -> Result<(), NodeConfigError> {
     let good = address.rsplit_once(':').is_some_and(|(host, port)| {
         let visible = host.chars().all(|c| !c.is_control() && !c.is_whitespace());
         !host.is_empty() && visible && port.parse::<u16>().is_ok()

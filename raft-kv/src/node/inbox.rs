@@ -7,13 +7,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use raft_core::{Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId};
+use raft_core::{Change, Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId, Status};
 use raft_log::{Counters, FinishedSnapshot};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use raft_net_tcp::Dial;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::StateMachine;
 use super::formation::FormationMessage;
-use super::replica::{ReadFailure, ReadRequest, Replica, View, WriteFailure};
+use super::replica::{NotDone, ReadFailure, ReadRequest, Replica, View, WriteFailure};
 use super::snapshot::work::Written;
 use crate::wire::{SnapshotFile, Transfer};
 
@@ -60,6 +61,34 @@ pub(crate) enum Request<S: StateMachine, W, R> {
         reads: Vec<ReadRequest<R>>,
     },
     Inspect(Inspector<S, W, R>),
+    /// Change the membership as planned, if anything has to be changed.
+    Change {
+        plan: Plan,
+        answer: oneshot::Sender<Changed>,
+    },
+    /// Hand the lead over; to whom.
+    Transfer {
+        to: Option<NodeId>,
+        answer: oneshot::Sender<Result<NodeId, NotDone>>,
+    },
+    /// How to connect to another node.
+    Dial(oneshot::Sender<Dial>),
+}
+
+/// What is to be changed about a leader's membership, as it is when the plan is made; or why that cannot be.
+pub(crate) type Plan = Box<dyn FnOnce(&Status) -> Result<Option<Change>, String> + Send>;
+
+/// What became of a change.
+#[derive(Debug)]
+pub(crate) enum Changed {
+    /// It is committed, or was not needed; how the node stands.
+    Done { changed: bool, status: Box<Status> },
+    /// The change before is not done with.
+    InFlux,
+    /// It was surely not done.
+    Not(NotDone),
+    /// It may have been done, or may yet be.
+    Unknown,
 }
 
 /// From another node, with its share of the bytes that may wait.

@@ -105,6 +105,12 @@ impl Peers {
         self.bulk.remove(&to);
     }
 
+    /// How to ask a node that is no member who it is.
+    pub(crate) fn stranger_dial(&self) -> Dial {
+        let gate = self.gate.clone();
+        Dial::new(self.config.clone(), Role::Peer, move || gate.local())
+    }
+
     /// Sends, or loses: Raft repairs that.
     pub(crate) fn send(&self, envelope: &Envelope) {
         let Some(peer) = self.peers.get(&envelope.to.node) else {

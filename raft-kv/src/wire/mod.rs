@@ -15,7 +15,7 @@ use raft_core::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::api::{Command, Query, Request, Response};
+use crate::api::{Admin, Command, Query, Request, Response};
 
 pub use error::DecodeError;
 
@@ -183,6 +183,8 @@ pub enum Incoming {
     },
     /// What this node knows of itself.
     Status,
+    /// Change who belongs to the cluster, or who leads it.
+    Admin(Admin),
 }
 
 /// What stands in front of every command, whatever its version.

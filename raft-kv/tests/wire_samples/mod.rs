@@ -65,6 +65,9 @@ impl Value {
                 min_applied: *min_applied,
             }),
             Self::Request(Incoming::Status) => wire::encode_request(&Request::Status),
+            Self::Request(Incoming::Admin(admin)) => {
+                wire::encode_request(&Request::Admin(admin.clone()))
+            }
             Self::Response(response) => wire::encode_response(response),
             Self::Formation(formation) => vec![wire::encode_formation(formation)],
             Self::Metadata(metadata) => vec![wire::encode_metadata(metadata)],
@@ -256,6 +259,7 @@ fn status() -> NodeStatus {
             incarnation: 34,
             address: "b:2".into(),
             voter: true,
+            promotes: false,
             matched: 8,
             silent_ms: Some(20),
         }],

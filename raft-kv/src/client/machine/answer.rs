@@ -107,6 +107,7 @@ impl Machine {
                 }
                 self.answer(key, header, reply);
             }
+            (Ask::Admin { .. }, reply @ Reply::Admin(_)) => self.answer(key, header, reply),
             (Ask::Status { .. }, Reply::Status(status)) => {
                 self.on_status(now, attempt.place, attempt.connection, &status);
                 self.complete(
@@ -235,8 +236,9 @@ impl Machine {
     ) {
         let pinned = key
             .and_then(|key| self.requests.get(&key))
-            .is_some_and(|o| matches!(o.ask, Ask::Status { .. }));
+            .is_some_and(|o| o.ask.address().is_some());
         if let (true, Some(key)) = (pinned, key) {
+            self.mark(key, error == RequestError::Unknown);
             self.fail(key, Cause::Endpoint(EndpointAnswer::Error(error)));
             return;
         }

@@ -5,7 +5,7 @@ use crate::client::failure::{Cause, EndpointAnswer};
 
 use super::endpoint::{Endpoint, Link, Place};
 use super::session::Session;
-use super::{Attempt, ConnectionId, Leader, Machine, Output, Purpose, RequestKey, Time};
+use super::{Ask, Attempt, ConnectionId, Leader, Machine, Output, Purpose, RequestKey, Time};
 
 impl Machine {
     /// Whether the endpoints are to be asked who leads: because it is not known, or because the leader that is known
@@ -82,9 +82,13 @@ impl Machine {
             self.connect(place);
             return;
         };
-        if !self.requests.contains_key(&key) {
+        let Some(open) = self.requests.get(&key) else {
             return;
-        }
+        };
+        let request = match &open.ask {
+            Ask::Admin { admin, .. } => Request::Admin(admin.clone()),
+            _ => Request::Status,
+        };
         let purpose = Purpose::Request(key);
         let id = self.start(
             now,
@@ -95,7 +99,7 @@ impl Machine {
                 bytes: 0,
                 to_leader: false,
             },
-            Request::Status,
+            request,
         );
         if let Some(open) = self.requests.get_mut(&key) {
             open.attempt = Some(id);
@@ -228,8 +232,10 @@ impl Machine {
                 let pinned = self
                     .requests
                     .get(&key)
-                    .is_some_and(|open| matches!(open.ask, super::Ask::Status { .. }));
+                    .is_some_and(|open| open.ask.address().is_some());
                 if pinned {
+                    // An operator's wish may have been carried out.
+                    self.mark(key, true);
                     return Some(key);
                 }
                 self.try_again(key, true);

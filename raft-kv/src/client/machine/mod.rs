@@ -25,7 +25,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::api::{CommandReply, Header, Operation, Query, Reply, Request, RequestError};
+use crate::api::{Admin, CommandReply, Header, Operation, Query, Reply, Request, RequestError};
 use crate::mutants::{Mutant, mutant};
 
 use self::backoff::{Backoff, Rng};
@@ -104,6 +104,23 @@ pub enum Ask {
         /// The endpoint; it becomes one of the machine's.
         address: String,
     },
+    /// An operator's wish, of the node at this address, which leads as far as is known. It is asked once.
+    Admin {
+        /// The endpoint; it becomes one of the machine's.
+        address: String,
+        /// What.
+        admin: Admin,
+    },
+}
+
+impl Ask {
+    /// The one node that it is for, if it is for one alone.
+    fn address(&self) -> Option<&str> {
+        match self {
+            Ask::Status { address } | Ask::Admin { address, .. } => Some(address),
+            Ask::Write(_) | Ask::Read { .. } => None,
+        }
+    }
 }
 
 /// How a request ended.
@@ -339,7 +356,7 @@ impl Machine {
                 );
                 return key;
             }
-            Ask::Status { address } => {
+            Ask::Status { address } | Ask::Admin { address, .. } => {
                 let place = self.endpoints.place_of(address);
                 self.requests.insert(key, open);
                 self.ask_endpoint(now, place, key);
@@ -514,26 +531,27 @@ impl Machine {
     }
 
     fn deadline_cause(&self, key: RequestKey) -> Cause {
-        match self.requests.get(&key).map(|open| &open.ask) {
-            Some(Ask::Status { address }) => {
+        let open = self.requests.get(&key);
+        match open.and_then(|open| open.ask.address()) {
+            Some(address) => {
                 let endpoint = self
                     .endpoints
                     .iter()
-                    .find(|endpoint| endpoint.address == *address);
+                    .find(|endpoint| endpoint.address == address);
                 let answer = match endpoint.map(|endpoint| endpoint.link) {
                     Some(Link::Up(_)) => EndpointAnswer::Silent,
                     _ => EndpointAnswer::Connecting,
                 };
                 Cause::Endpoint(answer)
             }
-            _ => Cause::Deadline,
+            None => Cause::Deadline,
         }
     }
 
     /// Remembers that a try of this write may be applied; reads are not touched by it.
     fn mark(&mut self, key: RequestKey, may_be_applied: bool) {
         if let Some(open) = self.requests.get_mut(&key)
-            && matches!(open.ask, Ask::Write(_))
+            && matches!(open.ask, Ask::Write(_) | Ask::Admin { .. })
         {
             open.maybe_applied |= may_be_applied;
         }
@@ -563,7 +581,7 @@ impl Machine {
             Ask::Write(_) => self.fresh_writes.insert(key),
             Ask::Read { stale: true, .. } => self.stale_reads.insert(key),
             Ask::Read { stale: false, .. } => self.reads.insert(key),
-            Ask::Status { .. } => false,
+            Ask::Status { .. } | Ask::Admin { .. } => false,
         };
     }
 
@@ -644,6 +662,6 @@ fn ask_bytes(ask: &Ask) -> usize {
     const FIXED: usize = 64;
     match ask {
         Ask::Write(Operation::Put { key, value, .. }) => FIXED + key.len() + value.len(),
-        Ask::Write(_) | Ask::Read { .. } | Ask::Status { .. } => FIXED,
+        Ask::Write(_) | Ask::Read { .. } | Ask::Status { .. } | Ask::Admin { .. } => FIXED,
     }
 }

@@ -9,14 +9,15 @@ mod log;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use raft_core::{FetchJob, JobId, RoleName};
+use raft_core::{FetchJob, JobId, Outcome, ProposalId, RoleName};
 use raft_log::Reader;
 use raft_log::writer::{OwnedBatch, SubmitError, Writer};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +28,8 @@ use super::config::TICK;
 use super::exit::Exit;
 use super::gate::Gate;
 use super::inbox::{
-    Arrivals, Context, FromPeer, Heard, Inspection, Own, ReadTicket, Request, WriteTicket,
+    Arrivals, Changed, Context, FromPeer, Heard, Inspection, Own, Plan, ReadTicket, Request,
+    WriteTicket,
 };
 use super::peers::Peers;
 use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, WriteFailure};
@@ -91,6 +93,8 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     condition: Condition,
     /// Snapshots that the log is still to mark.
     shelf: Shelf,
+    /// Who waits for a change of the membership.
+    changes: BTreeMap<ProposalId, oneshot::Sender<Changed>>,
     /// Once the node is told to stop: until when open requests may be answered.
     stopping: Option<Instant>,
 }
@@ -112,6 +116,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             long_reads: VecDeque::new(),
             condition: Condition::default(),
             shelf: Shelf::default(),
+            changes: BTreeMap::new(),
             stopping: None,
         }
     }
@@ -291,6 +296,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                         .chain(self.parts.peers.troubles())
                         .collect(),
                 }),
+                Request::Change { plan, answer } => self.change(plan, answer),
+                Request::Transfer { to, answer } => {
+                    let _ = answer.send(self.parts.replica.transfer_leadership(to));
+                }
+                Request::Dial(answer) => drop(answer.send(self.parts.peers.stranger_dial())),
             }
         }
         if self.stopping.is_none() {
@@ -310,6 +320,36 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 .ticket
                 .done(&context, Err(ReadFailure(NotDone::Stopping)));
         }
+    }
+
+    /// Changes the membership as planned on the one in force.
+    fn change(&mut self, plan: Plan, answer: oneshot::Sender<Changed>) {
+        let replica = &mut self.parts.replica;
+        let leader = replica.leader();
+        let done = match replica.status() {
+            Some(status) if status.role == RoleName::Leader => {
+                if status.membership.is_joint() || !status.membership_committed {
+                    Changed::InFlux
+                } else {
+                    match plan(&status) {
+                        Err(why) => Changed::Not(NotDone::Refused(why)),
+                        Ok(None) => Changed::Done {
+                            changed: false,
+                            status: Box::new(status),
+                        },
+                        Ok(Some(change)) => {
+                            match replica.change_membership(change, status.membership_at) {
+                                Ok(id) => return drop(self.changes.insert(id, answer)),
+                                Err(why) => Changed::Not(why),
+                            }
+                        }
+                    }
+                }
+            }
+            Some(_) => Changed::Not(NotDone::NotLeader { leader }),
+            None => Changed::Not(NotDone::NotFormed(replica.waits_for().unwrap_or_default())),
+        };
+        let _ = answer.send(done);
     }
 
     fn on_durable(&mut self, job: JobId) {
@@ -391,8 +431,17 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             Action::ReadReady(ticket) if ticket.is_long() => self.long_reads.push_back(ticket),
             Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
             Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
-            // Whoever changes the membership looks at the status.
-            Action::Changed { .. } => {}
+            Action::Changed { id, outcome } => {
+                if let Some(answer) = self.changes.remove(&id) {
+                    let _ = answer.send(match (outcome, self.parts.replica.status()) {
+                        (Outcome::Committed(_), Some(status)) => Changed::Done {
+                            changed: true,
+                            status: Box::new(status),
+                        },
+                        _ => Changed::Unknown,
+                    });
+                }
+            }
             Action::Notice(notice) => {
                 self.parts.gate.update(self.parts.replica.identity(), None);
                 log::notice(&notice);

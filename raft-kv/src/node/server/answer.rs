@@ -51,7 +51,7 @@ pub(crate) fn is_range(query: &Query) -> bool {
     !matches!(query.keys, KeyRange::Key(_))
 }
 
-fn not_done(why: NotDone) -> RequestError {
+pub(super) fn not_done(why: NotDone) -> RequestError {
     match why {
         NotDone::NotFormed(why) => RequestError::NotFormed(why),
         NotDone::NotLeader { leader } => RequestError::NotLeader {

@@ -8,8 +8,8 @@ use tracing::debug;
 
 use super::door::{self, Admitted};
 use super::quota::{ConnectionQuota, Share};
-use super::{KvFront, KvRead, KvWrite, status};
-use crate::api::{Header, Reply, RequestError, Response};
+use super::{KvFront, KvRead, KvWrite, admin, status};
+use crate::api::{Admin, Header, Reply, RequestError, Response};
 use crate::node::inbox::{Inbox, Request};
 use crate::node::replica::ReadRequest;
 use crate::store::Store;
@@ -151,6 +151,7 @@ impl Door {
                     ticket: KvRead { query, answer },
                 }),
                 Ok(Admitted::Status) => batch.statuses.push(answer),
+                Ok(Admitted::Admin(admin)) => self.administer(admin, answer),
                 Err(error) => {
                     let header = self.front.observed().header;
                     answer.send(header, Err(error));
@@ -158,6 +159,18 @@ impl Door {
             }
         }
         self.hand_on(batch).await
+    }
+
+    /// Has an operator's wish carried out, which may take long, beside the connection's other requests.
+    fn administer(&self, admin: Admin, answer: Answer) {
+        let (front, inbox) = (self.front.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let turn = front.operator.lock().await;
+            let done = admin::carry_out(&inbox, front.patience_ticks, admin).await;
+            drop(turn);
+            let header = front.observed().header;
+            answer.send(header, done.map(Reply::Admin));
+        });
     }
 
     /// Hands a batch to the loop; waits while the loop's inbox is full.

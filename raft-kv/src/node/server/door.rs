@@ -5,7 +5,7 @@ use bytes::Bytes;
 use raft_core::Index;
 
 use super::answer::{REPLY_BYTES_MAX, is_range};
-use crate::api::{Command, Query, RequestError};
+use crate::api::{Admin, Command, Query, RequestError};
 use crate::node::replica::Freshness;
 use crate::store::{Limits, validate_command, validate_query};
 use crate::wire::{self, DecodeError, Incoming};
@@ -26,6 +26,7 @@ pub(crate) enum Admitted {
         min_applied: Index,
     },
     Status,
+    Admin(Admin),
 }
 
 impl Admitted {
@@ -68,6 +69,7 @@ pub(crate) fn admit(limits: &Limits, in_force: u16, body: Bytes) -> Result<Admit
             })
         }
         Incoming::Status => Ok(Admitted::Status),
+        Incoming::Admin(admin) => Ok(Admitted::Admin(admin)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! door, and hands it to the node's loop in batches; the other encodes the answers. Every request gets exactly one answer,
 //! with its request id, unless the connection ends before.
 
+mod admin;
 pub(crate) mod answer;
 mod connection;
 pub(crate) mod door;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::accept::Front;
+use super::config::TICK;
 use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
 use super::replica::{ReadFailure, WriteFailure};
@@ -100,8 +102,10 @@ impl Server {
         let (closing, closing_seen) = watch::channel(false);
         let (alive, connections) = mpsc::channel(1);
         let store = Store::new(Settings::default());
+        let patience = config.election_timeout * 2;
         let front = Arc::new(KvFront::new(
             config.data_dir.clone(),
+            patience,
             store.cluster_version(),
             closing_seen,
             alive,
@@ -153,6 +157,10 @@ pub(crate) struct KvFront {
     limits: Limits,
     quota: Arc<Quota>,
     disk_use: DiskUse,
+    /// Whoever was not heard of for so long does not answer.
+    patience_ticks: u64,
+    /// Held while one of an operator's wishes is carried out: one after the other.
+    operator: tokio::sync::Mutex<()>,
     observed: Mutex<Observed>,
     closing: watch::Receiver<bool>,
     /// Never used: every connection holds it, with the front, for as long as it lives.
@@ -171,6 +179,7 @@ impl KvFront {
     /// loop has looked around for the first time.
     fn new(
         data_dir: PathBuf,
+        patience: Duration,
         cluster_version: u16,
         closing: watch::Receiver<bool>,
         alive: mpsc::Sender<Infallible>,
@@ -179,6 +188,9 @@ impl KvFront {
             limits: Limits::default(),
             quota: Arc::new(Quota::default()),
             disk_use: DiskUse::new(data_dir),
+            patience_ticks: u64::try_from(patience.as_millis() / TICK.as_millis())
+                .unwrap_or(u64::MAX),
+            operator: tokio::sync::Mutex::new(()),
             observed: Mutex::new(Observed {
                 header: Header::default(),
                 cluster_version,

@@ -78,7 +78,6 @@ pub(crate) fn status<S: StateMachine, W, R>(
         }),
         term: view.term.0,
         applied: view.applied.0,
-        first: 1,
         disk_bytes,
         keys: store.key_count() as u64,
         syncs: inspection.counters.syncs,
@@ -91,6 +90,7 @@ pub(crate) fn status<S: StateMachine, W, R>(
         Some(status) => {
             node.role = role(status.role).into();
             node.commit = status.commit.0;
+            node.first = status.first.0;
             node.last = status.last.index.0;
             node.members = members(&status);
             node.error = troubles;
@@ -116,7 +116,7 @@ fn role(role: RoleName) -> &'static str {
     }
 }
 
-fn members(status: &Status) -> Vec<MemberStatus> {
+pub(super) fn members(status: &Status) -> Vec<MemberStatus> {
     let me = status.identity.member;
     let tick_ms = u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX);
     status
@@ -139,6 +139,10 @@ fn members(status: &Status) -> Vec<MemberStatus> {
                 incarnation: member.incarnation.0,
                 address: glue::address(context).unwrap_or_default(),
                 voter: status.membership.is_voter(member),
+                promotes: status
+                    .membership
+                    .member(member.node)
+                    .is_some_and(|member| member.promote),
                 matched,
                 silent_ms,
             }

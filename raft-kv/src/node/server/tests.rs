@@ -34,7 +34,13 @@ fn read(query: Query) -> Request {
 fn front() -> KvFront {
     let version = Store::new(Settings::default()).cluster_version();
     let (_closing, closing) = watch::channel(false);
-    KvFront::new(PathBuf::new(), version, closing, mpsc::channel(1).0)
+    KvFront::new(
+        PathBuf::new(),
+        Duration::from_secs(1),
+        version,
+        closing,
+        mpsc::channel(1).0,
+    )
 }
 
 fn admit_at(front: &KvFront, body: Bytes) -> Result<Admitted, RequestError> {

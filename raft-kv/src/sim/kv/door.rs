@@ -38,6 +38,8 @@ pub(super) fn asked(
             ticket: (ticket, query),
         }),
         Ok(Admitted::Status) => Asked::Status(ticket),
+        // The simulator's operator has no client.
+        Ok(Admitted::Admin(_)) => Asked::HangUp,
         Err(error) => {
             let response = Response {
                 header: answer::header(context),

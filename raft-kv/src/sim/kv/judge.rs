@@ -20,6 +20,7 @@ pub(super) fn describe(ask: &Ask, end: &End) -> String {
         Ask::Write(operation) => format!("{operation:?}"),
         Ask::Read { query, .. } => format!("{query:?}"),
         Ask::Status { address } => format!("status of {address}"),
+        Ask::Admin { address, admin } => format!("{admin:?} at {address}"),
     };
     match end {
         End::Answered { reply, .. } => format!("{what}: {reply:?}"),
@@ -87,7 +88,7 @@ fn input(ask: &Ask) -> Option<Input> {
     match ask {
         Ask::Write(operation) => Some(Input::Write(operation.clone())),
         Ask::Read { query, .. } => Some(Input::Read(query.clone())),
-        Ask::Status { .. } => None,
+        Ask::Status { .. } | Ask::Admin { .. } => None,
     }
 }
 
@@ -103,7 +104,7 @@ fn output(end: &End) -> Option<Output> {
             reply: reply.clone(),
             revision: Some(header.revision),
         }),
-        Reply::Status(_) => None,
+        Reply::Status(_) | Reply::Admin(_) => None,
     }
 }
 

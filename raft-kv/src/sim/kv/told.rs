@@ -11,6 +11,7 @@ pub(super) fn asked(client: usize, operation: usize, ask: &Ask) -> Happening {
         Ask::Write(write) => write_in_words(write),
         Ask::Read { query, .. } => format!("get {}", keys_in_words(&query.keys)),
         Ask::Status { address } => format!("status of {address}"),
+        Ask::Admin { address, admin } => format!("{admin:?} at {address}"),
     };
     Happening::Asked {
         client,

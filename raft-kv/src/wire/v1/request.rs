@@ -7,7 +7,7 @@ use super::VERSION;
 use super::command::encode_command_chunks;
 use super::keys::QueryV1;
 use super::pack::{append, unpack};
-use crate::api::Request;
+use crate::api::{Admin, Request};
 use crate::wire::buffer::Reader;
 use crate::wire::{DecodeError, Incoming, decode_command};
 
@@ -16,6 +16,7 @@ const WHAT: &str = "request";
 const WRITE: u8 = 1;
 const READ: u8 = 2;
 const STATUS: u8 = 3;
+const ADMIN: u8 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct ReadV1<'a> {
@@ -32,6 +33,7 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
         Request::Write(_) => WRITE,
         Request::Read { .. } => READ,
         Request::Status => STATUS,
+        Request::Admin(_) => ADMIN,
     });
     out.put_u16_le(0);
     match request {
@@ -49,6 +51,7 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
             vec![append(out, &read).into()]
         }
         Request::Status => vec![out.into()],
+        Request::Admin(admin) => vec![append(out, &AdminV1::from(admin)).into()],
     }
 }
 
@@ -76,6 +79,72 @@ pub(crate) fn decode_request(body: Bytes) -> Result<Incoming, DecodeError> {
             reader.finish()?;
             Ok(Incoming::Status)
         }
+        ADMIN => {
+            let body = reader.rest_taken();
+            let admin: AdminV1<'_> = unpack(WHAT, &body)?;
+            Ok(Incoming::Admin(admin.into()))
+        }
         kind => Err(DecodeError::UnknownKind { what: WHAT, kind }),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+enum AdminV1<'a> {
+    AddMember {
+        id: u64,
+        address: &'a str,
+        voter: bool,
+    },
+    PromoteMember {
+        id: u64,
+    },
+    UpdateMember {
+        id: u64,
+        address: &'a str,
+    },
+    RemoveMember {
+        id: u64,
+        force: bool,
+    },
+    MoveLead {
+        to: u64,
+    },
+}
+
+impl<'a> From<&'a Admin> for AdminV1<'a> {
+    fn from(admin: &'a Admin) -> Self {
+        match admin {
+            Admin::AddMember { id, address, voter } => Self::AddMember {
+                id: *id,
+                address,
+                voter: *voter,
+            },
+            Admin::PromoteMember { id } => Self::PromoteMember { id: *id },
+            Admin::UpdateMember { id, address } => Self::UpdateMember { id: *id, address },
+            Admin::RemoveMember { id, force } => Self::RemoveMember {
+                id: *id,
+                force: *force,
+            },
+            Admin::MoveLead { to } => Self::MoveLead { to: *to },
+        }
+    }
+}
+
+impl From<AdminV1<'_>> for Admin {
+    fn from(admin: AdminV1<'_>) -> Self {
+        match admin {
+            AdminV1::AddMember { id, address, voter } => Self::AddMember {
+                id,
+                address: address.to_owned(),
+                voter,
+            },
+            AdminV1::PromoteMember { id } => Self::PromoteMember { id },
+            AdminV1::UpdateMember { id, address } => Self::UpdateMember {
+                id,
+                address: address.to_owned(),
+            },
+            AdminV1::RemoveMember { id, force } => Self::RemoveMember { id, force },
+            AdminV1::MoveLead { to } => Self::MoveLead { to },
+        }
     }
 }

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::VERSION;
 use super::command::append_with_length;
 use super::pack::{List, Slice, unpack};
-use super::status::NodeStatusV1;
+use super::status::{MemberStatusV1, NodeStatusV1};
 use crate::api::{
-    CommandReply, Header, KeyValue, LeaderHint, QueryReply, Refusal, Reply, RequestError, Response,
+    AdminReply, CommandReply, Header, KeyValue, LeaderHint, QueryReply, Refusal, Reply,
+    RequestError, Response,
 };
 use crate::wire::buffer::{Chunks, Reader};
-use crate::wire::{DecodeError, KEY_VALUES_MAX, TEXT_BYTES_MAX};
+use crate::wire::{DecodeError, KEY_VALUES_MAX, MEMBERS_MAX, TEXT_BYTES_MAX};
 
 const WHAT: &str = "response";
 
@@ -26,6 +27,14 @@ enum ReplyV1<'a> {
     },
     Status(NodeStatusV1<'a>),
     Error(RequestErrorV1<'a>),
+    Members {
+        changed: bool,
+        #[serde(borrow)]
+        members: List<MemberStatusV1<'a>, MEMBERS_MAX>,
+    },
+    Moving {
+        to: u64,
+    },
 }
 
 type KeyValues<'a> = List<KeyValueV1<'a>, KEY_VALUES_MAX>;
@@ -116,6 +125,12 @@ pub(crate) fn encode_response(response: &Response) -> Vec<Bytes> {
             more: reply.more,
         },
         Ok(Reply::Status(status)) => ReplyV1::Status(status.into()),
+        Ok(Reply::Admin(AdminReply::Members { changed, members })) => ReplyV1::Members {
+            changed: *changed,
+            // A membership has no more than that.
+            members: List(members.iter().take(MEMBERS_MAX).map(Into::into).collect()),
+        },
+        Ok(Reply::Admin(AdminReply::Moving { to })) => ReplyV1::Moving { to: *to },
         Err(error) => ReplyV1::Error(error.into()),
     };
     let mut chunks = Chunks::begin(append_with_length(out, &reply));
@@ -158,6 +173,11 @@ pub(crate) fn decode_response(body: Bytes) -> Result<Response, DecodeError> {
             more,
         })),
         ReplyV1::Status(status) => Ok(Reply::Status(status.into())),
+        ReplyV1::Members { changed, members } => {
+            let members = members.0.into_iter().map(Into::into).collect();
+            Ok(Reply::Admin(AdminReply::Members { changed, members }))
+        }
+        ReplyV1::Moving { to } => Ok(Reply::Admin(AdminReply::Moving { to })),
         ReplyV1::Error(error) => Err(error.into()),
     };
     reader.finish()?;

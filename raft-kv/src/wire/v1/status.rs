@@ -30,11 +30,12 @@ pub(super) struct NodeStatusV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct MemberStatusV1<'a> {
+pub(super) struct MemberStatusV1<'a> {
     id: u64,
     incarnation: u64,
     address: &'a str,
     voter: bool,
+    promotes: bool,
     matched: u64,
     silent_ms: Option<u64>,
 }
@@ -102,6 +103,7 @@ impl<'a> From<&'a MemberStatus> for MemberStatusV1<'a> {
             incarnation: member.incarnation,
             address: clip(&member.address),
             voter: member.voter,
+            promotes: member.promotes,
             matched: member.matched,
             silent_ms: member.silent_ms,
         }
@@ -115,6 +117,7 @@ impl From<MemberStatusV1<'_>> for MemberStatus {
             incarnation: member.incarnation,
             address: clip(member.address).to_owned(),
             voter: member.voter,
+            promotes: member.promotes,
             matched: member.matched,
             silent_ms: member.silent_ms,
         }
