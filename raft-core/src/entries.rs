@@ -20,7 +20,7 @@ pub struct Entries {
     part: Part,
 }
 
-/// Where a part begins and ends. In one number, so that entries are two words, which are handed on in registers: three fields are
+/// Where a part begins and ends. In one number, so that entries are two words on a machine of 64 bits, which are handed on in registers: three fields are
 /// written to memory, and what is read back at once, in larger pieces, waits for that.
 #[derive(Clone, Copy)]
 struct Part(u64);

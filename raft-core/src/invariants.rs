@@ -87,8 +87,8 @@ pub(crate) fn check_proposed(raft: &mut Raft) {
     raft.checked.last = last;
 }
 
-/// Checks what the making of effects may have changed since all was checked after the last input. Mostly it has handed out entries, and
-/// no more: it touches neither what is durable nor who is followed, and if it goes as far as to change the role, the term, the log or
+/// Checks what the making of effects may have changed since the last input, after which all was checked that it may have changed. Mostly it has handed out entries, and
+/// no more: it touches neither what is durable nor who is followed, and if it goes as far as to change who leads, the term, the log or
 /// the membership, then all is checked.
 pub(crate) fn check_made(raft: &mut Raft) {
     if !is_as_checked(raft) {
@@ -99,7 +99,7 @@ pub(crate) fn check_made(raft: &mut Raft) {
     }
 }
 
-/// Checks what the answer to a job may have changed: what is durable. If it lets anything go on from there, an election or a commit, say,
+/// Checks what the answer to a job may have changed: what is durable. If it lets anything go on from there, a lead or a commit, say,
 /// or the log is cut, then all is checked.
 pub(crate) fn check_persisted(raft: &mut Raft) {
     if !is_as_checked(raft) {
@@ -113,7 +113,7 @@ pub(crate) fn check_persisted(raft: &mut Raft) {
     }
 }
 
-/// Whether role, term, log, membership and commit index are what they were when all was checked last.
+/// Whether this node leads as it did, and term, log, membership and commit index are what they were when they were checked last.
 #[inline(always)]
 fn is_as_checked(raft: &Raft) -> bool {
     let before = &raft.checked;
@@ -124,7 +124,8 @@ fn is_as_checked(raft: &Raft) -> bool {
         && peers(raft) == before.peers
 }
 
-/// Where only a part was checked: a build for tests holds that the rest is as good.
+/// Where only a part was checked: a build with debug assertions, as that of the tests and of a part of the simulator's runs, holds that the
+/// rest is as good. The search, and the simulator's long runs, are built without.
 fn debug_check(raft: &Raft) {
     if cfg!(debug_assertions) {
         check_step(&raft.checked, raft);
@@ -223,6 +224,12 @@ fn check_handed(raft: &Raft) {
         "{} was handed out, only {} is committed",
         raft.apply.handed,
         raft.commit
+    );
+    assert!(
+        raft.apply.applied <= raft.apply.handed,
+        "{} was applied, and only {} is handed out",
+        raft.apply.applied,
+        raft.apply.handed
     );
     assert!(
         raft.apply.handed >= raft.log.base().index || raft.snapshots.replaces_state(),

@@ -105,7 +105,7 @@
 //! - **Counting a node that lost its disk.** A member is a node *in an incarnation* of its data directory ([`MemberId`]), and every
 //!   answer names the life ([`Boot`]) of the node that asked.
 //! - **Trusting a peer.** No envelope makes the core panic; one that contradicts the protocol ([`Rejected`]) changes nothing.
-//!   The safety properties of Raft are asserted around every input, in release builds too.
+//!   The safety properties of Raft are asserted around every input, in release builds too: there, those that the input may have changed.
 //!
 //! # An example
 //!

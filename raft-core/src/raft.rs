@@ -480,7 +480,7 @@ impl Raft {
         self.advance_commit();
     }
 
-    /// Says when the role has changed. Asked around every input, and mostly it is as it was.
+    /// Says when the role has changed. Asked around every input that may change it, and mostly it is as it was.
     #[inline]
     fn report_role(&mut self) {
         let (term, role, leader) = self.reported;

@@ -179,7 +179,7 @@ impl Tail {
         Some((piece.entries.clone(), piece.bytes))
     }
 
-    /// The piece that is all of what [`Tail::slice`] is asked for.
+    /// The piece that is all of what [`Tail::slice`] is asked for, if it is one of those before the newest, which was tried already.
     #[inline(never)]
     fn whole(&self, from: Index, to: Index, bytes_max: usize) -> Option<&Piece> {
         let at = self.position(from)?;

@@ -234,6 +234,8 @@ impl Raft {
         let votes = self.membership().contains(me) && self.membership().voters().contains(&me.node);
         if fresh
             && votes
+            // It may have been told that it was removed where its own log does not say so yet.
+            && self.may_campaign()
             && matches!(self.role, Role::Follower)
             && self.journal.state_job().is_none()
         {
