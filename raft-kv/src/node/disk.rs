@@ -54,7 +54,7 @@ pub enum DirectoryError {
         source: DecodeError,
     },
     /// The snapshot that its log goes on from cannot be read back.
-    #[error("data directory {}: the snapshot of {last} cannot be read: {source}; the log goes on from it, and is of no use without it", dir.display())]
+    #[error("data directory {}: the snapshot of {last} cannot be read: {source}; the log goes on from it, and is of no use without it: take the node in anew, with an empty directory", dir.display())]
     Snapshot {
         /// The directory.
         dir: PathBuf,
@@ -175,7 +175,7 @@ pub(crate) fn restore<F: Files, S: StateMachine>(
     let Some((file, _)) = found else {
         return Ok(());
     };
-    work::restore(&directory.log.snapshots(), *file, machine).map_err(|source| {
+    work::restore(&directory.log.snapshots(), *file, machine, &|| false).map_err(|source| {
         DirectoryError::Snapshot {
             dir: dir.to_path_buf(),
             last: file.last,

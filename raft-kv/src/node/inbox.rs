@@ -134,6 +134,7 @@ pub(crate) enum Own<S> {
     },
     SnapshotWritten {
         file: SnapshotFile,
+        run: u64,
         written: Written,
     },
     SnapshotRestored {

@@ -80,6 +80,7 @@ where
     let acceptor = tokio::spawn(accept(listener, inbox.clone(), front.clone()));
     let parts = Parts {
         sleep_max_ticks,
+        handover_max: config.election_timeout,
         replica,
         arrivals,
         front,

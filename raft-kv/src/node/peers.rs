@@ -78,7 +78,12 @@ impl Peers {
         let dial = Dial::new(self.config.clone(), role, move || gate.local())
             .expect_node(node.0)
             .policy(SharedGate(self.gate.clone()));
-        Peer::spawn(address, dial, Overflow::DropOldest, self.seed ^ node.0)
+        // Of what is said, the newest counts most; of a file, what comes first.
+        let overflow = match role {
+            Role::PeerBulk => Overflow::Reject,
+            _ => Overflow::DropOldest,
+        };
+        Peer::spawn(address, dial, overflow, self.seed ^ node.0)
     }
 
     /// Sends a word about a file, or loses it: it is asked for again. What brings the file goes over a connection of its own.

@@ -256,7 +256,7 @@ impl<A: App> World<A> {
         let Some(file) = snapshot else {
             return Ok(Some(machine));
         };
-        if let Err(why) = work::restore(&log.snapshots(), file, &mut machine) {
+        if let Err(why) = work::restore(&log.snapshots(), file, &mut machine, &|| false) {
             let why = why.to_string();
             if self.hosts[host].damaged {
                 self.note(Some(host), Happening::Refused { why });

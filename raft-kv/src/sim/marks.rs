@@ -77,7 +77,7 @@ pub enum Mark {
     SnapshotMarked,
     /// A snapshot that was received took the place of a state.
     SnapshotInstalled,
-    /// A transfer went on from its middle, after something was lost or another leader came.
+    /// A transfer that one leader began was gone on with by the next.
     TransferResumed,
     /// A node started from a snapshot.
     SnapshotRestored,

@@ -65,6 +65,7 @@ pub trait Workload {
 /// Runs a state machine of one's own.
 ///
 /// ```
+/// # use std::io::{self, Read};
 /// # use bytes::Bytes;
 /// # use raft_core::LogId;
 /// # use raft_kv::node::{Halt, Image, StateMachine};

@@ -210,7 +210,8 @@ impl<A: App> World<A> {
             }
             Heard::Formation { from, message } => process.replica.receive_formation(from, message),
             Heard::Transfer { from, message } => {
-                let again = matches!(message, Transfer::Want { from, .. } if from > 0);
+                let again =
+                    matches!(message, Transfer::Ready { from, sent, .. } if from > 0 && sent == 0);
                 process.replica.receive_transfer(from, message);
                 if again {
                     self.hit(Mark::TransferResumed);

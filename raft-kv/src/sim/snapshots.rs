@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::NodeId;
+use raft_core::{ClusterId, NodeId};
 use raft_log::Log;
 use raft_log::sim_disk::SimDisk;
 
@@ -40,7 +40,9 @@ pub(super) enum Work<S> {
     },
     Close(SnapshotFile),
     Write {
+        cluster: ClusterId,
         file: SnapshotFile,
+        run: u64,
         offset: u64,
         bytes: Bytes,
     },
@@ -117,13 +119,17 @@ impl<A: App> World<A> {
                 }
             }
             SnapshotAction::Write {
+                cluster,
                 file,
+                run,
                 offset,
                 bytes,
             } => self.employ(
                 host,
                 Work::Write {
+                    cluster,
                     file,
+                    run,
                     offset,
                     bytes,
                 },
@@ -200,15 +206,17 @@ impl<A: App> World<A> {
                 None
             }
             Work::Write {
+                cluster,
                 file,
+                run,
                 offset,
                 bytes,
             } => {
-                let written = snapshots.receiver.write(file, offset, &bytes);
+                let written = snapshots.receiver.write(cluster, file, offset, &bytes);
                 if let Written::Failed(why) = &written {
                     failed = Some(why.clone());
                 }
-                Some(Own::SnapshotWritten { file, written })
+                Some(Own::SnapshotWritten { file, run, written })
             }
             Work::Discard(file) => {
                 snapshots.receiver.discard(file);
@@ -216,7 +224,7 @@ impl<A: App> World<A> {
             }
             Work::Restore(file, mut machine) => {
                 let last = file.last;
-                match work::restore(&snapshots.files, file, &mut machine) {
+                match work::restore(&snapshots.files, file, &mut machine, &|| false) {
                     Ok(()) => Some(Own::SnapshotRestored { last, machine }),
                     Err(why) => Some(Own::SnapshotFailed(why.to_string())),
                 }
@@ -255,17 +263,17 @@ impl<A: App> World<A> {
                 offset,
                 bytes,
             } => process.replica.snapshot_read(to, file, offset, bytes),
-            Own::SnapshotWritten { file, written } => match written {
-                Written::Part(received) => process.replica.snapshot_written(file, received),
+            Own::SnapshotWritten { file, run, written } => match written {
+                Written::Part(received) => process.replica.snapshot_written(run, received),
                 Written::Whole(head, finished) => {
                     process.snapshots.shelf.received(file.last, finished);
-                    process.replica.snapshot_received(file, Some(*head));
+                    process.replica.snapshot_received(run, Some(*head));
                 }
-                Written::Failed(_) => process.replica.snapshot_received(file, None),
+                Written::Failed(_) => process.replica.snapshot_received(run, None),
             },
             Own::SnapshotRestored { last, machine } => {
                 let hash = machine.state_hash();
-                process.replica.snapshot_restored(last, machine);
+                drop(process.replica.snapshot_restored(last, machine));
                 self.hit(Mark::SnapshotInstalled);
                 self.note(Some(host), Happening::Installed { last });
                 self.checks.on_restored(host, last, hash)?;

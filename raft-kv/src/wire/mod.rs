@@ -131,6 +131,17 @@ pub enum Transfer {
         file: SnapshotFile,
         /// The leader's term.
         term: Term,
+        /// Up to where pieces of it were sent before this offer.
+        sent: u64,
+    },
+    /// To the leader, in answer to an offer: all before this is here.
+    Ready {
+        /// Of which file.
+        file: SnapshotFile,
+        /// Where to go on.
+        from: u64,
+        /// As the offer said it.
+        sent: u64,
     },
     /// A piece of it.
     Chunk {
@@ -141,7 +152,7 @@ pub enum Transfer {
         /// Its bytes, at least one.
         bytes: Bytes,
     },
-    /// To the leader: send from here on.
+    /// To the leader: a piece is missing; send from here on.
     Want {
         /// Which.
         file: SnapshotFile,

@@ -113,6 +113,22 @@ impl Registry {
         }
     }
 
+    /// Forgets a file that nobody marked, and has it removed by `remove`, unless its name stands for another by now.
+    pub(super) fn discard(
+        &self,
+        id: SnapshotId,
+        remove: impl FnOnce() -> Result<(), SnapshotWriteError>,
+    ) -> Result<(), SnapshotWriteError> {
+        let mut state = self.state();
+        let unmarked = |placed: &Placed| placed.id == id && !placed.kept;
+        if !state.placed.get(&key(&id)).is_some_and(unmarked) {
+            return Ok(());
+        }
+        state.placed.remove(&key(&id));
+        // Under the lock, as when it came.
+        remove()
+    }
+
     /// The mark of `id` is durable: the names of the files that it replaces.
     pub(crate) fn marked(&self, id: SnapshotId) -> Vec<String> {
         let mut state = self.state();

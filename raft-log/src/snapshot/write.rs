@@ -81,6 +81,24 @@ impl<F: Files> Snapshots<F> {
     }
 }
 
+impl<F: Files> Snapshots<F> {
+    /// Removes a snapshot that is not to be marked after all: one that turned out to be another's, say. Left alone, it would be gone with the
+    /// next mark; or, if the log comes to hold the record it ends with, be marked at the next opening. One that is marked, or whose mark is
+    /// being written, stays.
+    ///
+    /// # Errors
+    /// [`SnapshotWriteError`], when the file cannot be removed.
+    pub fn discard(&self, finished: FinishedSnapshot) -> Result<(), SnapshotWriteError> {
+        let id = finished.id();
+        let path = self.path_of(&id);
+        self.registry.discard(id, || {
+            self.files
+                .remove(&path)
+                .map_err(|source| SnapshotWriteError::new("remove the snapshot", &path, 0, source))
+        })
+    }
+}
+
 impl<F: Files> SnapshotWriter<F> {
     /// Ends the payload and makes the snapshot durable, with its name. It is marked by
     /// [`Batch::snapshot`](crate::Batch::snapshot); without that it is gone at the next opening, unless the log holds

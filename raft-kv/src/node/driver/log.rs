@@ -12,6 +12,9 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Rejected { from, why } => debug!(%from, %why, "an envelope was not used"),
         Notice::Formed { cluster } => info!(%cluster, "the cluster is formed"),
         Notice::Wiped { member, now } => lost(*member, *now),
+        Notice::SnapshotNotSent { to, why } => {
+            warn!(%to, "a snapshot could not be sent: {why}; it is tried again");
+        }
         // A notice of a later version of the replica.
         #[allow(unreachable_patterns)]
         other => info!(?other, "notice"),

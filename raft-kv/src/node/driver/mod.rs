@@ -66,6 +66,8 @@ pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
     /// The loop looks around at least this often: well within a heartbeat, beyond which the core takes the process for one
     /// that stood still.
     pub(crate) sleep_max_ticks: u32,
+    /// How long a leader that was told to stop tries to hand over.
+    pub(crate) handover_max: Duration,
     /// Accepts connections, and so keeps the inbox open; ends with the loop.
     pub(crate) acceptor: JoinHandle<()>,
 }
@@ -95,6 +97,8 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     shelf: Shelf,
     /// Who waits for a change of the membership.
     changes: BTreeMap<ProposalId, oneshot::Sender<Changed>>,
+    /// Whether the lead is to go to another node before it stops.
+    hands_over: bool,
     /// Once the node is told to stop: until when open requests may be answered.
     stopping: Option<Instant>,
 }
@@ -117,6 +121,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             condition: Condition::default(),
             shelf: Shelf::default(),
             changes: BTreeMap::new(),
+            hands_over: false,
             stopping: None,
         }
     }
@@ -230,22 +235,20 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     offset,
                     bytes,
                 } => self.parts.replica.snapshot_read(to, file, offset, bytes),
-                Own::SnapshotWritten { file, written } => match written {
-                    Written::Part(received) => self.parts.replica.snapshot_written(file, received),
+                Own::SnapshotWritten { file, run, written } => match written {
+                    Written::Part(received) => self.parts.replica.snapshot_written(run, received),
                     Written::Whole(head, finished) => {
                         self.shelf.received(file.last, finished);
-                        self.parts.replica.snapshot_received(file, Some(*head));
+                        self.parts.replica.snapshot_received(run, Some(*head));
                     }
-                    Written::Failed(_) => self.parts.replica.snapshot_received(file, None),
+                    Written::Failed(_) => self.parts.replica.snapshot_received(run, None),
                 },
                 Own::SnapshotRestored { last, machine } => {
-                    self.parts.replica.snapshot_restored(last, machine);
+                    let before = self.parts.replica.snapshot_restored(last, machine);
+                    self.parts.snapshots.forget(before);
                 }
                 Own::SnapshotFailed(why) => return Some(Exit::Snapshot(why)),
-                Own::Stop => {
-                    self.stopping
-                        .get_or_insert_with(|| Instant::now() + STOP_GRACE);
-                }
+                Own::Stop => self.begin_to_stop(),
             }
         }
         for FromPeer { heard, _held } in std::mem::take(&mut self.round.peers) {
@@ -468,10 +471,15 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 }
             }
             SnapshotAction::Write {
+                cluster,
                 file,
+                run,
                 offset,
                 bytes,
-            } => self.parts.snapshots.write(file, offset, bytes),
+            } => self
+                .parts
+                .snapshots
+                .write(cluster, file, run, offset, bytes),
             SnapshotAction::Discard { file } => self.parts.snapshots.discard(file),
             SnapshotAction::Restore { file } => {
                 let machine = self.parts.replica.machine().empty();
@@ -501,11 +509,29 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         Ok(())
     }
 
-    /// Whether the node was told to stop and nothing is left to be answered, or no time.
+    /// Open requests are answered, and a leader hands over first: its followers need not wait for an election timeout to notice that it
+    /// is gone.
+    fn begin_to_stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let hands_over = self.parts.replica.view().role == RoleName::Leader
+            && self.parts.replica.transfer_leadership(None).is_ok();
+        let grace = if hands_over {
+            STOP_GRACE.max(self.parts.handover_max)
+        } else {
+            STOP_GRACE
+        };
+        self.hands_over = hands_over;
+        self.stopping = Some(Instant::now() + grace);
+    }
+
+    /// Whether the node was told to stop and nothing is left to be answered, nor to be handed over; or no time.
     fn finished(&self) -> Option<Exit> {
         let until = self.stopping?;
         let open = self.parts.replica.open_tickets() + self.long_reads.len();
-        let done = open == 0 || Instant::now() >= until;
+        let leads = self.hands_over && self.parts.replica.view().role == RoleName::Leader;
+        let done = (open == 0 && !leads) || Instant::now() >= until;
         done.then_some(Exit::Stopped)
     }
 
@@ -521,11 +547,19 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         // Nothing of these was acknowledged, and a disk that is full or slow need not have room for them: they are fetched
         // again from whoever has them.
         drop(waiting);
-        close_within(CLOSE_MAX, move || {
+        let exit = close_within(CLOSE_MAX, move || writer.close()).await;
+        // Whatever these were at, nobody was told of it; but they hold the directory.
+        let (ended, end) = oneshot::channel();
+        std::thread::spawn(move || {
             snapshots.stop();
-            writer.close()
-        })
-        .await
+            let _ = ended.send(());
+        });
+        if tokio::time::timeout(CLOSE_MAX, end).await.is_err() {
+            tracing::warn!(
+                "a snapshot is still at work, and holds the data directory until it ends"
+            );
+        }
+        exit
     }
 }
 

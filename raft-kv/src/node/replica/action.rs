@@ -119,8 +119,12 @@ pub enum SnapshotAction {
     /// [`Replica::snapshot_written`](super::Replica::snapshot_written), or
     /// [`Replica::snapshot_received`](super::Replica::snapshot_received) when it is the last one, or failed.
     Write {
+        /// The cluster that it must be of.
+        cluster: ClusterId,
         /// Of which file.
         file: SnapshotFile,
+        /// The number of the attempt, to be given with the answer.
+        run: u64,
         /// Where the piece stands.
         offset: u64,
         /// The piece.
@@ -209,6 +213,13 @@ pub enum Notice {
         /// Why.
         why: Rejected,
     },
+    /// A follower could not be sent a snapshot. It is tried again, a little later each time.
+    SnapshotNotSent {
+        /// To whom.
+        to: MemberId,
+        /// Why, in words.
+        why: &'static str,
+    },
     /// The cluster is formed, and this disk holds its first membership.
     Formed {
         /// Its id.
@@ -246,6 +257,8 @@ pub enum Fatal {
     #[error("the driver is broken: {0}")]
     Answer(AnswerError),
     /// A snapshot is to be installed that was never received.
-    #[error("the snapshot of {0} is to be installed, and there is none")]
+    #[error(
+        "the snapshot of {0} is to be installed, and there is none; start the node again, and if it says so again, take it in anew"
+    )]
     NoFile(LogId),
 }

@@ -64,9 +64,6 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         {
             member.founding = founding(&job);
         }
-        if let Some(snapshot) = &job.snapshot {
-            self.on_mark(snapshot);
-        }
         self.actions.push_back(Action::Persist(job));
         if membership_moved {
             self.membership_moved();

@@ -205,7 +205,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn receive(&mut self, envelope: Envelope) {
         // An envelope alone brings nothing to install: it comes again, behind its file.
         if let Message::SnapshotRequest { snapshot, .. } = &envelope.message
-            && !self.may_install(snapshot)
+            && !self.takes_in(snapshot)
         {
             return;
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use raft_core::{Envelope, Index, LogId, MemberId, Message, NodeId, RoleName, Snapshot};
 
 use super::transfer::{Receiving, Sending, Taken};
-use super::{Action, Fatal, Phase, Replica, SnapshotAction, WriteFailure};
+use super::{Action, Fatal, Notice, Phase, Replica, SnapshotAction, WriteFailure};
 use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::wire::{SnapshotFile, SnapshotHead, Transfer};
@@ -19,15 +19,33 @@ use crate::wire::{SnapshotFile, SnapshotHead, Transfer};
 /// How many snapshots are remembered: the newest that is marked, the next one, and one that is being taken beside a received one.
 const FILES_MAX: usize = 3;
 
+/// How many times as long as a follower may be silent it may say that it lives and get no further: it syncs all of a large file, say.
+const STUCK_MAX: u32 = 15;
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// The follower has all of it.
+    Whole,
+    /// It came to nothing.
+    InVain(&'static str),
+    /// It is not wanted any more.
+    Replaced,
+}
+
 /// What this node has of snapshots, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     /// Those that the log has marked, or will, by their ends.
     files: BTreeMap<Index, SnapshotFile>,
-    /// One that was received whole, until the core asks for it to be marked.
+    /// The last one that was received whole.
     held: Option<(SnapshotFile, SnapshotHead)>,
     sending: BTreeMap<NodeId, Sending>,
+    /// How long a follower is left alone that was sent one in vain, in ticks; twice as long each time.
+    in_vain: BTreeMap<NodeId, u32>,
     receiving: Option<Receiving>,
+    /// How many files were begun to be received.
+    runs: u64,
 }
 
 impl Snapshots {
@@ -45,6 +63,15 @@ impl Snapshots {
     fn file(&self, last: LogId) -> Option<SnapshotFile> {
         let file = self.files.get(&last.index).copied();
         file.filter(|file| file.last == last)
+    }
+
+    /// It is here, and the log marks it, or may.
+    fn remember(&mut self, file: SnapshotFile) {
+        self.files.insert(file.last.index, file);
+        // The one before is sent until the newest one's mark is durable.
+        while self.files.len() > FILES_MAX {
+            self.files.pop_first();
+        }
     }
 
     /// Whether this very file is here.
@@ -84,7 +111,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// The snapshot that ends here is durable, in this file; or could not be made.
     pub fn snapshot_taken(&mut self, last: LogId, file: Option<SnapshotFile>) {
         if let Some(file) = file {
-            self.snapshots.files.insert(last.index, file);
+            self.snapshots.remember(file);
         }
         if let Some(core) = self.core() {
             let answer = core.snapshot_taken(last, file.is_some());
@@ -94,22 +121,25 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 
     // ---- installing ----
 
-    /// A snapshot is marked in the log from now on. One that came from elsewhere tells a node that joined of its cluster's beginning.
-    pub(super) fn on_mark(&mut self, snapshot: &Snapshot) {
-        if let Some((file, head)) = self
-            .snapshots
-            .held
-            .take_if(|(_, head)| head.snapshot == *snapshot)
+    /// Whether the core may hear of this snapshot: its file is here, or nothing of it is needed. What was received is taken over then, and
+    /// tells a node that joined of its cluster's beginning.
+    pub(super) fn takes_in(&mut self, snapshot: &Snapshot) -> bool {
+        let commit = self.raft().map(raft_core::Raft::commit);
+        if commit.is_some_and(|commit| snapshot.last.index <= commit)
+            || mutant(Mutant::TrustsSnapshotRequests)
         {
-            self.snapshots.files.insert(file.last.index, file);
-            if let Phase::Formed(member) = &mut self.phase {
-                member.founding.get_or_insert(head.founding);
-            }
+            return true;
         }
-        // The one before is sent until the newest one's mark is durable.
-        while self.snapshots.files.len() > FILES_MAX {
-            self.snapshots.files.pop_first();
+        let held = self.snapshots.held.as_ref();
+        let Some((file, head)) = held.filter(|(_, head)| head.snapshot == *snapshot) else {
+            return false;
+        };
+        let file = *file;
+        if let Phase::Formed(member) = &mut self.phase {
+            member.founding.get_or_insert_with(|| head.founding.clone());
         }
+        self.snapshots.remember(file);
+        true
     }
 
     /// The state gives way to a snapshot's.
@@ -120,14 +150,18 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
     }
 
-    /// `machine` holds the state of this snapshot. It takes the place of the one before.
-    pub fn snapshot_restored(&mut self, last: LogId, machine: S) {
+    /// `machine` holds the state of this snapshot. It takes the place of the one before, which is given back: to be dropped where that may
+    /// take its time.
+    #[must_use = "a large state takes long to be dropped"]
+    pub fn snapshot_restored(&mut self, last: LogId, machine: S) -> S {
         if self.core().is_none() {
-            return;
+            return machine;
         }
-        if !mutant(Mutant::KeepsStateOnInstall) {
-            self.machine = machine;
-        }
+        let before = if mutant(Mutant::KeepsStateOnInstall) {
+            machine
+        } else {
+            std::mem::replace(&mut self.machine, machine)
+        };
         self.applied = last.index;
         for ticket in self.writes.covered(last.index) {
             let why = WriteFailure::Unknown;
@@ -140,6 +174,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             let answer = core.snapshot_installed(last);
             self.must(answer);
         }
+        before
     }
 
     // ---- sending ----
@@ -157,13 +192,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             }
             return;
         };
-        self.end_sending(to, false);
+        self.end_sending(to, Ended::Replaced);
         if mutant(Mutant::TrustsSnapshotRequests) {
             self.actions.push_back(Action::Send(envelope.clone()));
         }
-        self.snapshots
-            .sending
-            .insert(to, Sending::new(envelope, file));
+        let delay = self.snapshots.in_vain.get(&to).copied().unwrap_or(0);
+        let sending = Sending::new(envelope, file, delay, self.offer_ticks());
+        self.snapshots.sending.insert(to, sending);
         // So that it is open before a newer one takes its place; and it is wanted from the beginning, most often.
         self.order(SnapshotAction::Read {
             to,
@@ -215,7 +250,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             return;
         }
         let Some(bytes) = bytes else {
-            return self.end_sending(to, false);
+            return self.end_sending(to, Ended::InVain("the file cannot be read here"));
         };
         if let Some(message) = sending.on_piece(offset, bytes) {
             self.order(SnapshotAction::Send { to, message });
@@ -224,22 +259,34 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     }
 
     /// A transfer is over; the core's request follows the file.
-    fn end_sending(&mut self, to: NodeId, sent: bool) {
+    fn end_sending(&mut self, to: NodeId, how: Ended) {
         let Some(sending) = self.snapshots.sending.remove(&to) else {
             return;
         };
-        let file = sending.file;
+        let (file, member) = (sending.file, sending.envelope.to);
         let mut others = self.snapshots.sending.values();
         let close = others.all(|other| other.file != file);
         self.order(SnapshotAction::Sent { to, file, close });
         let Message::SnapshotRequest { id, .. } = sending.envelope.message else {
             return;
         };
-        if sent {
-            self.actions.push_back(Action::Send(sending.envelope));
+        match how {
+            Ended::Whole => {
+                self.snapshots.in_vain.remove(&to);
+                self.actions.push_back(Action::Send(sending.envelope));
+            }
+            // Lest it be sent all of it again and again, for nothing.
+            Ended::InVain(why) => {
+                let timeout = self.config.core.election_timeout_ticks;
+                let wait = self.snapshots.in_vain.entry(to).or_insert(timeout / 2);
+                *wait = wait.saturating_mul(2).min(timeout.saturating_mul(64));
+                let notice = Notice::SnapshotNotSent { to: member, why };
+                self.actions.push_back(Action::Notice(notice));
+            }
+            Ended::Replaced => {}
         }
         if let Some(core) = self.core() {
-            core.snapshot_sent(id, sent);
+            core.snapshot_sent(id, how == Ended::Whole);
         }
     }
 
@@ -256,12 +303,16 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let (commit, term) = (core.commit(), core.term());
         let to = from.node;
         match message {
-            Transfer::Offer { file, term: theirs } if theirs >= term => {
+            Transfer::Offer {
+                file,
+                term: theirs,
+                sent,
+            } if theirs >= term => {
                 let answer = if file.last.index <= commit || self.snapshots.has(file) {
                     let received = file.bytes;
                     Some(Transfer::Have { file, received })
                 } else {
-                    self.offered(to, file, theirs)
+                    self.offered(to, file, theirs, sent)
                 };
                 if let Some(message) = answer {
                     self.order(SnapshotAction::Send { to, message });
@@ -274,10 +325,16 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 offset,
                 bytes,
             } => self.on_piece(to, file, offset, bytes),
-            Transfer::Want { file, from } => {
+            Transfer::Ready { file, from, sent } => {
                 let every = self.offer_ticks();
                 if let Some(sending) = self.sending(to, file) {
-                    sending.on_want(from, every);
+                    sending.on_ready(from, sent, every);
+                    self.send_on(to);
+                }
+            }
+            Transfer::Want { file, from } => {
+                if let Some(sending) = self.sending(to, file) {
+                    sending.on_want(from);
                     self.send_on(to);
                 }
             }
@@ -285,7 +342,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 let every = self.offer_ticks();
                 if let Some(sending) = self.sending(to, file) {
                     if sending.on_have(received, every) {
-                        self.end_sending(to, true);
+                        self.end_sending(to, Ended::Whole);
                     } else {
                         self.send_on(to);
                     }
@@ -293,7 +350,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             }
             Transfer::Refused { file } => {
                 if self.sending(to, file).is_some() {
-                    self.end_sending(to, false);
+                    self.end_sending(to, Ended::InVain("the follower could not take it"));
                 }
             }
         }
@@ -310,19 +367,22 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         from: NodeId,
         file: SnapshotFile,
         term: raft_core::Term,
+        sent: u64,
     ) -> Option<Transfer> {
         if let Some(receiving) = &mut self.snapshots.receiving {
             if receiving.file == file {
-                return Some(receiving.on_offer(from, term));
+                return Some(receiving.on_offer(from, term, sent));
             }
             if !receiving.yields_to(term) {
                 return None;
             }
         }
         self.end_receiving();
-        let receiving = Receiving::new(file, from, term);
+        self.snapshots.runs += 1;
+        let mut receiving = Receiving::new(file, self.snapshots.runs, from, term);
+        let answer = receiving.on_offer(from, term, sent);
         self.snapshots.receiving = Some(receiving);
-        Some(Transfer::Want { file, from: 0 })
+        Some(answer)
     }
 
     fn on_piece(&mut self, from: NodeId, file: SnapshotFile, offset: u64, bytes: Bytes) {
@@ -333,9 +393,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         if receiving.file != file {
             return;
         }
+        let (run, cluster) = (receiving.run, self.identity.cluster);
         match receiving.on_piece(from, offset, bytes.len(), window) {
             Taken::Write => self.order(SnapshotAction::Write {
+                cluster,
                 file,
+                run,
                 offset,
                 bytes,
             }),
@@ -347,33 +410,33 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
     }
 
-    /// So much of the file is written.
-    pub fn snapshot_written(&mut self, file: SnapshotFile, received: u64) {
+    /// So much of the file is written, as the order with this number had it.
+    pub fn snapshot_written(&mut self, run: u64, received: u64) {
         let Some(receiving) = &mut self.snapshots.receiving else {
             return;
         };
-        if receiving.file != file {
+        if receiving.run != run {
             return;
         }
+        let file = receiving.file;
         receiving.on_written(received);
         let to = receiving.from;
         let message = Transfer::Have { file, received };
         self.order(SnapshotAction::Send { to, message });
     }
 
-    /// All of the file is here, durable, and says this of itself. None: it could not be written, or is not what was announced; nothing is
-    /// left of it.
-    pub fn snapshot_received(&mut self, file: SnapshotFile, head: Option<SnapshotHead>) {
+    /// All of the file is here, durable, and says this of itself, which is of this cluster. None: it could not be written, or is not what was
+    /// announced; nothing is left of it.
+    pub fn snapshot_received(&mut self, run: u64, head: Option<SnapshotHead>) {
         let Some(receiving) = self
             .snapshots
             .receiving
-            .take_if(|receiving| receiving.file == file)
+            .take_if(|receiving| receiving.run == run)
         else {
             return;
         };
-        let to = receiving.from;
-        let ours = head.filter(|head| head.cluster == self.identity.cluster);
-        let message = match ours {
+        let (to, file) = (receiving.from, receiving.file);
+        let message = match head {
             Some(head) => {
                 self.snapshots.held = Some((file, head));
                 let received = file.bytes;
@@ -391,15 +454,6 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
     }
 
-    /// Whether the core may hear of this snapshot: its file is here, or nothing of it is needed.
-    pub(super) fn may_install(&self, snapshot: &Snapshot) -> bool {
-        let commit = self.raft().map(raft_core::Raft::commit);
-        let held = self.snapshots.held.as_ref();
-        mutant(Mutant::TrustsSnapshotRequests)
-            || commit.is_some_and(|commit| snapshot.last.index <= commit)
-            || held.is_some_and(|(_, head)| head.snapshot == *snapshot)
-    }
-
     // ---- time ----
 
     /// Time has passed: offers are repeated, and what nobody goes on with ends.
@@ -412,9 +466,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 continue;
             };
             sending.tick(elapsed_ticks);
-            let over = !leads || sending.envelope.term < self.standing.term;
-            if over || sending.silent_ticks() >= patience {
-                self.end_sending(to, false);
+            if !leads || sending.envelope.term < self.standing.term {
+                self.end_sending(to, Ended::Replaced);
+            } else if sending.silent_ticks() >= patience {
+                self.end_sending(to, Ended::InVain("the follower does not answer"));
+            } else if sending.stuck_ticks() >= STUCK_MAX * patience {
+                self.end_sending(to, Ended::InVain("the follower lives, and gets no further"));
             } else {
                 self.send_on(to);
             }

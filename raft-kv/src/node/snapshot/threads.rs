@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use raft_core::NodeId;
+use raft_core::{ClusterId, NodeId};
 use raft_log::Snapshots;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
@@ -29,10 +29,14 @@ enum Sending {
 
 enum Receiving<S> {
     Write {
+        cluster: ClusterId,
         file: SnapshotFile,
+        run: u64,
         offset: u64,
         bytes: Bytes,
     },
+    /// A state that another one took the place of.
+    Drop(S),
     Discard(SnapshotFile),
     Restore {
         file: SnapshotFile,
@@ -40,7 +44,7 @@ enum Receiving<S> {
     },
 }
 
-/// The loop's ends of the three. A thread that is gone has answered what it was asked, or the node is ending.
+/// The loop's ends of the three. A thread is gone only when the node is ending.
 pub(crate) struct SnapshotThreads<S> {
     take: mpsc::Sender<(SnapshotHead, Image)>,
     send: mpsc::Sender<Sending>,
@@ -71,8 +75,9 @@ impl<S: StateMachine> SnapshotThreads<S> {
         };
         let receiver = {
             let (snapshots, answers) = (snapshots.clone(), answers.clone());
+            let stops = stopping.clone();
             thread("snapshot-receive", move || {
-                receiving(&snapshots, &to_receive, &answers);
+                receiving(&snapshots, &to_receive, &answers, &stops);
             })?
         };
         Ok(Self {
@@ -101,9 +106,18 @@ impl<S: StateMachine> SnapshotThreads<S> {
         let _ = self.send.send(Sending::Close(file));
     }
 
-    pub(crate) fn write(&self, file: SnapshotFile, offset: u64, bytes: Bytes) {
+    pub(crate) fn write(
+        &self,
+        cluster: ClusterId,
+        file: SnapshotFile,
+        run: u64,
+        offset: u64,
+        bytes: Bytes,
+    ) {
         let _ = self.receive.send(Receiving::Write {
+            cluster,
             file,
+            run,
             offset,
             bytes,
         });
@@ -117,21 +131,27 @@ impl<S: StateMachine> SnapshotThreads<S> {
         let _ = self.receive.send(Receiving::Restore { file, machine });
     }
 
+    /// Drops a state, which may take long.
+    pub(crate) fn forget(&self, machine: S) {
+        let _ = self.receive.send(Receiving::Drop(machine));
+    }
+
     /// Ends the threads: what is half written is given up, and its file removed. Only then may another log be opened in the directory.
-    pub(crate) fn stop(self) {
-        let Self {
-            take,
-            send,
-            receive,
-            stopping,
-            threads,
-        } = self;
-        stopping.store(true, Ordering::Relaxed);
-        drop((take, send, receive));
+    pub(crate) fn stop(mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let threads = std::mem::take(&mut self.threads);
+        drop(self);
         for thread in threads {
             // One that panicked has said so itself.
             let _ = thread.join();
         }
+    }
+}
+
+impl<S> Drop for SnapshotThreads<S> {
+    /// However the node ends, nothing goes on behind its back.
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 }
 
@@ -207,7 +227,9 @@ fn receiving<S: StateMachine>(
     snapshots: &Snapshots,
     jobs: &mpsc::Receiver<Receiving<S>>,
     answers: &UnboundedSender<Own<S>>,
+    stopping: &AtomicBool,
 ) {
+    let given_up = || stopping.load(Ordering::Relaxed);
     let mut receiver = Receiver::new(snapshots.clone());
     for job in jobs {
         let answer = match job {
@@ -215,12 +237,20 @@ fn receiving<S: StateMachine>(
                 receiver.discard(file);
                 continue;
             }
+            Receiving::Drop(machine) => {
+                drop(machine);
+                continue;
+            }
+            // What still waits is of no use to a node that ends.
+            _ if given_up() => return,
             Receiving::Write {
+                cluster,
                 file,
+                run,
                 offset,
                 bytes,
             } => {
-                let written = receiver.write(file, offset, &bytes);
+                let written = receiver.write(cluster, file, offset, &bytes);
                 match &written {
                     Written::Part(_) => {}
                     Written::Whole(..) => {
@@ -230,15 +260,16 @@ fn receiving<S: StateMachine>(
                         warn!(last = %file.last, %error, "a snapshot could not be received");
                     }
                 }
-                Own::SnapshotWritten { file, written }
+                Own::SnapshotWritten { file, run, written }
             }
             Receiving::Restore { file, mut machine } => {
-                match work::restore(snapshots, file, &mut machine) {
+                match work::restore(snapshots, file, &mut machine, &given_up) {
                     Ok(()) => {
                         info!(last = %file.last, "snapshot installed");
                         let last = file.last;
                         Own::SnapshotRestored { last, machine }
                     }
+                    Err(_) if given_up() => return,
                     Err(error) => Own::SnapshotFailed(error.to_string()),
                 }
             }

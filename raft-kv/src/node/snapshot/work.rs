@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
+use raft_core::ClusterId;
 use raft_log::{
     Files, FinishedSnapshot, SnapshotId, SnapshotReadError, SnapshotReader, SnapshotReceiver,
     Snapshots,
@@ -51,24 +52,38 @@ pub(crate) fn take<F: Files>(
     let mut gathered = io::BufWriter::with_capacity(64 << 10, &mut out);
     gathered
         .write_all(&wire::encode_snapshot_head(head))
-        .and_then(|()| image.write_to(&mut gathered))
+        .and_then(|()| unless_it_panics(|| image.write_to(&mut gathered)))
         .and_then(|()| gathered.flush())
         .map_err(|error| error.to_string())?;
     drop(gathered);
     draft.finish().map_err(|error| error.to_string())
 }
 
-/// Passes writes on until it is given up.
-struct Watched<'a, W> {
-    inner: &'a mut W,
+/// Passes writes and reads on until it is given up.
+struct Watched<'a, T> {
+    inner: T,
     given_up: &'a dyn Fn() -> bool,
+}
+
+impl<T> Watched<'_, T> {
+    fn look(&self) -> io::Result<()> {
+        match (self.given_up)() {
+            true => Err(io::Error::other("the node is stopping")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.look()?;
+        self.inner.read(to)
+    }
 }
 
 impl<W: Write> Write for Watched<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if (self.given_up)() {
-            return Err(io::Error::other("the node is stopping"));
-        }
+        self.look()?;
         self.inner.write(bytes)
     }
 
@@ -146,15 +161,23 @@ impl<F: Files> Receiver<F> {
     }
 
     /// The next piece. One that begins a file takes the place of what there was of another.
-    pub(crate) fn write(&mut self, file: SnapshotFile, offset: u64, bytes: &[u8]) -> Written {
-        self.try_write(file, offset, bytes).unwrap_or_else(|why| {
-            self.draft = None;
-            Written::Failed(why)
-        })
+    pub(crate) fn write(
+        &mut self,
+        cluster: ClusterId,
+        file: SnapshotFile,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Written {
+        self.try_write(cluster, file, offset, bytes)
+            .unwrap_or_else(|why| {
+                self.draft = None;
+                Written::Failed(why)
+            })
     }
 
     fn try_write(
         &mut self,
+        cluster: ClusterId,
         file: SnapshotFile,
         offset: u64,
         bytes: &[u8],
@@ -176,8 +199,14 @@ impl<F: Files> Receiver<F> {
         }
         let draft = self.draft.take().ok_or("it has ended")?;
         let finished = draft.finish().map_err(|error| error.to_string())?;
-        let head = read_head(&self.snapshots, file).map_err(|error| error.to_string())?;
-        Ok(Written::Whole(Box::new(head), finished))
+        match read_head(&self.snapshots, file).and_then(|head| check_cluster(head, cluster)) {
+            Ok(head) => Ok(Written::Whole(Box::new(head), finished)),
+            // Left there, it would be taken for one of this log's by a later opening.
+            Err(why) => match self.snapshots.discard(finished) {
+                Ok(()) => Err(why.to_string()),
+                Err(error) => Err(format!("{why}; and it cannot be removed: {error}")),
+            },
+        }
     }
 
     /// What there is of the file is of no use any more.
@@ -212,19 +241,38 @@ fn check_head(head: SnapshotHead, file: SnapshotFile) -> io::Result<SnapshotHead
     Err(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
+fn check_cluster(head: SnapshotHead, cluster: ClusterId) -> io::Result<SnapshotHead> {
+    if head.cluster == cluster && wire::cluster_id(&head.founding) == cluster {
+        return Ok(head);
+    }
+    let what = format!("it is of cluster {}, and this is {cluster}", head.cluster);
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+/// A panic of a state machine ends what it was asked for, and must not end the thread that answers for it.
+fn unless_it_panics<T>(run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(io::Error::other("the state machine panicked")))
+}
+
 /// Reads a snapshot into a state machine that has applied nothing. All of the file is verified then.
 pub(crate) fn restore<F: Files, S: StateMachine>(
     snapshots: &Snapshots<F>,
     file: SnapshotFile,
     machine: &mut S,
+    given_up: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     if mutant(Mutant::StartsWithoutSnapshot) {
         return Ok(());
     }
     let mut reader = snapshots.open(&id(file)).map_err(io::Error::other)?;
     check_head(wire::read_snapshot_head(&mut reader)?, file)?;
-    let mut reader = io::BufReader::with_capacity(64 << 10, reader);
-    machine.restore(file.last, &mut reader)?;
+    let watched = Watched {
+        inner: reader,
+        given_up,
+    };
+    let mut reader = io::BufReader::with_capacity(64 << 10, watched);
+    unless_it_panics(|| machine.restore(file.last, &mut reader))?;
     let left = io::copy(&mut reader.by_ref().take(1), &mut io::sink())?;
     if left > 0 {
         let what = "the state machine has not read all of its snapshot";

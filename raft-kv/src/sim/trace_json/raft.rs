@@ -261,6 +261,7 @@ fn content(message: &Message) -> (&'static str, RequestId, Vec<(&'static str, Fi
             vec![("matched", (*matched).into()), ("full", (*full).into())],
         ),
         Message::TimeoutNow { id } => ("timeout_now", *id, Vec::new()),
+        Message::NotAMember { id, at } => ("not_a_member", *id, vec![("at", (*at).into())]),
         // A message of a later release of the core: that it was sent is still worth a line.
         other => unknown(other),
     }

@@ -44,7 +44,8 @@ fn own_fields(event: &str) -> Vec<&'static str> {
         "ended" => vec!["how"],
         "sent" => vec!["message"],
         "received" => vec!["message", "sent_in"],
-        "ordered" => vec!["cut", "entries", "hard_state", "job"],
+        "ordered" => vec!["cut", "entries", "hard_state", "job", "snapshot"],
+        "installed" => vec!["last"],
         "durable" => vec!["entries", "job", "writes"],
         "role" => vec!["role", "term"],
         "committed" | "applied" => vec!["first", "index", "writes"],
@@ -66,6 +67,8 @@ fn message_fields(kind: &str) -> Vec<&'static str> {
         "heartbeat_request" => vec!["commit"],
         "heartbeat_response" => vec!["full", "matched"],
         "read_response" => vec!["index"],
+        "snapshot_request" => vec!["snapshot"],
+        "not_a_member" => vec!["at"],
         "read_request" | "timeout_now" => vec![],
         other => panic!("no such message: {other}"),
     }

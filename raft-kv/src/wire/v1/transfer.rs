@@ -15,18 +15,20 @@ const WHAT: &str = "transfer message";
 const HEAD: &str = "head of a snapshot";
 
 const OFFER: u8 = 1;
-const CHUNK: u8 = 2;
-const WANT: u8 = 3;
-const HAVE: u8 = 4;
-const REFUSED: u8 = 5;
+const READY: u8 = 2;
+const CHUNK: u8 = 3;
+const WANT: u8 = 4;
+const HAVE: u8 = 5;
+const REFUSED: u8 = 6;
 
 pub(crate) fn encode_transfer(transfer: &Transfer) -> Vec<Bytes> {
-    let (kind, file, number) = match transfer {
-        Transfer::Offer { file, term } => (OFFER, file, term.0),
-        Transfer::Chunk { file, offset, .. } => (CHUNK, file, *offset),
-        Transfer::Want { file, from } => (WANT, file, *from),
-        Transfer::Have { file, received } => (HAVE, file, *received),
-        Transfer::Refused { file } => (REFUSED, file, 0),
+    let (kind, file, number, sent) = match transfer {
+        Transfer::Offer { file, term, sent } => (OFFER, file, term.0, *sent),
+        Transfer::Ready { file, from, sent } => (READY, file, *from, *sent),
+        Transfer::Chunk { file, offset, .. } => (CHUNK, file, *offset, 0),
+        Transfer::Want { file, from } => (WANT, file, *from, 0),
+        Transfer::Have { file, received } => (HAVE, file, *received, 0),
+        Transfer::Refused { file } => (REFUSED, file, 0, 0),
     };
     let mut out = Vec::with_capacity(48);
     out.put_u8(VERSION);
@@ -37,6 +39,7 @@ pub(crate) fn encode_transfer(transfer: &Transfer) -> Vec<Bytes> {
     out.put_u64_le(file.bytes);
     out.put_u32_le(file.checksum);
     out.put_u64_le(number);
+    out.put_u64_le(sent);
     let mut chunks = vec![Bytes::from(out)];
     if let Transfer::Chunk { bytes, .. } = transfer {
         chunks.push(bytes.clone());
@@ -54,11 +57,15 @@ pub(crate) fn decode_transfer(body: Bytes) -> Result<Transfer, DecodeError> {
         bytes: reader.u64()?,
         checksum: reader.u32()?,
     };
-    let number = reader.u64()?;
+    let (number, sent) = (reader.u64()?, reader.u64()?);
+    if sent > file.bytes || (sent > 0 && ![OFFER, READY].contains(&kind)) {
+        return Err(reader.malformed("it speaks of what is beyond the file, or out of place"));
+    }
     let transfer = match kind {
         OFFER => Transfer::Offer {
             file,
             term: Term(number),
+            sent,
         },
         CHUNK => {
             let bytes = reader.rest_taken();
@@ -72,9 +79,14 @@ pub(crate) fn decode_transfer(body: Bytes) -> Result<Transfer, DecodeError> {
                 bytes,
             }
         }
-        WANT | HAVE if number > file.bytes => {
+        READY | WANT | HAVE if number > file.bytes => {
             return Err(reader.malformed("it speaks of what is beyond the file"));
         }
+        READY => Transfer::Ready {
+            file,
+            from: number,
+            sent,
+        },
         WANT => Transfer::Want { file, from: number },
         HAVE => Transfer::Have {
             file,

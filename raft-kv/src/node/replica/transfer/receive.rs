@@ -8,6 +8,8 @@ use crate::wire::{SnapshotFile, Transfer};
 #[derive(Clone, Debug)]
 pub(in super::super) struct Receiving {
     pub(in super::super) file: SnapshotFile,
+    /// Sets this attempt apart from others at the same file: what is told of their writes is not told of this one's.
+    pub(in super::super) run: u64,
     /// Who sends it, as far as this node knows.
     pub(in super::super) from: NodeId,
     /// The term of the leader that offered it last.
@@ -33,9 +35,10 @@ pub(in super::super) enum Taken {
 }
 
 impl Receiving {
-    pub(in super::super) fn new(file: SnapshotFile, from: NodeId, term: Term) -> Self {
+    pub(in super::super) fn new(file: SnapshotFile, run: u64, from: NodeId, term: Term) -> Self {
         Self {
             file,
+            run,
             from,
             term,
             written: 0,
@@ -51,7 +54,7 @@ impl Receiving {
     }
 
     /// It is offered, perhaps again, perhaps by another leader; the answer.
-    pub(in super::super) fn on_offer(&mut self, from: NodeId, term: Term) -> Transfer {
+    pub(in super::super) fn on_offer(&mut self, from: NodeId, term: Term, sent: u64) -> Transfer {
         (self.from, self.term) = (from, term);
         self.idle_ticks = 0;
         self.told = false;
@@ -61,10 +64,8 @@ impl Receiving {
             let received = self.written;
             return Transfer::Have { file, received };
         }
-        Transfer::Want {
-            file,
-            from: self.written,
-        }
+        let from = self.written;
+        Transfer::Ready { file, from, sent }
     }
 
     /// A piece has come.
@@ -81,7 +82,7 @@ impl Receiving {
         }
         // No honest sender has more than a window under way.
         if offset == self.taken
-            && (self.taken == self.written || end - self.written <= window_bytes)
+            && (self.taken == self.written || end.saturating_sub(self.written) <= window_bytes)
         {
             self.taken = end;
             self.told = false;
@@ -96,7 +97,7 @@ impl Receiving {
 
     /// So much is written.
     pub(in super::super) fn on_written(&mut self, written: u64) {
-        self.written = written;
+        self.written = written.min(self.taken);
         self.idle_ticks = 0;
     }
 

@@ -52,7 +52,7 @@ fn sending(file: SnapshotFile, term: u64) -> Sending {
             },
         },
     };
-    Sending::new(envelope, file)
+    Sending::new(envelope, file, 0, EVERY)
 }
 
 /// Both sides, and what is between them.
@@ -81,7 +81,7 @@ impl Pair {
             disk: Vec::new(),
             to_follower: Vec::new(),
             to_leader: Vec::new(),
-            read: None,
+            read: Some(0),
             done: false,
         }
     }
@@ -112,16 +112,16 @@ impl Pair {
     fn hear(&mut self, message: Transfer) {
         let (from, file) = (NodeId(1), self.file());
         match message {
-            Transfer::Offer { term, .. } => {
+            Transfer::Offer { term, sent, .. } => {
                 if self.written.len() == self.content.len() {
                     let received = file.bytes;
                     return self.to_leader.push(Transfer::Have { file, received });
                 }
                 let receiving = self
                     .receiving
-                    .get_or_insert_with(|| Receiving::new(file, from, term));
+                    .get_or_insert_with(|| Receiving::new(file, 1, from, term));
                 assert!(receiving.yields_to(term));
-                let answer = receiving.on_offer(from, term);
+                let answer = receiving.on_offer(from, term, sent);
                 self.to_leader.push(answer);
             }
             Transfer::Chunk { offset, bytes, .. } => {
@@ -156,7 +156,8 @@ impl Pair {
 
     fn answer(&mut self, message: &Transfer) {
         match message {
-            Transfer::Want { from, .. } => self.sending.on_want(*from, EVERY),
+            Transfer::Ready { from, sent, .. } => self.sending.on_ready(*from, *sent, EVERY),
+            Transfer::Want { from, .. } => self.sending.on_want(*from),
             Transfer::Have { received, .. } => {
                 self.done |= self.sending.on_have(*received, EVERY);
             }
@@ -169,7 +170,7 @@ impl Pair {
     fn next_leader(&mut self) {
         self.term += 1;
         self.sending = sending(self.file(), self.term);
-        self.read = None;
+        self.read = Some(0);
         self.to_follower.clear();
         self.lead();
     }
@@ -241,7 +242,7 @@ fn whatever_the_network_does_it_ends_and_goes_on_where_it_stopped() {
 
 #[test]
 fn a_sender_that_is_not_the_present_one_is_not_heard() {
-    let mut receiving = Receiving::new(file(100), NodeId(1), Term(2));
+    let mut receiving = Receiving::new(file(100), 1, NodeId(1), Term(2));
     assert_eq!(receiving.on_piece(NodeId(3), 0, 10, WINDOW), Taken::Drop);
     assert!(!receiving.yields_to(Term(1)));
     assert_eq!(receiving.on_piece(NodeId(1), 0, 10, WINDOW), Taken::Write);
@@ -254,16 +255,20 @@ fn a_sender_that_is_not_the_present_one_is_not_heard() {
     // While the disk has some of it, nothing is known yet of where to go on.
     let file = file(100);
     let busy = Transfer::Have { file, received: 0 };
-    assert_eq!(receiving.on_offer(NodeId(1), Term(2)), busy);
+    assert_eq!(receiving.on_offer(NodeId(1), Term(2), 40), busy);
     receiving.on_written(10);
-    let go_on = Transfer::Want { file, from: 10 };
-    assert_eq!(receiving.on_offer(NodeId(3), Term(3)), go_on);
+    let go_on = Transfer::Ready {
+        file,
+        from: 10,
+        sent: 0,
+    };
+    assert_eq!(receiving.on_offer(NodeId(3), Term(3), 0), go_on);
     assert_eq!(receiving.on_piece(NodeId(1), 10, 10, WINDOW), Taken::Drop);
 }
 
 #[test]
 fn no_more_than_a_window_is_taken_before_it_is_written() {
-    let mut receiving = Receiving::new(file(1000), NodeId(1), Term(2));
+    let mut receiving = Receiving::new(file(1000), 1, NodeId(1), Term(2));
     for piece in 0..3 {
         assert_eq!(
             receiving.on_piece(NodeId(1), piece * 10, 10, WINDOW),
@@ -274,4 +279,73 @@ fn no_more_than_a_window_is_taken_before_it_is_written() {
         receiving.on_piece(NodeId(1), 30, 10, WINDOW),
         Taken::Tell(30)
     );
+}
+
+/// On a line so slow that a piece takes longer than the leader waits, and its offers stand behind a window of pieces, nothing is sent twice.
+#[test]
+fn a_slow_line_makes_no_piece_go_twice() {
+    let mut pair = Pair::new(3000);
+    pair.lead();
+    let (mut sent, mut ticks) = (0, 0);
+    // What is on the line, and when it is through: a byte a tick.
+    let mut line: std::collections::VecDeque<(u32, Transfer)> = std::collections::VecDeque::new();
+    while !pair.done {
+        ticks += 1;
+        assert!(ticks < 10_000, "it does not end");
+        pair.piece_read();
+        for message in std::mem::take(&mut pair.to_follower) {
+            let takes = match &message {
+                Transfer::Chunk { bytes, .. } => bytes.len() as u32,
+                _ => 1,
+            };
+            if takes > 1 {
+                sent += takes as usize;
+            }
+            let free = line.back().map_or(ticks, |(at, _)| (*at).max(ticks));
+            line.push_back((free + takes, message));
+        }
+        while let Some((_, message)) = line.pop_front_if(|(at, _)| *at <= ticks) {
+            pair.hear(message);
+        }
+        pair.write();
+        for message in std::mem::take(&mut pair.to_leader) {
+            pair.answer(&message);
+        }
+        pair.sending.tick(1);
+        pair.lead();
+    }
+    assert_eq!(pair.written, pair.content);
+    assert_eq!(sent, pair.content.len(), "each byte once");
+}
+
+/// A follower that has lost what it had says so twice, and is sent all of it.
+#[test]
+fn a_follower_that_begins_anew_is_sent_all_of_it() {
+    let mut sending = sending(file(100), 2);
+    assert!(sending.offer(EVERY).is_some());
+    sending.on_ready(0, 0, EVERY);
+    assert!(sending.on_piece(0, Bytes::from(vec![0; 10])).is_some());
+    assert!(!sending.on_have(10, EVERY));
+    assert_eq!(sending.wants_piece(PIECE, WINDOW), Some(10));
+    // Once may be late.
+    sending.on_ready(0, 10, EVERY);
+    assert!(sending.on_piece(10, Bytes::from(vec![0; 10])).is_some());
+    sending.on_ready(0, 20, EVERY);
+    assert_eq!(sending.wants_piece(PIECE, WINDOW), Some(0));
+}
+
+/// Offers of which nothing comes become rarer.
+#[test]
+fn offers_without_an_answer_become_rarer() {
+    let mut sending = sending(file(100), 2);
+    let mut offers = Vec::new();
+    for tick in 0..1000 {
+        if sending.offer(EVERY).is_some() {
+            offers.push(tick);
+        }
+        sending.tick(1);
+    }
+    assert_eq!(offers[..5], [0, 3, 9, 21, 45]);
+    assert!(offers.len() < 16, "{offers:?}");
+    assert!(sending.stuck_ticks() == 1000 && sending.silent_ticks() == 1000);
 }
