@@ -22,13 +22,18 @@ const FILES_MAX: usize = 3;
 /// How many times as long as a follower may be silent it may say that it lives and get no further: it syncs all of a large file, say.
 const STUCK_MAX: u32 = 15;
 
+/// How long a follower that a snapshot was sent to in vain is left alone at most, in election timeouts.
+const IN_VAIN_MAX: u32 = 8;
+
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     /// The follower has all of it.
     Whole,
-    /// It came to nothing.
+    /// It came to nothing, and would again.
     InVain(&'static str),
+    /// The follower is away, or hangs.
+    Unheard(&'static str),
     /// It is not wanted any more.
     Replaced,
 }
@@ -278,8 +283,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             // Lest it be sent all of it again and again, for nothing.
             Ended::InVain(why) => {
                 let timeout = self.config.core.election_timeout_ticks;
-                let wait = self.snapshots.in_vain.entry(to).or_insert(timeout / 2);
-                *wait = wait.saturating_mul(2).min(timeout.saturating_mul(64));
+                let wait = self.snapshots.in_vain.entry(to).or_insert(timeout / 4);
+                *wait = wait
+                    .saturating_mul(2)
+                    .min(timeout.saturating_mul(IN_VAIN_MAX));
+                let notice = Notice::SnapshotNotSent { to: member, why };
+                self.actions.push_back(Action::Notice(notice));
+            }
+            Ended::Unheard(why) => {
                 let notice = Notice::SnapshotNotSent { to: member, why };
                 self.actions.push_back(Action::Notice(notice));
             }
@@ -469,9 +480,12 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             if !leads || sending.envelope.term < self.standing.term {
                 self.end_sending(to, Ended::Replaced);
             } else if sending.silent_ticks() >= patience {
-                self.end_sending(to, Ended::InVain("the follower does not answer"));
+                self.end_sending(to, Ended::Unheard("the follower does not answer"));
             } else if sending.stuck_ticks() >= STUCK_MAX * patience {
-                self.end_sending(to, Ended::InVain("the follower lives, and gets no further"));
+                self.end_sending(
+                    to,
+                    Ended::Unheard("the follower lives, and gets no further"),
+                );
             } else {
                 self.send_on(to);
             }
