@@ -68,6 +68,8 @@ pub enum Verdict {
     Wait,
     /// This is the first membership: start with it.
     Found(Membership),
+    /// The cluster was formed without this node, and has taken it in since, as it is now.
+    Join,
 }
 
 /// Why a node must not start: each needs a person.
@@ -77,10 +79,10 @@ pub enum FormationError {
     /// The cluster knows this node under another incarnation.
     #[error(
         "node {} stands in cluster {cluster} under incarnation {:x}, and this data directory is incarnation {:x}: \
-         the directory that belongs to it was lost or replaced. Put that directory back. If it is lost, leave this node off: the \
-         cluster goes on without it as long as a majority is there, and this version cannot replace a member yet. A \
-         wiped node must not vote in the old one's name",
-        .member.node, .member.incarnation.0, .here.0
+         the directory that belongs to it was lost or replaced, and a wiped node must not vote in the old one's name. Put that \
+         directory back. If it is lost, start this node with --join instead of --cluster, and have it taken in: \
+         raft-cli member add {} HOST:PORT",
+        .member.node, .member.incarnation.0, .here.0, .member.node
     )]
     OtherIncarnation {
         /// The cluster.
@@ -92,8 +94,8 @@ pub enum FormationError {
     },
     /// The cluster was formed, and this node does not belong to it.
     #[error(
-        "cluster {cluster} is formed and node {node} does not belong to it (any more): check --id and --cluster, or add \
-         the node to the cluster"
+        "cluster {cluster} is formed and node {node} does not belong to it (any more): check --id and --cluster; or start \
+         it with --join instead of --cluster, and have it taken in: raft-cli member add {node} HOST:PORT"
     )]
     NotAMember {
         /// The cluster.
@@ -260,6 +262,10 @@ impl Formation {
             node,
             incarnation: here,
         } = self.me;
+        let is_here = |membership: &Membership| membership.contains(self.me);
+        if is_here(&formed.current) && !is_here(&formed.founding) {
+            return Ok(Verdict::Join);
+        }
         for membership in [&formed.current, &formed.founding] {
             match membership.member(node) {
                 Some(member) if member.incarnation != here => {

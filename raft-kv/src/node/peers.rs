@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use raft_core::{Envelope, NodeId};
+use raft_core::{Envelope, Incarnation, NodeId};
 use raft_net_tcp::{Dial, Overflow, Peer, Role};
 use tracing::{debug, trace};
 
@@ -137,13 +137,26 @@ impl Peers {
         }
     }
 
-    /// Who cannot be reached, and why.
-    pub(crate) fn troubles(&self) -> Vec<String> {
+    /// Who cannot be reached, and why, or is another than it should be, of those that matter.
+    pub(crate) fn troubles(
+        &self,
+        matters: impl Fn(NodeId) -> bool,
+        expected: impl Fn(NodeId) -> Option<Incarnation>,
+    ) -> Vec<String> {
         self.peers
             .iter()
+            .filter(|(node, _)| matters(**node))
             .filter_map(|(node, peer)| {
+                let expected = expected(*node);
                 let status = peer.status();
                 let status = status.borrow();
+                let here = status.connected.as_ref();
+                let here = here.map(|peer| Incarnation(peer.hello.identity.incarnation));
+                if let (Some(here), Some(expected)) = (here, expected)
+                    && here != expected
+                {
+                    return Some(wiped(*node));
+                }
                 let error = status
                     .last_error
                     .as_ref()
@@ -152,4 +165,11 @@ impl Peers {
             })
             .collect()
     }
+}
+
+/// What there is to say of a member that came back without its data.
+pub(crate) fn wiped(node: NodeId) -> String {
+    format!(
+        "node {node} came with another data directory, and does not count: `raft-cli member add {node} HOST:PORT` takes it in as it is"
+    )
 }

@@ -15,7 +15,7 @@ use crate::random::Random;
 
 pub use ledger::{Ledger, Outcome, Verdict, Write};
 pub use load::Load;
-pub use scenario::{Gaps, kill_all, kill_leaders, lag_behind};
+pub use scenario::{Gaps, grow_and_shrink, kill_all, kill_leaders, lag_behind};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ enum What {
     All,
     /// Keep one node down for many writes, and let it catch up
     Lag,
+    /// From one node to three, to five, and back to three, nodes killed meanwhile
+    Grow,
 }
 
 /// Builds, starts three nodes in a temporary folder, breaks them, and checks.
@@ -75,8 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut cluster = LocalCluster::new(Settings {
         binaries,
         data_dir: folder.path().to_path_buf(),
-        nodes: 3,
-        ports: free_ports(3)?,
+        nodes: match arguments.what {
+            What::Grow => 1,
+            _ => 3,
+        },
+        ports: free_ports(5)?,
         serve_arguments: election_arguments(timeout),
         forwarded: true,
         echo: if arguments.logs {
@@ -128,6 +133,7 @@ fn start_and_break(
             "{}",
             kill_all(cluster, arguments.kills, arguments.writers, random)?
         ),
+        What::Grow => println!("{}", grow_and_shrink(cluster, arguments.writers, random)?),
         What::Lag => println!(
             "{}",
             lag_behind(cluster, arguments.writes, arguments.writers)?

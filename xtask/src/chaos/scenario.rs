@@ -1,5 +1,6 @@
 //! What is done to a cluster under load. Each scenario ends with a check of the ledger.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -157,6 +158,100 @@ pub fn lag_behind(cluster: &mut LocalCluster, entries: u64, writers: u8) -> Resu
     load.wait_acknowledged(WRITES_THAT_SHOW, PATIENCE)
         .context("with the node that had lagged behind")?;
     finish(cluster, load)
+}
+
+/// From one node to three, to five, and back to three, while writers write: each node is taken in, and the last two leaders are taken out,
+/// while another node is killed at some moment of it, and started again.
+///
+/// # Errors
+/// When a promise was broken, a change does not come to its end, or the membership is not what it should be.
+pub fn grow_and_shrink(
+    cluster: &mut LocalCluster,
+    writers: u8,
+    random: &mut Random,
+) -> Result<Verdict> {
+    let load = Load::start(&cluster.client(), "grow-", writers)?;
+    load.wait_acknowledged(WRITES_THAT_SHOW, PATIENCE)?;
+    for _ in 0..4 {
+        let id = cluster.add()?;
+        let (name, address) = (id.to_string(), cluster.endpoint(id));
+        let add = ["member", "add", &name, &address, "--voter"];
+        change_while_one_is_killed(cluster, &add, id, random)?;
+        load.wait_acknowledged(WRITES_THAT_SHOW, PATIENCE)
+            .with_context(|| format!("after n{id} was taken in"))?;
+        println!("n{id} votes");
+    }
+    for _ in 0..2 {
+        let leader = wait_for("a leader", PATIENCE, || cluster.client().leader())?;
+        let remove = ["member", "remove", &leader.to_string()];
+        change_while_one_is_killed(cluster, &remove, leader, random)?;
+        cluster.remove(leader)?;
+        load.wait_acknowledged(WRITES_THAT_SHOW, PATIENCE)
+            .with_context(|| format!("after n{leader} was taken out"))?;
+        println!("n{leader}, which led, is out");
+    }
+    let mut voters = voters(cluster)?;
+    voters.sort_unstable();
+    ensure!(
+        voters == cluster.ids(),
+        "{voters:?} vote, and {:?} are there",
+        cluster.ids()
+    );
+    finish(cluster, load)
+}
+
+/// Asks for a change again and again until it is so, while a node other than `id` is killed at some moment of the first try.
+fn change_while_one_is_killed(
+    cluster: &mut LocalCluster,
+    change: &[&str],
+    id: u8,
+    random: &mut Random,
+) -> Result<()> {
+    let others: Vec<u8> = cluster
+        .ids()
+        .into_iter()
+        .filter(|other| *other != id)
+        .collect();
+    let victim = usize::try_from(random.within(0, others.len() as u64 - 1))?;
+    let victim = others
+        .get(victim)
+        .copied()
+        .context("there is nobody else")?;
+    let mut first_try = cluster
+        .client()
+        .with_timeout(Duration::from_secs(2))
+        .command();
+    first_try
+        .args(change)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut first_try = first_try.spawn().context("cannot start raft-cli")?;
+    std::thread::sleep(Duration::from_millis(random.within(0, 150)));
+    cluster.node(victim)?.kill()?;
+    cluster.start(victim)?;
+    first_try.wait()?;
+    let adds = change.contains(&"add");
+    wait_for(&change.join(" "), PATIENCE, || {
+        let answer = cluster
+            .client()
+            .with_timeout(Duration::from_secs(5))
+            .run(change)?;
+        let votes = voters(cluster)?.contains(&id);
+        ensure!(votes == adds, "{}", answer.stderr.trim_end());
+        Ok(())
+    })
+}
+
+/// Who votes, as the leader has it.
+fn voters(cluster: &LocalCluster) -> Result<Vec<u8>> {
+    let listed = cluster.client().json(&["member", "list"])?;
+    let members = listed.get("members").and_then(Value::as_array);
+    let voter = |member: &Value| {
+        let votes = member.get("voter")?.as_bool()?;
+        let id = u8::try_from(member.get("id")?.as_u64()?).ok()?;
+        votes.then_some(id)
+    };
+    Ok(members.into_iter().flatten().filter_map(voter).collect())
 }
 
 /// Ends the load and compares what its writers were told with what the store holds.

@@ -13,6 +13,9 @@ pause N           stop its process where it is (SIGSTOP)
 resume N          let it go on
 isolate N         cut node N off from the other nodes; clients still reach it
 heal              end every isolation
+add               start a new node and take it in as a voter
+remove N          take node N out of the cluster and end it
+transfer N        have node N lead
 wait leader       wait until a leader has acknowledged a write, and name it
 cli COMMAND…      run raft-cli COMMAND… against this cluster
 cli=S COMMAND…    the same, where exit status S is what is expected
@@ -30,6 +33,9 @@ pub(super) enum Command {
     Resume(Which),
     Isolate(Which),
     Heal,
+    Add,
+    Remove(Which),
+    Transfer(Which),
     WaitLeader,
     Cli {
         expected: i32,
@@ -67,6 +73,9 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>> {
         ["resume", which] => Command::Resume(parse_which(which)?),
         ["isolate", which] => Command::Isolate(parse_which(which)?),
         ["heal"] => Command::Heal,
+        ["add"] => Command::Add,
+        ["remove", which] => Command::Remove(parse_which(which)?),
+        ["transfer", which] => Command::Transfer(parse_which(which)?),
         ["wait", "leader"] => Command::WaitLeader,
         ["help"] => Command::Help,
         ["quit" | "exit"] => Command::Quit,
@@ -85,7 +94,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>> {
             }
         }
         [
-            verb @ ("kill" | "start" | "pause" | "resume" | "isolate"),
+            verb @ ("kill" | "start" | "pause" | "resume" | "isolate" | "remove" | "transfer"),
             ..,
         ] => {
             bail!(
@@ -93,7 +102,10 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>> {
             )
         }
         ["wait", ..] => bail!("only `wait leader` can be waited for"),
-        [verb @ ("status" | "heal" | "help" | "quit" | "exit"), ..] => {
+        [
+            verb @ ("status" | "heal" | "add" | "help" | "quit" | "exit"),
+            ..,
+        ] => {
             bail!("`{verb}` takes nothing more")
         }
         _ => bail!("unknown command `{line}`; `help` lists them"),
@@ -135,7 +147,7 @@ mod tests {
             assert!(parse(&example).unwrap().is_some(), "{example}");
             read += 1;
         }
-        assert_eq!(read, 12);
+        assert_eq!(read, 15);
     }
 
     #[test]

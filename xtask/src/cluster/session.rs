@@ -156,6 +156,12 @@ impl Session {
                 say("healed");
                 Ok(())
             }
+            Command::Add => self.add(),
+            Command::Remove(which) => self.remove(which),
+            Command::Transfer(which) => {
+                let id = self.one(which)?;
+                self.client(0, &words(&["leader", "move", &id.to_string()]))
+            }
             Command::WaitLeader => self.wait_leader(),
             Command::Cli {
                 expected,
@@ -168,6 +174,41 @@ impl Session {
             Command::Quit => return Ok(Next::Stop),
         };
         outcome.map(|()| Next::Go)
+    }
+
+    /// Starts a node and takes it in.
+    fn add(&mut self) -> Result<()> {
+        let id = self.cluster.add()?;
+        let address = self.cluster.endpoint(id);
+        complain(&format!("n{id} is started at {address}, and taken in"));
+        // It listens a moment after it was started; until then the leader cannot ask it who it is.
+        wait_for("the new node to listen", CLIENT_TIMEOUT, || {
+            let port = address.parse::<std::net::SocketAddr>()?;
+            Ok(std::net::TcpStream::connect_timeout(&port, CLIENT_TIMEOUT).map(drop)?)
+        })?;
+        self.client(
+            0,
+            &words(&["member", "add", &id.to_string(), &address, "--voter"]),
+        )
+    }
+
+    /// Takes a node out, and ends it.
+    fn remove(&mut self, which: Which) -> Result<()> {
+        let id = self.one(which)?;
+        self.cluster.node(id)?;
+        self.client(0, &words(&["member", "remove", &id.to_string()]))?;
+        self.cluster.remove(id)?;
+        say(&format!("removed n{id}"));
+        Ok(())
+    }
+
+    /// The one node that is meant.
+    fn one(&self, which: Which) -> Result<u8> {
+        match which {
+            Which::Node(id) => Ok(id),
+            Which::Leader => self.cluster.client().with_timeout(CLIENT_TIMEOUT).leader(),
+            Which::All => bail!("one node at a time"),
+        }
     }
 
     /// Does something to every node that is meant; with `all`, to those to which it can be done.
@@ -298,6 +339,10 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Looks for a leader that acknowledges a write, on a thread of its own, and tells once it has one or gives up.

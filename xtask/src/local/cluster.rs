@@ -38,6 +38,8 @@ pub struct Settings {
 pub struct LocalCluster {
     settings: Settings,
     nodes: BTreeMap<u8, Node>,
+    /// Those that found the cluster; the others join it.
+    founders: BTreeMap<u8, String>,
     /// By (from, to): the address that `from` is told to dial for `to`.
     links: BTreeMap<(u8, u8), SocketAddr>,
     forwarder: Forwarder,
@@ -58,26 +60,81 @@ impl LocalCluster {
             settings.ports.len() >= usize::from(settings.nodes),
             "there are fewer ports than nodes"
         );
-        let forwarder = Forwarder::new();
-        let mut links = BTreeMap::new();
-        for from in (1..=settings.nodes).filter(|_| settings.forwarded) {
-            for (to, port) in IDS.zip(&settings.ports).filter(|(to, _)| *to != from) {
-                let target = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-                let address = forwarder
-                    .open(from, to, target)
-                    .context("the forwarder cannot listen")?;
-                links.insert((from, to), address);
+        let mut cluster = LocalCluster {
+            nodes: BTreeMap::new(),
+            founders: BTreeMap::new(),
+            links: BTreeMap::new(),
+            forwarder: Forwarder::new(),
+            settings,
+        };
+        for id in 1..=cluster.settings.nodes {
+            let address = cluster.endpoint(id);
+            cluster.founders.insert(id, address);
+        }
+        // Nodes that were added in an earlier run are there again, and those that were removed are not.
+        for id in IDS.take(cluster.settings.ports.len()) {
+            let founds = cluster.founders.contains_key(&id);
+            let (there, removed) = (cluster.data_dir(id), cluster.removed_dir(id));
+            if there.exists() || (founds && !removed.exists()) {
+                cluster.insert(id)?;
             }
         }
-        let nodes = (1..=settings.nodes)
-            .map(|id| (id, Node::new(Journal::new(id, settings.echo))))
-            .collect();
-        Ok(LocalCluster {
-            settings,
-            nodes,
-            links,
-            forwarder,
-        })
+        Ok(cluster)
+    }
+
+    /// Makes room for a node, and its ways to the others.
+    fn insert(&mut self, id: u8) -> Result<()> {
+        let others = IDS.zip(self.settings.ports.clone());
+        for (to, port) in others.filter(|(to, _)| *to != id && self.settings.forwarded) {
+            let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let address = self
+                .forwarder
+                .open(id, to, target)
+                .context("the forwarder cannot listen")?;
+            self.links.insert((id, to), address);
+        }
+        let node = Node::new(Journal::new(id, self.settings.echo));
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    /// Starts a new node, with the lowest id that is free and an empty folder, that waits to be taken in; its id.
+    ///
+    /// # Errors
+    /// When there is no id or port left, or it cannot be started.
+    pub fn add(&mut self) -> Result<u8> {
+        let id = IDS
+            .take(self.settings.ports.len())
+            .find(|id| !self.nodes.contains_key(id))
+            .context("there are as many nodes as there can be")?;
+        self.insert(id)?;
+        self.start(id)?;
+        Ok(id)
+    }
+
+    /// Ends a node for good, and puts its folder aside.
+    ///
+    /// # Errors
+    /// When there is no such node, or its folder cannot be moved.
+    pub fn remove(&mut self, id: u8) -> Result<()> {
+        let node = self.node(id)?;
+        if node.state() != NodeState::Down {
+            node.ask_to_stop()?;
+            if node.wait(Duration::from_secs(5)).is_err() {
+                node.kill()?;
+            }
+        }
+        let (there, aside) = (self.data_dir(id), self.removed_dir(id));
+        let _ = fs::remove_dir_all(&aside);
+        fs::rename(&there, &aside)
+            .with_context(|| format!("cannot move {} aside", there.display()))?;
+        self.nodes.remove(&id);
+        self.links.retain(|(from, _), _| *from != id);
+        Ok(())
+    }
+
+    fn removed_dir(&self, id: u8) -> PathBuf {
+        self.settings.data_dir.join(format!("n{id}.removed"))
     }
 
     /// The ids of the nodes.
@@ -147,11 +204,13 @@ impl LocalCluster {
     /// The command line of a node, without the program.
     #[must_use]
     pub fn serve_arguments(&self, id: u8) -> Vec<String> {
-        let members: Vec<String> = self
-            .nodes
-            .keys()
-            .map(|id| format!("{id}={}", self.endpoint(*id)))
+        let founders: Vec<String> = self
+            .founders
+            .iter()
+            .map(|(id, address)| format!("{id}={address}"))
             .collect();
+        // A founder that was removed comes back as a new node.
+        let founds = self.founders.contains_key(&id) && !self.removed_dir(id).exists();
         let mut arguments: Vec<String> = ["serve", "--exit-with-stdin", "--id"]
             .map(str::to_owned)
             .to_vec();
@@ -161,7 +220,10 @@ impl LocalCluster {
             "--data-dir".to_owned(),
             self.data_dir(id).display().to_string(),
         ]);
-        arguments.extend(["--cluster".to_owned(), members.join(",")]);
+        match founds {
+            true => arguments.extend(["--cluster".to_owned(), founders.join(",")]),
+            false => arguments.push("--join".to_owned()),
+        }
         for ((_, to), address) in self.links.iter().filter(|((from, _), _)| *from == id) {
             arguments.extend(["--dial-override".to_owned(), format!("{to}={address}")]);
         }
@@ -178,6 +240,22 @@ impl LocalCluster {
         let binary = self.settings.binaries.server.clone();
         let folder = self.settings.data_dir.clone();
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        self.node(id)?.start(&binary, &arguments)
+    }
+
+    /// Starts a node that is down, to be taken in, whatever it was: its folder is gone.
+    ///
+    /// # Errors
+    /// When it runs already, or cannot be started.
+    pub fn start_to_join(&mut self, id: u8) -> Result<()> {
+        let mut arguments = self.serve_arguments(id);
+        if let Some(at) = arguments
+            .iter()
+            .position(|argument| argument == "--cluster")
+        {
+            arguments.splice(at..at + 2, ["--join".to_owned()]);
+        }
+        let binary = self.settings.binaries.server.clone();
         self.node(id)?.start(&binary, &arguments)
     }
 

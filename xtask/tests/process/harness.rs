@@ -62,7 +62,8 @@ pub(crate) fn unguarded(nodes: u8, serve_arguments: Vec<String>, folder: &Path) 
         binaries: binaries(),
         data_dir: folder.to_path_buf(),
         nodes,
-        ports: free_ports(nodes.into()).unwrap(),
+        // Room for those that are added.
+        ports: free_ports(usize::from(nodes).max(5)).unwrap(),
         serve_arguments,
         forwarded: true,
         echo: Echo::Off,

@@ -14,6 +14,7 @@ mod failover;
 mod harness;
 mod hostile_network;
 mod logs;
+mod membership;
 mod partition;
 mod quick_start;
 mod refusals;

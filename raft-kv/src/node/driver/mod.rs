@@ -31,7 +31,7 @@ use super::inbox::{
     Arrivals, Changed, Context, FromPeer, Heard, Inspection, Own, Plan, ReadTicket, Request,
     WriteTicket,
 };
-use super::peers::Peers;
+use super::peers::{self, Peers};
 use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, WriteFailure};
 use super::snapshot::shelf::Shelf;
 use super::snapshot::threads::SnapshotThreads;
@@ -296,7 +296,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     troubles: self
                         .condition
                         .troubles()
-                        .chain(self.parts.peers.troubles())
+                        .chain(self.peer_troubles())
                         .collect(),
                 }),
                 Request::Change { plan, answer } => self.change(plan, answer),
@@ -353,6 +353,24 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             None => Changed::Not(NotDone::NotFormed(replica.waits_for().unwrap_or_default())),
         };
         let _ = answer.send(done);
+    }
+
+    /// What is wrong with the other members. A former one may be gone for good.
+    fn peer_troubles(&self) -> Vec<String> {
+        let replica = &self.parts.replica;
+        let known = |node| {
+            let member = replica.raft()?.membership().member(node)?;
+            Some(member.incarnation)
+        };
+        let matters = |node| replica.raft().is_none() || known(node).is_some();
+        let mut troubles = self.parts.peers.troubles(matters, known);
+        for member in replica.wiped() {
+            let trouble = peers::wiped(member.node);
+            if !troubles.contains(&trouble) {
+                troubles.push(trouble);
+            }
+        }
+        troubles
     }
 
     fn on_durable(&mut self, job: JobId) {

@@ -44,8 +44,14 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 }
             }
             Effect::Event(event) => {
-                if let Event::RoleChanged { term, role, leader } = event {
-                    self.standing = Standing { term, role, leader };
+                match event {
+                    Event::RoleChanged { term, role, leader } => {
+                        self.standing = Standing { term, role, leader };
+                    }
+                    Event::PeerLostLog { now, .. } => {
+                        self.wiped.insert(now.node, now.incarnation);
+                    }
+                    _ => {}
                 }
                 self.actions.push_back(Action::Notice(Notice::Core(event)));
             }

@@ -161,6 +161,21 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         ))
     }
 
+    /// Members that came back with another data directory than the membership knows, and with which.
+    pub fn wiped(&self) -> impl Iterator<Item = MemberId> {
+        let known = |node| {
+            let member = self.raft()?.membership().member(node)?;
+            Some(member.incarnation)
+        };
+        self.wiped
+            .iter()
+            .filter(move |(node, now)| known(**node).is_some_and(|known| known != **now))
+            .map(|(node, now)| MemberId {
+                node: *node,
+                incarnation: *now,
+            })
+    }
+
     /// How many tickets have no answer yet.
     #[must_use]
     pub fn open_tickets(&self) -> usize {
@@ -231,6 +246,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 match formation.on_formed(&formed) {
                     Ok(Verdict::Found(founding)) => self.found(founding),
                     Ok(Verdict::Wait) => {}
+                    Ok(Verdict::Join) => {
+                        self.phase = Phase::Joining;
+                        self.introduced(&formed);
+                    }
                     Err(FormationError::OtherIncarnation { member, .. })
                         if mutant(Mutant::TakesWipedForFormer) =>
                     {
