@@ -17,6 +17,7 @@ use super::net::Place;
 use super::observed::Observed;
 use super::process::Process;
 use super::random::between;
+use super::storage::lost_power;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
 use crate::node::disk::{self, Directory, DirectoryError};
@@ -146,7 +147,7 @@ impl<A: App> World<A> {
         self.note(Some(host), Happening::Refused { why: why.clone() });
         if io {
             // The disk failed, was full, or lost its power, while it was opened.
-            if why.contains("power loss") {
+            if lost_power(&why) {
                 self.power_cycle(host);
             } else {
                 self.hosts[host].disk.kill();
@@ -283,7 +284,7 @@ impl<A: App> World<A> {
 
     /// A disk that opened and then could not be read; it is tried again.
     fn fails_to_start(&mut self, host: usize, why: String) {
-        let power = why.contains("power loss");
+        let power = lost_power(&why);
         self.note(Some(host), Happening::Refused { why });
         if power {
             self.power_cycle(host);

@@ -164,7 +164,8 @@ impl<A: App> World<A> {
             "I19 every operation ends",
             |world| world.app.open() == 0,
         )?;
-        self.wait_for(timeout * 10, "L3 all become equal", |world| {
+        // A follower that could not take a snapshot before is left alone for up to eight timeouts.
+        self.wait_for(timeout * 20, "L3 all become equal", |world| {
             world.are_equal(&core)
         })?;
         // The operator's last wish may be carried out only now, and move the lead.

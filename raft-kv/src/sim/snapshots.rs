@@ -12,6 +12,7 @@ use raft_log::sim_disk::SimDisk;
 use super::app::{App, Machine};
 use super::marks::Mark;
 use super::net::Line;
+use super::storage::lost_power;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
 use crate::node::inbox::Own;
@@ -236,7 +237,7 @@ impl<A: App> World<A> {
             self.plan_work(host, lane);
         }
         // The power went while the thread was at it.
-        if failed.is_some_and(|why| why.contains("power loss")) {
+        if failed.is_some_and(|why| lost_power(&why)) {
             self.hit(Mark::CrashInSnapshot);
             self.power_off(host);
         }

@@ -145,7 +145,7 @@ impl<A: App> World<A> {
 
     /// A write has failed: because the power went, or because the disk did.
     fn write_failed(&mut self, host: usize, why: &str) -> Checked {
-        if why.contains("power loss") {
+        if lost_power(why) {
             self.hit(Mark::CrashInWrite);
             self.power_off(host);
             return Ok(());
@@ -218,4 +218,9 @@ impl<A: App> World<A> {
         }
         Ok(())
     }
+}
+
+/// Whether this is what a disk says without power: when that goes, or after it went in an operation of which nobody looked at the end.
+pub(super) fn lost_power(why: &str) -> bool {
+    why.contains("power loss") || why.contains("the machine is off")
 }

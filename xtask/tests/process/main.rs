@@ -15,6 +15,7 @@ mod harness;
 mod hostile_network;
 mod logs;
 mod membership;
+mod operations;
 mod partition;
 mod quick_start;
 mod refusals;

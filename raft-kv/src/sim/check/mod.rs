@@ -172,7 +172,6 @@ impl Checks {
 
     /// A node orders something to be written: its log may say only what no log with the same end says otherwise (I3).
     pub(super) fn on_job(&mut self, host: usize, job: &PersistJob, raft: &Raft) -> Checked {
-        self.on_memberships(host, job, raft)?;
         let commit = self.seen[host].commit;
         if let Some(from) = job.truncate_from {
             hold(from > commit, "I6 what is committed stays", || {
@@ -209,7 +208,8 @@ impl Checks {
                 },
             )?;
         }
-        Ok(())
+        // A snapshot in the same job comes before what is appended behind it.
+        self.on_memberships(host, job, raft)
     }
 
     /// Jobs up to this one are on the disk (I13).
