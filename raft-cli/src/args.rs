@@ -12,7 +12,7 @@ const AFTER_HELP: &str = "\
 Exit status:
   0  done                                   6  unavailable, surely not applied
   1  another error                          7  outcome unknown: it may have been applied
-  2  wrong usage                            9  refused (limits)
+  2  wrong usage                            9  refused (limits, members)
   3  not found                             10  unhealthy
   4  the condition does not hold
 

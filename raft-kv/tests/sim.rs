@@ -35,6 +35,14 @@ fn a_seed_is_the_same_run_every_time() {
     );
 }
 
+/// Seeds that found something, beyond those that run in CI anyway: `docs/testing.md` says what.
+#[test]
+fn seeds_that_found_something_find_nothing_any_more() {
+    for seed in [1806, 4993, 6891, 8157] {
+        good(&run_kv(&Setup::draw(seed), false));
+    }
+}
+
 #[test]
 fn without_faults_nothing_goes_wrong() {
     for nodes in [1, 3, 5] {
