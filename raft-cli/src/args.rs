@@ -127,6 +127,9 @@ Example:
     /// Says whether the cluster works: a leader, a majority of the voters, and a read; exit status 10 if not
     #[command(after_help = "Example:\n  raft-cli health || echo 'call someone'")]
     Health,
+    /// Compares the members' states by their hashes after one entry; exit status 10 if they differ
+    #[command(after_help = "Example:\n  raft-cli check || echo 'call someone, now'")]
+    Check,
     /// Prints id and address of the leader, or moves the lead
     #[command(after_help = "Example:\n  raft-cli leader\n  raft-cli leader move 2")]
     Leader {

@@ -64,6 +64,7 @@ impl Context {
             DataCommand::Cas(args) => write::cas(self, args).await,
             DataCommand::Status(args) => status::status(self, &args).await,
             DataCommand::Health => status::health(self).await,
+            DataCommand::Check => status::check(self).await,
             DataCommand::Leader { command: None } => status::leader(self).await,
             DataCommand::Leader {
                 command: Some(LeaderCommand::Move { id }),

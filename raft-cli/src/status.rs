@@ -118,6 +118,92 @@ pub(crate) async fn health(context: &mut Context) -> Outcome {
     Ok(())
 }
 
+/// Compares the members' states, at the last entry at which all that answer can be compared.
+pub(crate) async fn check(context: &mut Context) -> Outcome {
+    loop {
+        let overview = overview(context).await;
+        let answered: Vec<&NodeStatus> = overview
+            .members
+            .iter()
+            .filter_map(|member| member.status.as_ref().ok())
+            .filter(|status| status.applied > 0)
+            .collect();
+        if answered.is_empty() {
+            return Err(nobody(&overview));
+        }
+        if let Some((index, hashes)) = comparable(&answered) {
+            return say_check(context, &overview, index, &hashes);
+        }
+        if Instant::now() + LOOK_AGAIN >= context.deadline {
+            let message = "the members were not found at one entry at which to compare them";
+            return Err(Failure::new(Exit::Unavailable, message)
+                .hint("one that is far behind catches up first; see LAG in `raft-cli status`"));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The last entry after which all of these gave a hash, and each one's.
+fn comparable(statuses: &[&NodeStatus]) -> Option<(u64, Vec<(u64, u64)>)> {
+    let at = |status: &NodeStatus, index: u64| {
+        let found = status.hashes.iter().find(|(at, _)| *at == index);
+        found.map(|(_, hash)| *hash)
+    };
+    let indexes = statuses.first()?.hashes.iter().rev();
+    let index = indexes
+        .map(|(index, _)| *index)
+        .find(|index| statuses.iter().all(|status| at(status, *index).is_some()))?;
+    let hashes = statuses
+        .iter()
+        .filter_map(|status| Some((status.id, at(status, index)?)));
+    Some((index, hashes.collect()))
+}
+
+fn say_check(
+    context: &mut Context,
+    overview: &Overview,
+    index: u64,
+    hashes: &[(u64, u64)],
+) -> Outcome {
+    let same = hashes
+        .iter()
+        .all(|(_, hash)| Some(hash) == hashes.first().map(|(_, hash)| hash));
+    let missing = overview.members.len() - hashes.len();
+    if context.output.is_json() {
+        let members: Vec<Value> = hashes
+            .iter()
+            .map(|(id, hash)| json!({ "id": id, "hash": format!("{hash:016x}") }))
+            .collect();
+        context.output.json(&json!({
+            "equal": same, "index": index, "members": members, "not_compared": missing,
+        }))?;
+    }
+    if !same {
+        let hashes: Vec<String> = hashes
+            .iter()
+            .map(|(id, hash)| format!("node {id}: {hash:016x}"))
+            .collect();
+        let message = format!(
+            "the members' states differ after entry {index} ({}): this must never be",
+            hashes.join(", ")
+        );
+        return Err(Failure::new(Exit::Unhealthy, message)
+            .hint("keep every data directory as it is, stop writing, and report it; a member that is in the minority can be taken in anew")
+            .answered());
+    }
+    if !context.output.is_json() {
+        let rest = match missing {
+            0 => String::new(),
+            missing => format!("; {missing} could not be asked"),
+        };
+        context.output.line(format_args!(
+            "{} members have the same state after entry {index}{rest}",
+            hashes.len()
+        ))?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn leader(context: &mut Context) -> Outcome {
     let (address, status) = leader_of(context).await?;
     print_leader(context, status.id, &address, status.term)
@@ -370,6 +456,26 @@ mod tests {
         assert_eq!(value["members"][1]["lag"], json!(50));
         assert_eq!(value["members"][1]["error"], json!("connection refused"));
         assert_eq!(value["members"][2]["id"], Value::Null);
+    }
+
+    #[test]
+    fn states_are_compared_at_the_last_entry_that_all_have() {
+        let node = |id, hashes: &[(u64, u64)]| NodeStatus {
+            id,
+            hashes: hashes.to_vec(),
+            ..NodeStatus::default()
+        };
+        let one = node(1, &[(256, 7), (512, 8), (600, 9)]);
+        let two = node(2, &[(512, 8), (590, 1)]);
+        let three = node(3, &[(256, 7), (512, 5), (600, 9)]);
+        let hashes = vec![(1, 8), (2, 8), (3, 5)];
+        assert_eq!(comparable(&[&one, &two, &three]), Some((512, hashes)));
+        assert_eq!(
+            comparable(&[&one, &three]),
+            Some((600, vec![(1, 9), (3, 9)]))
+        );
+        assert_eq!(comparable(&[&one, &node(4, &[(100, 1)])]), None);
+        assert_eq!(comparable(&[]), None);
     }
 
     #[test]

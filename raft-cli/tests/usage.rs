@@ -110,7 +110,9 @@ fn only_what_works_is_listed() {
         "cas",
         "status",
         "health",
+        "check",
         "leader",
+        "member",
         "bench",
         "shell",
         "completions",
@@ -122,7 +124,7 @@ fn only_what_works_is_listed() {
         );
     }
     for absent in [
-        "txn", "watch", "lease", "lock", "elect", "member", "compact", "snapshot", "check",
+        "txn", "watch", "lease", "lock", "elect", "compact", "snapshot",
     ] {
         assert!(!help.out.contains(&format!("\n  {absent} ")), "{absent}");
     }

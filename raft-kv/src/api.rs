@@ -391,6 +391,9 @@ pub struct NodeStatus {
     pub disk_bytes: u64,
     /// How many keys its store holds.
     pub keys: u64,
+    /// Hashes of its whole state after some of the last entries, by their index, ascending; the last is of the state as it is. Members
+    /// that have applied the same have the same.
+    pub hashes: Vec<(u64, u64)>,
     /// How many syncs of the log since its start.
     pub syncs: u64,
     /// The software's version.

@@ -46,6 +46,7 @@ mod snapshot;
 mod tests;
 mod validate;
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -81,7 +82,14 @@ pub struct Store {
     cluster_version: u16,
     keys: Keys,
     sessions: Sessions,
+    /// What the state's hash was at some of the last entries: no part of the state.
+    past: VecDeque<(Index, u64)>,
 }
+
+/// After how many entries the state's hash is kept, and how many are. So replicas under load can be compared, though they are never asked at
+/// the same entry.
+const PAST_EVERY: u64 = 256;
+const PAST_MAX: usize = 16;
 
 impl fmt::Debug for Store {
     /// Shows counters only.
@@ -107,6 +115,7 @@ impl Store {
             cluster_version: settings.cluster_version,
             keys: Keys::default(),
             sessions: Sessions::default(),
+            past: VecDeque::new(),
         }
     }
 
@@ -187,7 +196,20 @@ impl Store {
             "entry {index} was to be applied behind entry {}",
             self.applied
         );
+        // Of the state before this entry, which is whole.
+        if self.applied.0.is_multiple_of(PAST_EVERY) && self.applied > Index::ZERO {
+            if self.past.len() == PAST_MAX {
+                self.past.pop_front();
+            }
+            self.past.push_back((self.applied, self.state_hash()));
+        }
         self.applied = index;
+    }
+
+    /// Hashes of the state, each after the entry that it stands beside, ascending; the last is of the state as it is.
+    pub fn hashes(&self) -> impl Iterator<Item = (Index, u64)> + use<'_> {
+        let now = (self.applied, self.state_hash());
+        self.past.iter().copied().chain([now])
     }
 
     /// The bug [`Mutant::DropsSessionsWithLeader`].

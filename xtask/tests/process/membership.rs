@@ -15,6 +15,9 @@ fn one_node_becomes_five_and_three_and_nothing_is_lost() {
     let verdict = grow_and_shrink(&mut cluster, 4, &mut Random::new(seed)).unwrap();
     println!("{verdict}");
     assert!(verdict.acknowledged > 120, "{verdict:?}");
+    let check = cluster.client().json(&["check"]).unwrap();
+    assert_eq!(check["equal"], true, "{check}");
+    assert_eq!(check["members"].as_array().unwrap().len(), 3, "{check}");
 }
 
 /// A disk is gone: the node says so and what to do, the status names it, and one command takes it in again; then it counts.
@@ -96,4 +99,72 @@ fn a_rolling_restart_fails_no_request() {
     let verdict = ledger.check(&client, "rolling-").unwrap();
     println!("{verdict}");
     assert_eq!((verdict.unknown, verdict.refused), (0, 0), "{verdict:?}");
+}
+
+/// A store of 32 MiB, to which a node is added while clients write: it is sent a snapshot, nobody is elected meanwhile, the states are the
+/// same, and nothing unfinished stays on any disk.
+#[test]
+fn a_node_is_added_to_a_large_store_by_snapshot_while_writes_go_on() {
+    let mut arguments = xtask::chaos::election_arguments(crate::harness::T);
+    arguments.extend(["--snapshot-every".to_owned(), "200".to_owned()]);
+    let mut cluster = crate::harness::prepared_with(3, arguments, crate::harness::alone());
+    cluster.start_all().unwrap();
+    cluster.wait_ready(PATIENCE).unwrap();
+    let mut shell = cluster.client().with_timeout(PATIENCE).shell().unwrap();
+    let value = "v".repeat(64 << 10);
+    for key in 0..512 {
+        let put = shell.ask(&format!("put large-{key} {value}")).unwrap();
+        assert!(put["revision"].is_u64(), "{put}");
+    }
+    let term = |cluster: &crate::harness::TestCluster| {
+        let members = cluster.client().members().unwrap();
+        members
+            .iter()
+            .filter_map(|member| member["term"].as_u64())
+            .max()
+    };
+    let before = term(&cluster);
+
+    let load = xtask::chaos::Load::start(&cluster.client(), "beside-", 4).unwrap();
+    load.wait_acknowledged(50, PATIENCE).unwrap();
+    let added = std::time::Instant::now();
+    let id = cluster.add().unwrap();
+    let address = cluster.endpoint(id);
+    let add = ["member", "add", &id.to_string(), &address, "--voter"];
+    wait_for("the node to be taken in", PATIENCE, || {
+        cluster.client().run(&add)?.success()
+    })
+    .unwrap();
+    wait_for("it to vote, from a snapshot", PATIENCE, || {
+        let listed = cluster.client().run(&["member", "list"])?.success()?;
+        anyhow::ensure!(listed.matches("voter").count() == 4, "{listed}");
+        let members = cluster.client().members()?;
+        let row = members.iter().find(|member| member["id"] == id);
+        let first = row.and_then(|row| row["first"].as_u64());
+        anyhow::ensure!(first.is_some_and(|first| first > 100), "{row:?}");
+        Ok(())
+    })
+    .unwrap();
+    load.wait_acknowledged(50, PATIENCE).unwrap();
+    let longest = load.longest_silence(added);
+    println!("no writer waited longer than {longest:?}");
+    let ledger = load.finish().unwrap();
+    assert_eq!(term(&cluster), before, "nobody was elected");
+    let client = cluster.client().with_timeout(PATIENCE);
+    println!("{}", ledger.check(&client, "beside-").unwrap());
+    let check = client.json(&["check"]).unwrap();
+    assert_eq!(
+        (&check["equal"], check["members"].as_array().unwrap().len()),
+        (&true.into(), 4),
+        "{check}"
+    );
+    for node in cluster.ids() {
+        let names: Vec<String> = std::fs::read_dir(cluster.data_dir(node))
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        // One may be written at this moment; what was given up is not there.
+        let unfinished = names.iter().filter(|name| name.ends_with(".tmp")).count();
+        assert!(unfinished <= 1, "{names:?}");
+    }
 }

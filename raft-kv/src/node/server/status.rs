@@ -80,6 +80,7 @@ pub(crate) fn status<S: StateMachine, W, R>(
         applied: view.applied.0,
         disk_bytes,
         keys: store.key_count() as u64,
+        hashes: store.hashes().map(|(at, hash)| (at.0, hash)).collect(),
         syncs: inspection.counters.syncs,
         version: env!("CARGO_PKG_VERSION").into(),
         cluster_version: store.cluster_version(),

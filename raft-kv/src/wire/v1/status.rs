@@ -7,6 +7,9 @@ use super::response::{LeaderHintV1, clip};
 use crate::api::{MemberStatus, NodeStatus};
 use crate::wire::MEMBERS_MAX;
 
+/// How many hashes of its state a node gives at most.
+const HASHES_MAX: usize = 64;
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct NodeStatusV1<'a> {
     id: u64,
@@ -22,6 +25,7 @@ pub(super) struct NodeStatusV1<'a> {
     last: u64,
     disk_bytes: u64,
     keys: u64,
+    hashes: List<(u64, u64), HASHES_MAX>,
     syncs: u64,
     version: &'a str,
     cluster_version: u16,
@@ -55,6 +59,7 @@ impl<'a> From<&'a NodeStatus> for NodeStatusV1<'a> {
             last: status.last,
             disk_bytes: status.disk_bytes,
             keys: status.keys,
+            hashes: List(status.hashes.iter().copied().take(HASHES_MAX).collect()),
             syncs: status.syncs,
             version: clip(&status.version),
             cluster_version: status.cluster_version,
@@ -87,6 +92,7 @@ impl From<NodeStatusV1<'_>> for NodeStatus {
             last: status.last,
             disk_bytes: status.disk_bytes,
             keys: status.keys,
+            hashes: status.hashes.0,
             syncs: status.syncs,
             version: clip(status.version).to_owned(),
             cluster_version: status.cluster_version,
