@@ -125,6 +125,10 @@ impl Ask {
 
 /// How a request ended.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each request; most of them are the large one"
+)]
 pub enum End {
     /// It was carried out, and this is the answer. For a write that includes a condition that did not hold.
     Answered {
