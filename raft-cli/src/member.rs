@@ -19,7 +19,9 @@ pub(crate) async fn member(context: &mut Context, command: MemberCommand) -> Out
         }
         MemberCommand::Add { id, address, voter } => {
             let (changed, members) = ask(context, Admin::AddMember { id, address, voter }).await?;
-            let members = if voter {
+            // A wiped voter that is added again is to vote again, whether `--voter` was said or not.
+            let promotes = |member: &MemberStatus| member.id == id && member.promotes;
+            let members = if voter || members.iter().any(promotes) {
                 until_it_votes(context, id, members).await
             } else {
                 members
