@@ -109,7 +109,7 @@ async fn a_connection_whose_answer_cannot_be_sent_is_closed() {
     client.put("large", vec![0; 100_000]).await.unwrap();
 
     let mut link = connect(&address, 10_000).await;
-    let mut ask = |number, key: &'static str| {
+    let ask = |number, key: &'static str| {
         let request = wire::encode_request(&read(query(KeyRange::Key(key.into()))));
         link.sender.try_send(kind::REQUEST, number, request)
     };
