@@ -120,17 +120,15 @@ pub(crate) enum Own<S> {
         id: FetchId,
         entries: Vec<Entry>,
     },
-    /// None: it could not be taken.
     SnapshotTaken {
         last: LogId,
-        finished: Option<FinishedSnapshot>,
+        finished: Result<FinishedSnapshot, String>,
     },
-    /// None: it cannot be read.
     SnapshotRead {
         to: NodeId,
         file: SnapshotFile,
         offset: u64,
-        bytes: Option<Bytes>,
+        bytes: Result<Bytes, String>,
     },
     SnapshotWritten {
         file: SnapshotFile,

@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use raft_core::{ClusterId, NodeId};
 use raft_log::Log;
 use raft_log::sim_disk::SimDisk;
 
@@ -15,68 +13,26 @@ use super::net::Line;
 use super::storage::lost_power;
 use super::trace::Happening;
 use super::world::{Checked, Event, World};
+use crate::node::StateMachine;
 use crate::node::inbox::Own;
 use crate::node::replica::SnapshotAction;
 use crate::node::snapshot::shelf::Shelf;
-use crate::node::snapshot::work::{self, Receiver, Sender, Written};
-use crate::node::{Image, StateMachine};
-use crate::wire::{self, SnapshotFile, SnapshotHead, Transfer};
-
-/// One of the threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    Take,
-    Send,
-    Receive,
-}
-
-/// What one of them is to do.
-pub(super) enum Work<S> {
-    Take(Box<SnapshotHead>, Image),
-    Read {
-        to: NodeId,
-        file: SnapshotFile,
-        offset: u64,
-        bytes_max: usize,
-    },
-    Close(SnapshotFile),
-    Write {
-        cluster: ClusterId,
-        file: SnapshotFile,
-        run: u64,
-        offset: u64,
-        bytes: Bytes,
-    },
-    Discard(SnapshotFile),
-    Restore(SnapshotFile, S),
-}
-
-impl<S> Work<S> {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Take(..) => Lane::Take,
-            Self::Read { .. } | Self::Close(_) => Lane::Send,
-            Self::Write { .. } | Self::Discard(_) | Self::Restore(..) => Lane::Receive,
-        }
-    }
-}
+use crate::node::snapshot::work::{self, Written};
+use crate::node::snapshot::worker::{Lane, Task, Worker};
+use crate::wire::{self, Transfer};
 
 /// A process's snapshots.
 pub(super) struct Snapshots<S> {
-    files: raft_log::Snapshots<SimDisk>,
     pub(super) shelf: Shelf,
-    sender: Sender<SimDisk>,
-    receiver: Receiver<SimDisk>,
-    lanes: [VecDeque<Work<S>>; 3],
+    worker: Worker<SimDisk>,
+    lanes: [VecDeque<Task<S>>; 3],
 }
 
 impl<S> Snapshots<S> {
     pub(super) fn new(log: &Log<SimDisk>) -> Self {
         Self {
-            files: log.snapshots(),
             shelf: Shelf::default(),
-            sender: Sender::new(log.snapshots()),
-            receiver: Receiver::new(log.snapshots()),
+            worker: Worker::new(log.snapshots()),
             lanes: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
         }
     }
@@ -85,23 +41,13 @@ impl<S> Snapshots<S> {
 impl<A: App> World<A> {
     pub(super) fn on_snapshot_action(&mut self, host: usize, action: SnapshotAction) {
         match action {
-            SnapshotAction::Take { head, image } => {
-                self.employ(host, Work::Take(Box::new(head), image));
+            SnapshotAction::Do(job) => self.employ(host, Task::Do(job)),
+            SnapshotAction::Restore { file } => {
+                if let Some(process) = &self.hosts[host].process {
+                    let machine = process.replica.machine().empty();
+                    self.employ(host, Task::Restore { file, machine });
+                }
             }
-            SnapshotAction::Read {
-                to,
-                file,
-                offset,
-                bytes_max,
-            } => self.employ(
-                host,
-                Work::Read {
-                    to,
-                    file,
-                    offset,
-                    bytes_max,
-                },
-            ),
             SnapshotAction::Send { to, message } => {
                 let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
                 let line = if brings {
@@ -113,46 +59,18 @@ impl<A: App> World<A> {
                 let body = wire::encode_transfer(&message);
                 self.send_body(host, line, (wire::kind::TRANSFER, body));
             }
-            SnapshotAction::Sent { to, file, close } => {
-                self.close_bulk(host, to);
-                if close {
-                    self.employ(host, Work::Close(file));
-                }
-            }
-            SnapshotAction::Write {
-                cluster,
-                file,
-                run,
-                offset,
-                bytes,
-            } => self.employ(
-                host,
-                Work::Write {
-                    cluster,
-                    file,
-                    run,
-                    offset,
-                    bytes,
-                },
-            ),
-            SnapshotAction::Discard { file } => self.employ(host, Work::Discard(file)),
-            SnapshotAction::Restore { file } => {
-                if let Some(process) = &self.hosts[host].process {
-                    let machine = process.replica.machine().empty();
-                    self.employ(host, Work::Restore(file, machine));
-                }
-            }
+            SnapshotAction::Sent { to } => self.close_bulk(host, to),
         }
     }
 
     /// Gives a node's thread something to do.
-    fn employ(&mut self, host: usize, work: Work<Machine<A>>) {
-        let lane = work.lane();
+    fn employ(&mut self, host: usize, task: Task<Machine<A>>) {
+        let lane = task.lane();
         let Some(process) = &mut self.hosts[host].process else {
             return;
         };
         let queue = &mut process.snapshots.lanes[lane as usize];
-        queue.push_back(work);
+        queue.push_back(task);
         if queue.len() == 1 {
             self.plan_work(host, lane);
         }
@@ -175,69 +93,19 @@ impl<A: App> World<A> {
             return Ok(());
         };
         let snapshots = &mut process.snapshots;
-        let Some(work) = snapshots.lanes[lane as usize].pop_front() else {
+        let Some(task) = snapshots.lanes[lane as usize].pop_front() else {
             return Ok(());
         };
         let more = !snapshots.lanes[lane as usize].is_empty();
-        let mut failed = None;
-        let answer = match work {
-            Work::Take(head, image) => {
-                let last = head.snapshot.last;
-                let taken = work::take(&snapshots.files, &head, image, &|| false);
-                let finished = taken.map_err(|why| failed = Some(why)).ok();
-                Some(Own::SnapshotTaken { last, finished })
-            }
-            Work::Read {
-                to,
-                file,
-                offset,
-                bytes_max,
-            } => {
-                let read = snapshots.sender.read(file, offset, bytes_max);
-                let bytes = read.map_err(|why| failed = Some(why.to_string())).ok();
-                Some(Own::SnapshotRead {
-                    to,
-                    file,
-                    offset,
-                    bytes,
-                })
-            }
-            Work::Close(file) => {
-                snapshots.sender.close(file);
-                None
-            }
-            Work::Write {
-                cluster,
-                file,
-                run,
-                offset,
-                bytes,
-            } => {
-                let written = snapshots.receiver.write(cluster, file, offset, &bytes);
-                if let Written::Failed(why) = &written {
-                    failed = Some(why.clone());
-                }
-                Some(Own::SnapshotWritten { file, run, written })
-            }
-            Work::Discard(file) => {
-                snapshots.receiver.discard(file);
-                None
-            }
-            Work::Restore(file, mut machine) => {
-                let last = file.last;
-                match work::restore(&snapshots.files, file, &mut machine, &|| false) {
-                    Ok(()) => Some(Own::SnapshotRestored { last, machine }),
-                    Err(why) => Some(Own::SnapshotFailed(why.to_string())),
-                }
-            }
-        };
+        let answer = snapshots.worker.run(task, &|| false);
+        let power_lost = answer.as_ref().and_then(failure).is_some_and(lost_power);
         process.inbox.own.extend(answer);
         self.plan_round(host);
         if more {
             self.plan_work(host, lane);
         }
         // The power went while the thread was at it.
-        if failed.is_some_and(|why| lost_power(&why)) {
+        if power_lost {
             self.hit(Mark::CrashInSnapshot);
             self.power_off(host);
         }
@@ -252,7 +120,8 @@ impl<A: App> World<A> {
         match own {
             Own::SnapshotTaken { last, finished } => {
                 let file = finished.as_ref().map(|finished| work::file(finished.id()));
-                if let Some(finished) = finished {
+                let file = file.ok();
+                if let Ok(finished) = finished {
                     process.snapshots.shelf.taken(last, finished);
                     self.marks.hit(Mark::SnapshotTaken);
                 }
@@ -263,7 +132,7 @@ impl<A: App> World<A> {
                 file,
                 offset,
                 bytes,
-            } => process.replica.snapshot_read(to, file, offset, bytes),
+            } => process.replica.snapshot_read(to, file, offset, bytes.ok()),
             Own::SnapshotWritten { file, run, written } => match written {
                 Written::Part(received) => process.replica.snapshot_written(run, received),
                 Written::Whole(head, finished) => {
@@ -283,5 +152,22 @@ impl<A: App> World<A> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Why a thread could not do what it was to do, as long as the node goes on without it.
+fn failure<S>(answer: &Own<S>) -> Option<&str> {
+    match answer {
+        Own::SnapshotTaken {
+            finished: Err(why), ..
+        }
+        | Own::SnapshotRead {
+            bytes: Err(why), ..
+        }
+        | Own::SnapshotWritten {
+            written: Written::Failed(why),
+            ..
+        } => Some(why),
+        _ => None,
     }
 }

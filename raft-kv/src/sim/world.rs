@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fastrand::Rng;
+use raft_core::{FetchJob, HardState};
 
 use super::agenda::{Agenda, Time};
 use super::app::{App, Call, Desk, Order};
@@ -12,9 +13,9 @@ use super::marks::{Mark, Marks};
 use super::net::{Line, Link, LinkId, Net, Parcel, Place, Side};
 use super::random::{Purpose, stream};
 use super::setup::Setup;
-use super::snapshots::Lane;
 use super::trace::{Happening, NodeState, Trace};
-use raft_core::{FetchJob, HardState};
+
+use crate::node::snapshot::worker::Lane;
 
 /// What is checked holds, or the run is over.
 pub(super) type Checked<T = ()> = Result<T, Violation>;

@@ -36,6 +36,7 @@ use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, Writ
 use super::snapshot::shelf::Shelf;
 use super::snapshot::threads::SnapshotThreads;
 use super::snapshot::work::{self, Written};
+use super::snapshot::worker::Task;
 use crate::glue;
 use close::{CLOSE_MAX, close_within};
 use condition::Condition;
@@ -224,7 +225,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
                 Own::SnapshotTaken { last, finished } => {
                     let file = finished.as_ref().map(|finished| work::file(finished.id()));
-                    if let Some(finished) = finished {
+                    let file = file.ok();
+                    if let Ok(finished) = finished {
                         self.shelf.taken(last, finished);
                     }
                     self.parts.replica.snapshot_taken(last, file);
@@ -234,7 +236,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                     file,
                     offset,
                     bytes,
-                } => self.parts.replica.snapshot_read(to, file, offset, bytes),
+                } => self
+                    .parts
+                    .replica
+                    .snapshot_read(to, file, offset, bytes.ok()),
                 Own::SnapshotWritten { file, run, written } => match written {
                     Written::Part(received) => self.parts.replica.snapshot_written(run, received),
                     Written::Whole(head, finished) => {
@@ -245,7 +250,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 },
                 Own::SnapshotRestored { last, machine } => {
                     let before = self.parts.replica.snapshot_restored(last, machine);
-                    self.parts.snapshots.forget(before);
+                    self.parts.snapshots.employ(Task::Forget(before));
                 }
                 Own::SnapshotFailed(why) => return Some(Exit::Snapshot(why)),
                 Own::Stop => self.begin_to_stop(),
@@ -474,35 +479,14 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
 
     fn on_snapshot_action(&mut self, action: SnapshotAction) {
         match action {
-            SnapshotAction::Take { head, image } => self.parts.snapshots.take(head, image),
-            SnapshotAction::Read {
-                to,
-                file,
-                offset,
-                bytes_max,
-            } => self.parts.snapshots.read(to, file, offset, bytes_max),
-            SnapshotAction::Send { to, message } => self.parts.peers.send_transfer(to, &message),
-            SnapshotAction::Sent { to, file, close } => {
-                self.parts.peers.end_transfer(to);
-                if close {
-                    self.parts.snapshots.close(file);
-                }
-            }
-            SnapshotAction::Write {
-                cluster,
-                file,
-                run,
-                offset,
-                bytes,
-            } => self
-                .parts
-                .snapshots
-                .write(cluster, file, run, offset, bytes),
-            SnapshotAction::Discard { file } => self.parts.snapshots.discard(file),
+            SnapshotAction::Do(job) => self.parts.snapshots.employ(Task::Do(job)),
             SnapshotAction::Restore { file } => {
                 let machine = self.parts.replica.machine().empty();
-                self.parts.snapshots.restore(file, machine);
+                let task = Task::Restore { file, machine };
+                self.parts.snapshots.employ(task);
             }
+            SnapshotAction::Send { to, message } => self.parts.peers.send_transfer(to, &message),
+            SnapshotAction::Sent { to } => self.parts.peers.end_transfer(to),
         }
     }
 

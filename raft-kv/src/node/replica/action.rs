@@ -75,29 +75,17 @@ pub enum Action<O, W, R> {
     Fatal(Fatal),
 }
 
-/// One thing to do about snapshots, on threads of their own but for what is sent.
+/// One thing to do about snapshots.
 #[derive(Debug)]
 #[must_use = "an action that is dropped is an order that is not carried out"]
 pub enum SnapshotAction {
-    /// Write a snapshot: its head, and what the image writes behind it. It may take long; answer with
-    /// [`Replica::snapshot_taken`](super::Replica::snapshot_taken) when it is durable, or cannot be.
-    Take {
-        /// What stands in front.
-        head: SnapshotHead,
-        /// The state.
-        image: Image,
-    },
-    /// Read a piece of a snapshot's file for a follower; answer with [`Replica::snapshot_read`](super::Replica::snapshot_read). The file
-    /// stays open until [`SnapshotAction::Sent`] says so: it may lose its name meanwhile.
-    Read {
-        /// For whom.
-        to: NodeId,
+    /// Do this on a thread of its own.
+    Do(SnapshotJob),
+    /// Read this snapshot, which is marked in the log, into an [empty](crate::node::StateMachine::empty) state machine, on a thread too; answer
+    /// with [`Replica::snapshot_restored`](super::Replica::snapshot_restored). A node that cannot must stop.
+    Restore {
         /// Which.
         file: SnapshotFile,
-        /// Where the piece begins.
-        offset: u64,
-        /// How long it is, unless the file ends before.
-        bytes_max: usize,
     },
     /// Send this to a node, pieces of files on a connection that holds up nothing else. It may be lost.
     Send {
@@ -110,10 +98,37 @@ pub enum SnapshotAction {
     Sent {
         /// To whom it was.
         to: NodeId,
-        /// Of which file.
+    },
+}
+
+/// What is done about snapshots' files alone. It may wait for the disk.
+#[derive(Debug)]
+#[must_use = "a job that is dropped is an order that is not carried out"]
+pub enum SnapshotJob {
+    /// Write a snapshot: its head, and what the image writes behind it. It may take long; answer with
+    /// [`Replica::snapshot_taken`](super::Replica::snapshot_taken) when it is durable, or cannot be.
+    Take {
+        /// What stands in front.
+        head: Box<SnapshotHead>,
+        /// The state.
+        image: Image,
+    },
+    /// Read a piece of a snapshot's file for a follower; answer with [`Replica::snapshot_read`](super::Replica::snapshot_read). The file
+    /// stays open until [`SnapshotJob::Close`]: it may lose its name meanwhile.
+    Read {
+        /// For whom.
+        to: NodeId,
+        /// Which.
         file: SnapshotFile,
-        /// Whether nobody is sent this file any more.
-        close: bool,
+        /// Where the piece begins.
+        offset: u64,
+        /// How long it is, unless the file ends before.
+        bytes_max: usize,
+    },
+    /// Nobody is sent this file any more.
+    Close {
+        /// Which.
+        file: SnapshotFile,
     },
     /// Write the next piece of a file that is received; one at offset 0 begins it, and takes the place of any other. Answer with
     /// [`Replica::snapshot_written`](super::Replica::snapshot_written), or
@@ -132,12 +147,6 @@ pub enum SnapshotAction {
     },
     /// What was received of this file is of no use any more.
     Discard {
-        /// Which.
-        file: SnapshotFile,
-    },
-    /// Read this snapshot, which is marked in the log, into an [empty](crate::node::StateMachine::empty) state machine; answer with
-    /// [`Replica::snapshot_restored`](super::Replica::snapshot_restored). A node that cannot must stop.
-    Restore {
         /// Which.
         file: SnapshotFile,
     },

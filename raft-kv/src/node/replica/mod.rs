@@ -24,7 +24,9 @@ use raft_core::{
     TransferError,
 };
 
-pub use action::{Action, Fatal, NotDone, Notice, ReadFailure, SnapshotAction, View, WriteFailure};
+pub use action::{
+    Action, Fatal, NotDone, Notice, ReadFailure, SnapshotAction, SnapshotJob, View, WriteFailure,
+};
 pub use reads::{Freshness, ReadRequest};
 pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use raft_core::{Envelope, Index, LogId, MemberId, Message, NodeId, RoleName, Snapshot};
 
 use super::transfer::{Receiving, Sending, Taken};
-use super::{Action, Fatal, Notice, Phase, Replica, SnapshotAction, WriteFailure};
+use super::{Action, Fatal, Notice, Phase, Replica, SnapshotAction, SnapshotJob, WriteFailure};
 use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::wire::{SnapshotFile, SnapshotHead, Transfer};
@@ -110,7 +110,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             snapshot,
         };
         let image = self.machine.image();
-        self.order(SnapshotAction::Take { head, image });
+        self.employ(SnapshotJob::Take {
+            head: Box::new(head),
+            image,
+        });
     }
 
     /// The snapshot that ends here is durable, in this file; or could not be made.
@@ -205,7 +208,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let sending = Sending::new(envelope, file, delay, self.offer_ticks());
         self.snapshots.sending.insert(to, sending);
         // So that it is open before a newer one takes its place; and it is wanted from the beginning, most often.
-        self.order(SnapshotAction::Read {
+        self.employ(SnapshotJob::Read {
             to,
             file,
             offset: 0,
@@ -231,7 +234,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             self.order(SnapshotAction::Send { to, message });
         }
         if let Some(offset) = wanted {
-            self.order(SnapshotAction::Read {
+            self.employ(SnapshotJob::Read {
                 to,
                 file,
                 offset,
@@ -270,8 +273,11 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         };
         let (file, member) = (sending.file, sending.envelope.to);
         let mut others = self.snapshots.sending.values();
-        let close = others.all(|other| other.file != file);
-        self.order(SnapshotAction::Sent { to, file, close });
+        let unused = others.all(|other| other.file != file);
+        self.order(SnapshotAction::Sent { to });
+        if unused {
+            self.employ(SnapshotJob::Close { file });
+        }
         let Message::SnapshotRequest { id, .. } = sending.envelope.message else {
             return;
         };
@@ -406,7 +412,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         let (run, cluster) = (receiving.run, self.identity.cluster);
         match receiving.on_piece(from, offset, bytes.len(), window) {
-            Taken::Write => self.order(SnapshotAction::Write {
+            Taken::Write => self.employ(SnapshotJob::Write {
                 cluster,
                 file,
                 run,
@@ -461,7 +467,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     fn end_receiving(&mut self) {
         if let Some(receiving) = self.snapshots.receiving.take() {
             let file = receiving.file;
-            self.order(SnapshotAction::Discard { file });
+            self.employ(SnapshotJob::Discard { file });
         }
     }
 
@@ -507,6 +513,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             .values()
             .map(Sending::ticks_until_offer);
         offers.min().unwrap_or(u32::MAX)
+    }
+
+    fn employ(&mut self, job: SnapshotJob) {
+        self.order(SnapshotAction::Do(job));
     }
 
     fn order(&mut self, action: SnapshotAction) {
