@@ -21,17 +21,15 @@ pub(crate) async fn member(context: &mut Context, command: MemberCommand) -> Out
             let (changed, members) = ask(context, Admin::AddMember { id, address, voter }).await?;
             // A wiped voter that is added again is to vote again, whether `--voter` was said or not.
             let promotes = |member: &MemberStatus| member.id == id && member.promotes;
-            let members = if voter || members.iter().any(promotes) {
-                until_it_votes(context, id, members).await
-            } else {
-                members
-            };
-            print(context, Some(changed), &members)
+            let waits = voter || members.iter().any(promotes);
+            match waits {
+                true => print_once_it_votes(context, id, changed, members).await,
+                false => print(context, Some(changed), &members),
+            }
         }
         MemberCommand::Promote { id } => {
             let (changed, members) = ask(context, Admin::PromoteMember { id }).await?;
-            let members = until_it_votes(context, id, members).await;
-            print(context, Some(changed), &members)
+            print_once_it_votes(context, id, changed, members).await
         }
         MemberCommand::Update { id, address } => {
             let (changed, members) = ask(context, Admin::UpdateMember { id, address }).await?;
@@ -58,12 +56,14 @@ fn nonsense(reply: &AdminReply) -> Failure {
     )
 }
 
-/// The leader makes it a voter once it has caught up; the members then, or as they were last when there is no time to wait.
-async fn until_it_votes(
-    context: &Context,
+/// The leader makes it a voter once it has caught up. When there is no time to wait for that the members are printed as they were last, and it is
+/// no success: whoever stops another node next must know.
+async fn print_once_it_votes(
+    context: &mut Context,
     id: u64,
+    changed: bool,
     mut members: Vec<MemberStatus>,
-) -> Vec<MemberStatus> {
+) -> Outcome {
     let votes =
         |members: &[MemberStatus]| members.iter().any(|member| member.id == id && member.voter);
     while !votes(&members) && Instant::now() + LOOK_AGAIN < context.deadline {
@@ -72,7 +72,14 @@ async fn until_it_votes(
             members.clone_from(&leader.members);
         }
     }
-    members
+    print(context, Some(changed), &members)?;
+    if votes(&members) {
+        return Ok(());
+    }
+    let message = format!("node {id} does not vote yet: it has not caught up");
+    Err(Failure::new(Exit::Other, message).hint(
+        "the leader makes it a voter by itself, see `raft-cli member list`; a longer --timeout waits longer",
+    ))
 }
 
 fn seat(member: &MemberStatus) -> &'static str {

@@ -81,6 +81,31 @@ fn a_wiped_node_is_named_and_comes_back_by_one_command() {
     assert_eq!(cluster.node(lost).unwrap().state(), NodeState::Running);
 }
 
+/// Whoever asks that a node votes is told when it does not yet; and asking again is safe.
+#[test]
+fn a_node_that_does_not_vote_yet_is_no_success() {
+    let mut cluster = started(1);
+    let id = cluster.add().unwrap();
+    let (name, address) = (id.to_string(), cluster.endpoint(id));
+    let mut client = cluster.client();
+    wait_for("the node to be taken in", PATIENCE, || {
+        client.run(&["member", "add", &name, &address])?.success()
+    })
+    .unwrap();
+    cluster.node(id).unwrap().pause().unwrap();
+    client = client.with_timeout(crate::harness::T * 6);
+    for _ in 0..2 {
+        let answer = client.run(&["member", "promote", &name]).unwrap();
+        assert_eq!(answer.status, Some(1), "{answer:?}");
+        assert!(answer.stderr.contains("does not vote yet"), "{answer:?}");
+    }
+    cluster.node(id).unwrap().resume().unwrap();
+    client = client.with_timeout(PATIENCE);
+    let promoted = client.run(&["member", "promote", &name]).unwrap();
+    let listed = promoted.success().unwrap();
+    assert_eq!(listed.matches("voter").count(), 2, "{listed}");
+}
+
 /// Told to stop, a leader hands over: writes go on at once, not after an election timeout, and none fails.
 #[test]
 fn a_rolling_restart_fails_no_request() {

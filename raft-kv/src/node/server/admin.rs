@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use raft_core::{Change, Incarnation, MemberId, NodeId, RoleName, Seat, Status, Step};
+use raft_core::{Incarnation, MemberId, NodeId, RoleName, Status};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::answer::not_done;
+use super::plan;
 use super::{KvRead, KvWrite, status};
 use crate::api::{Admin, AdminReply, RequestError};
-use crate::glue;
 use crate::node::config::check_address;
 use crate::node::inbox::{Changed, Inbox, Request};
 use crate::node::replica::NotDone;
@@ -34,16 +34,25 @@ pub(super) async fn carry_out(
         Admin::AddMember { id, address, voter } => {
             check_address(&address).map_err(|error| RequestError::Invalid(error.to_string()))?;
             let member = meet(inbox, id, &address).await?;
-            change(inbox, move |status| add(status, member, &address, voter)).await
+            change(inbox, move |status| {
+                plan::add(&status.membership, member, &address, voter)
+            })
+            .await
         }
-        Admin::PromoteMember { id } => change(inbox, move |status| promote(status, id)).await,
+        Admin::PromoteMember { id } => {
+            change(inbox, move |status| plan::promote(&status.membership, id)).await
+        }
         Admin::UpdateMember { id, address } => {
             check_address(&address).map_err(|error| RequestError::Invalid(error.to_string()))?;
-            change(inbox, move |status| update(status, id, &address)).await
+            change(inbox, move |status| {
+                plan::update(&status.membership, id, &address)
+            })
+            .await
         }
         Admin::RemoveMember { id, force } => {
             change(inbox, move |status| {
-                remove(status, id, force, patience_ticks)
+                let answers = |voter| answers(status, voter, patience_ticks);
+                plan::remove(&status.membership, id, force, answers)
             })
             .await
         }
@@ -88,12 +97,10 @@ async fn meet(inbox: &KvInbox, id: u64, address: &str) -> Result<MemberId, Reque
     })
 }
 
-type Planned = Result<Option<Change>, String>;
-
 /// Has a change planned on the membership in force, and waits until it is committed.
 async fn change(
     inbox: &KvInbox,
-    plan: impl Fn(&Status) -> Planned + Clone + Send + 'static,
+    plan: impl Fn(&Status) -> plan::Planned + Clone + Send + 'static,
 ) -> Result<AdminReply, RequestError> {
     let until = Instant::now() + TURN_MAX;
     loop {
@@ -121,118 +128,13 @@ async fn change(
     }
 }
 
-fn member_of(status: &Status, id: u64) -> Option<MemberId> {
-    let node = NodeId(id);
-    let incarnation = status.membership.member(node)?.incarnation;
-    Some(MemberId { node, incarnation })
-}
-
-fn known(status: &Status, id: u64) -> Result<MemberId, String> {
-    member_of(status, id).ok_or_else(|| {
-        let members = status.membership.members();
-        let members: Vec<String> = members.map(|(id, _)| id.node.to_string()).collect();
-        format!(
-            "node {id} is no member; the members are {}",
-            members.join(", ")
-        )
-    })
-}
-
-fn address_of(status: &Status, member: MemberId) -> String {
-    let found = status.membership.member(member.node);
-    found
-        .and_then(|member| glue::address(&member.context))
-        .unwrap_or_default()
-}
-
-/// Another member that is said to be there already.
-fn taken(status: &Status, member: MemberId, address: &str) -> Result<(), String> {
-    let other = status
-        .membership
-        .members()
-        .map(|(other, _)| other)
-        .find(|other| other.node != member.node && address_of(status, *other) == address);
-    match other {
-        None => Ok(()),
-        Some(other) => Err(format!("{address} is the address of node {}", other.node)),
-    }
-}
-
-fn add(status: &Status, member: MemberId, address: &str, voter: bool) -> Planned {
-    taken(status, member, address)?;
-    let seat = |voter| match voter {
-        true => Seat::Promotable,
-        false => Seat::Learner,
-    };
-    let step = |voter| Step::add(member, address.to_owned().into(), seat(voter));
-    match member_of(status, member.node.0) {
-        None => Ok(Some(Change::of(step(voter)))),
-        Some(there) if there == member => {
-            let at = address_of(status, member);
-            if at != address {
-                return Err(format!(
-                    "node {} is a member already, at {at}; `member update` moves it",
-                    member.node
-                ));
-            }
-            let learns = !status.membership.is_voter(member);
-            Ok((voter && learns).then(|| Change::of(Step::Seat(member, Seat::Promotable))))
-        }
-        // Its disk is gone: it is another member, and gets back what it was.
-        Some(former) => {
-            let voter = voter || status.membership.is_voter(former);
-            Ok(Some(Change {
-                steps: vec![Step::Remove(former), step(voter)],
-            }))
-        }
-    }
-}
-
-fn promote(status: &Status, id: u64) -> Planned {
-    let member = known(status, id)?;
-    let learns = !status.membership.is_voter(member);
-    Ok(learns.then(|| Change::of(Step::Seat(member, Seat::Promotable))))
-}
-
-fn update(status: &Status, id: u64, address: &str) -> Planned {
-    let member = known(status, id)?;
-    taken(status, member, address)?;
-    let moves = address_of(status, member) != address;
-    Ok(moves.then(|| Change::of(Step::Context(member, address.to_owned().into()))))
-}
-
-fn remove(status: &Status, id: u64, force: bool, patience_ticks: u64) -> Planned {
-    let member = known(status, id)?;
-    let left: Vec<NodeId> = status
-        .membership
-        .voters()
-        .iter()
-        .copied()
-        .filter(|voter| *voter != member.node)
-        .collect();
-    if left.is_empty() {
-        return Err(format!(
-            "node {id} is the only voter; a cluster without any can decide nothing"
-        ));
-    }
-    let answers = |voter: &NodeId| {
-        *voter == status.identity.member.node
-            || status.peers.iter().any(|peer| {
-                let heard = peer
-                    .silent_ticks
-                    .is_some_and(|ticks| ticks <= patience_ticks);
-                peer.member.node == *voter && heard
-            })
-    };
-    let answering = left.iter().filter(|voter| answers(voter)).count();
-    if status.membership.is_voter(member) && answering * 2 <= left.len() && !force {
-        return Err(format!(
-            "of the {} voters that would be left, {answering} answer now: no majority, and the cluster would decide nothing until more \
-             come back; start them first, or insist with --force",
-            left.len()
-        ));
-    }
-    Ok(Some(Change::of(Step::Remove(member))))
+/// Whether this voter was heard of lately, or is the leader itself.
+fn answers(status: &Status, voter: NodeId, patience_ticks: u64) -> bool {
+    voter == status.identity.member.node
+        || status.peers.iter().any(|peer| {
+            let lately = |ticks| ticks <= patience_ticks;
+            peer.member.node == voter && peer.silent_ticks.is_some_and(lately)
+        })
 }
 
 async fn move_lead(inbox: &KvInbox, to: u64) -> Result<AdminReply, RequestError> {

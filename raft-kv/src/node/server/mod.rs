@@ -8,6 +8,7 @@ mod admin;
 pub(crate) mod answer;
 mod connection;
 pub(crate) mod door;
+mod plan;
 mod quota;
 pub(crate) mod status;
 #[cfg(test)]
