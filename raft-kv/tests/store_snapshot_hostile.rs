@@ -9,11 +9,12 @@
     reason = "a test says so by panicking"
 )]
 
+mod damage;
 mod store_machine;
 
+use damage::{apply, damage};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
-use proptest::sample::Index;
 use raft_kv::api::*;
 use raft_kv::store::{Store, StoreSnapshotError};
 use store_machine::clients::settings;
@@ -29,16 +30,8 @@ const BYTES_FOR_A_BYTE: usize = 64;
 /// meanwhile in its own thread.
 const OTHER_BYTES: usize = (64 + 64 + 16) << 10;
 
-#[derive(Clone, Debug)]
-enum Damage {
-    Set(Index, u8),
-    Number(Index, u64, usize),
-    Insert(Index, Vec<u8>),
-    Remove(Index, Index),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let number = prop_oneof![
+fn number() -> impl Strategy<Value = (u64, usize)> {
+    let extreme = prop_oneof![
         Just(u64::MAX),
         Just(0),
         Just(1 << 24),
@@ -46,35 +39,7 @@ fn damage() -> impl Strategy<Value = Damage> {
         0..20_u64,
         any::<u64>()
     ];
-    prop_oneof![
-        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
-        (any::<Index>(), number, prop::sample::select(vec![4, 8]))
-            .prop_map(|(at, number, size)| Damage::Number(at, number, size)),
-        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..60))
-            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Damage::Remove(from, to)),
-    ]
-}
-
-fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
-    match damage {
-        _ if bytes.is_empty() => {}
-        Damage::Set(at, byte) => *at.get_mut(bytes) = *byte,
-        Damage::Number(at, number, size) => {
-            let at = at.index(bytes.len());
-            for (to, from) in bytes[at..].iter_mut().zip(&number.to_le_bytes()[..*size]) {
-                *to = *from;
-            }
-        }
-        Damage::Insert(at, more) => {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, more.iter().copied());
-        }
-        Damage::Remove(from, to) => {
-            let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-            bytes.drain(from.min(to)..from.max(to));
-        }
-    }
+    (extreme, prop::sample::select(vec![4, 8]))
 }
 
 /// Some keys, and sessions with replies of all sizes.
@@ -133,7 +98,7 @@ fn bytes_from_anyone_do_no_harm() {
         failure_persistence: None,
         ..Default::default()
     });
-    let damages = prop::collection::vec(damage(), 0..4);
+    let damages = prop::collection::vec(damage(number()), 0..4);
     let damaged = damages.prop_map(|damages| {
         let mut bytes = sample.clone();
         damages.iter().for_each(|damage| apply(damage, &mut bytes));

@@ -9,9 +9,11 @@
     reason = "a test says so by panicking"
 )]
 
+mod damage;
 mod wire_samples;
 
 use bytes::Bytes;
+use damage::{apply, damage};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -27,15 +29,7 @@ const BYTES_FOR_A_BYTE: usize = 32;
 /// What the test harness itself may allocate meanwhile in its own thread.
 const OTHER_BYTES: usize = 16 << 10;
 
-#[derive(Clone, Debug)]
-enum Damage {
-    Set(Index, u8),
-    Number(Index, u32),
-    Insert(Index, Vec<u8>),
-    Remove(Index, Index),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
+fn number() -> impl Strategy<Value = (u64, usize)> {
     let extreme = prop_oneof![
         Just(u32::MAX),
         Just(0x7fff_ffff),
@@ -43,34 +37,7 @@ fn damage() -> impl Strategy<Value = Damage> {
         Just((1 << 17) + 1),
         any::<u32>()
     ];
-    prop_oneof![
-        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
-        (any::<Index>(), extreme).prop_map(|(at, number)| Damage::Number(at, number)),
-        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..20))
-            .prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
-        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Damage::Remove(from, to)),
-    ]
-}
-
-fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
-    match damage {
-        _ if bytes.is_empty() => {}
-        Damage::Set(at, byte) => *at.get_mut(bytes) = *byte,
-        Damage::Number(at, number) => {
-            let at = at.index(bytes.len());
-            for (to, from) in bytes.iter_mut().skip(at).zip(number.to_le_bytes()) {
-                *to = from;
-            }
-        }
-        Damage::Insert(at, more) => {
-            let at = at.index(bytes.len());
-            bytes.splice(at..at, more.iter().copied());
-        }
-        Damage::Remove(from, to) => {
-            let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
-            bytes.drain(from.min(to)..from.max(to));
-        }
-    }
+    extreme.prop_map(|number| (number.into(), 4))
 }
 
 /// Decodes, checks what it took and what came of it, and says whether anything did.
@@ -163,7 +130,7 @@ fn no_bytes_panic_a_decoder_or_take_memory_beyond_their_length() {
         );
     }
     let any_bytes = prop::collection::vec(any::<u8>(), 0..300);
-    let damages = prop::collection::vec(damage(), 1..4);
+    let damages = prop::collection::vec(damage(number()), 1..4);
     let cases = (any::<Index>(), any_bytes, damages, any::<bool>());
     let config = ProptestConfig {
         cases: 20_000,
