@@ -8,15 +8,15 @@ use std::fmt;
 
 use bytes::Bytes;
 use raft_core::{Change, Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId, Status};
-use raft_log::{Counters, FinishedSnapshot};
+use raft_log::Counters;
 use raft_net_tcp::Dial;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::StateMachine;
 use super::formation::FormationMessage;
 use super::replica::{NotDone, ReadFailure, ReadRequest, Replica, View, WriteFailure};
-use super::snapshot::work::Written;
-use crate::wire::{SnapshotFile, Transfer};
+use super::snapshot::worker::Answer;
+use crate::wire::Transfer;
 
 /// How many batches of requests, and of envelopes, wait for the loop.
 const WAITING_MAX: usize = 1024;
@@ -120,27 +120,7 @@ pub(crate) enum Own<S> {
         id: FetchId,
         entries: Vec<Entry>,
     },
-    SnapshotTaken {
-        last: LogId,
-        finished: Result<FinishedSnapshot, String>,
-    },
-    SnapshotRead {
-        to: NodeId,
-        file: SnapshotFile,
-        offset: u64,
-        bytes: Result<Bytes, String>,
-    },
-    SnapshotWritten {
-        file: SnapshotFile,
-        run: u64,
-        written: Written,
-    },
-    SnapshotRestored {
-        last: LogId,
-        machine: S,
-    },
-    /// One that is marked in the log cannot be read back.
-    SnapshotFailed(String),
+    Snapshot(Answer<S>),
     Stop,
 }
 

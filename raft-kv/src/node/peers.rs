@@ -86,10 +86,10 @@ impl Peers {
         Peer::spawn(address, dial, overflow, self.seed ^ node.0)
     }
 
-    /// Sends a word about a file, or loses it: it is asked for again. What brings the file goes over a connection of its own.
+    /// Sends a word about a file, or loses it: it is asked for again.
     pub(crate) fn send_transfer(&mut self, to: NodeId, message: &Transfer) {
-        let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
-        if brings && !self.bulk.contains_key(&to) {
+        let bulk = message.is_bulk();
+        if bulk && !self.bulk.contains_key(&to) {
             let address = self.overrides.get(&to.0).or(self.addresses.get(&to));
             let Some(address) = address else { return };
             match self.dial(to, address, Role::PeerBulk) {
@@ -98,7 +98,7 @@ impl Peers {
                 Err(error) => return tracing::error!(%error, "a peer cannot be dialled"),
             }
         }
-        let peers = if brings { &self.bulk } else { &self.peers };
+        let peers = if bulk { &self.bulk } else { &self.peers };
         let Some(peer) = peers.get(&to) else { return };
         if let Err(error) = peer.try_send(kind::TRANSFER, 0, wire::encode_transfer(message)) {
             trace!(%to, %error, "a transfer message was not sent");

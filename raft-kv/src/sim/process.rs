@@ -190,7 +190,7 @@ impl<A: App> World<A> {
             Own::LogFailed(why) => return self.fails(host, &why),
             Own::Fetched { id, entries } => process.replica.fetched(id, entries),
             Own::Stop => {}
-            other => return self.feed_snapshots(host, other),
+            Own::Snapshot(answer) => return self.feed_snapshots(host, answer),
         }
         Ok(())
     }

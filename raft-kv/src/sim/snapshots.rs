@@ -17,9 +17,9 @@ use crate::node::StateMachine;
 use crate::node::inbox::Own;
 use crate::node::replica::SnapshotAction;
 use crate::node::snapshot::shelf::Shelf;
-use crate::node::snapshot::work::{self, Written};
-use crate::node::snapshot::worker::{Lane, Task, Worker};
-use crate::wire::{self, Transfer};
+use crate::node::snapshot::work::Written;
+use crate::node::snapshot::worker::{Answer, Lane, Task, Worker};
+use crate::wire;
 
 /// A process's snapshots.
 pub(super) struct Snapshots<S> {
@@ -49,8 +49,7 @@ impl<A: App> World<A> {
                 }
             }
             SnapshotAction::Send { to, message } => {
-                let brings = matches!(message, Transfer::Offer { .. } | Transfer::Chunk { .. });
-                let line = if brings {
+                let line = if message.is_bulk() {
                     self.open_bulk(host, to);
                     Line::bulk(to)
                 } else {
@@ -99,7 +98,7 @@ impl<A: App> World<A> {
         let more = !snapshots.lanes[lane as usize].is_empty();
         let answer = snapshots.worker.run(task, &|| false);
         let power_lost = answer.as_ref().and_then(failure).is_some_and(lost_power);
-        process.inbox.own.extend(answer);
+        process.inbox.own.extend(answer.map(Own::Snapshot));
         self.plan_round(host);
         if more {
             self.plan_work(host, lane);
@@ -112,59 +111,41 @@ impl<A: App> World<A> {
         Ok(())
     }
 
-    /// What the threads have answered comes to the loop.
-    pub(super) fn feed_snapshots(&mut self, host: usize, own: Own<Machine<A>>) -> Checked {
+    /// What a thread has answered comes to the loop.
+    pub(super) fn feed_snapshots(&mut self, host: usize, answer: Answer<Machine<A>>) -> Checked {
         let Some(process) = &mut self.hosts[host].process else {
             return Ok(());
         };
-        match own {
-            Own::SnapshotTaken { last, finished } => {
-                let file = finished.as_ref().map(|finished| work::file(finished.id()));
-                let file = file.ok();
-                if let Ok(finished) = finished {
-                    process.snapshots.shelf.taken(last, finished);
-                    self.marks.hit(Mark::SnapshotTaken);
-                }
-                process.replica.snapshot_taken(last, file);
-            }
-            Own::SnapshotRead {
-                to,
-                file,
-                offset,
-                bytes,
-            } => process.replica.snapshot_read(to, file, offset, bytes.ok()),
-            Own::SnapshotWritten { file, run, written } => match written {
-                Written::Part(received) => process.replica.snapshot_written(run, received),
-                Written::Whole(head, finished) => {
-                    process.snapshots.shelf.received(file.last, finished);
-                    process.replica.snapshot_received(run, Some(*head));
-                }
-                Written::Failed(_) => process.replica.snapshot_received(run, None),
-            },
-            Own::SnapshotRestored { last, machine } => {
-                let hash = machine.state_hash();
-                drop(process.replica.snapshot_restored(last, machine));
-                self.hit(Mark::SnapshotInstalled);
-                self.note(Some(host), Happening::Installed { last });
-                self.checks.on_restored(host, last, hash)?;
-            }
-            Own::SnapshotFailed(why) => return self.fails(host, &why),
+        let mut restored = None;
+        match &answer {
+            Answer::Taken {
+                finished: Ok(_), ..
+            } => self.marks.hit(Mark::SnapshotTaken),
+            Answer::Restored { last, machine } => restored = Some((*last, machine.state_hash())),
             _ => {}
+        }
+        if let Err(why) = answer.reach(&mut process.replica, &mut process.snapshots.shelf) {
+            return self.fails(host, &why);
+        }
+        if let Some((last, hash)) = restored {
+            self.hit(Mark::SnapshotInstalled);
+            self.note(Some(host), Happening::Installed { last });
+            self.checks.on_restored(host, last, hash)?;
         }
         Ok(())
     }
 }
 
 /// Why a thread could not do what it was to do, as long as the node goes on without it.
-fn failure<S>(answer: &Own<S>) -> Option<&str> {
+fn failure<S>(answer: &Answer<S>) -> Option<&str> {
     match answer {
-        Own::SnapshotTaken {
+        Answer::Taken {
             finished: Err(why), ..
         }
-        | Own::SnapshotRead {
+        | Answer::Read {
             bytes: Err(why), ..
         }
-        | Own::SnapshotWritten {
+        | Answer::Written {
             written: Written::Failed(why),
             ..
         } => Some(why),

@@ -173,6 +173,14 @@ pub enum Transfer {
     },
 }
 
+impl Transfer {
+    /// Whether it brings the file, and so goes on a connection of its own, lest a file hold up a
+    /// heartbeat.
+    pub(crate) fn is_bulk(&self) -> bool {
+        matches!(self, Self::Offer { .. } | Self::Chunk { .. })
+    }
+}
+
 /// A client's request as a server has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Incoming {

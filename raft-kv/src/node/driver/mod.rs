@@ -35,7 +35,6 @@ use super::peers::{self, Peers};
 use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, WriteFailure};
 use super::snapshot::shelf::Shelf;
 use super::snapshot::threads::SnapshotThreads;
-use super::snapshot::work::{self, Written};
 use super::snapshot::worker::Task;
 use crate::glue;
 use close::{CLOSE_MAX, close_within};
@@ -223,36 +222,13 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 }
                 Own::LogFailed(why) => return Some(Exit::Log(why)),
                 Own::Fetched { id, entries } => self.parts.replica.fetched(id, entries),
-                Own::SnapshotTaken { last, finished } => {
-                    let file = finished.as_ref().map(|finished| work::file(finished.id()));
-                    let file = file.ok();
-                    if let Ok(finished) = finished {
-                        self.shelf.taken(last, finished);
+                Own::Snapshot(answer) => {
+                    match answer.reach(&mut self.parts.replica, &mut self.shelf) {
+                        Ok(None) => {}
+                        Ok(Some(before)) => self.parts.snapshots.employ(Task::Forget(before)),
+                        Err(why) => return Some(Exit::Snapshot(why)),
                     }
-                    self.parts.replica.snapshot_taken(last, file);
                 }
-                Own::SnapshotRead {
-                    to,
-                    file,
-                    offset,
-                    bytes,
-                } => self
-                    .parts
-                    .replica
-                    .snapshot_read(to, file, offset, bytes.ok()),
-                Own::SnapshotWritten { file, run, written } => match written {
-                    Written::Part(received) => self.parts.replica.snapshot_written(run, received),
-                    Written::Whole(head, finished) => {
-                        self.shelf.received(file.last, finished);
-                        self.parts.replica.snapshot_received(run, Some(*head));
-                    }
-                    Written::Failed(_) => self.parts.replica.snapshot_received(run, None),
-                },
-                Own::SnapshotRestored { last, machine } => {
-                    let before = self.parts.replica.snapshot_restored(last, machine);
-                    self.parts.snapshots.employ(Task::Forget(before));
-                }
-                Own::SnapshotFailed(why) => return Some(Exit::Snapshot(why)),
                 Own::Stop => self.begin_to_stop(),
             }
         }

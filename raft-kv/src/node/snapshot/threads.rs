@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use super::work::Written;
-use super::worker::{Lane, Task, Worker};
+use super::worker::{Answer, Lane, Task, Worker};
 use crate::node::StateMachine;
 use crate::node::inbox::Own;
 
@@ -97,7 +97,7 @@ fn work_on<S: StateMachine>(
         }
         if let Some(answer) = answer {
             tell(&answer, begun);
-            if answers.send(answer).is_err() {
+            if answers.send(Own::Snapshot(answer)).is_err() {
                 return;
             }
         }
@@ -105,10 +105,10 @@ fn work_on<S: StateMachine>(
 }
 
 /// Says in the process's log what the operator may want to know of it.
-fn tell<S>(answer: &Own<S>, begun: Instant) {
+fn tell<S>(answer: &Answer<S>, begun: Instant) {
     let took_ms = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match answer {
-        Own::SnapshotTaken { last, finished } => match finished {
+        Answer::Taken { last, finished } => match finished {
             Ok(file) => {
                 info!(%last, bytes = file.id().bytes, took_ms = took_ms(), "snapshot taken");
             }
@@ -116,12 +116,12 @@ fn tell<S>(answer: &Own<S>, begun: Instant) {
                 warn!(%last, %error, "a snapshot could not be taken; the log grows until one can be");
             }
         },
-        Own::SnapshotRead {
+        Answer::Read {
             to,
             bytes: Err(error),
             ..
         } => warn!(%to, %error, "a snapshot cannot be read for a follower"),
-        Own::SnapshotWritten { file, written, .. } => match written {
+        Answer::Written { file, written, .. } => match written {
             Written::Part(_) => {}
             Written::Whole(..) => {
                 info!(last = %file.last, bytes = file.bytes, "snapshot received");
@@ -130,7 +130,7 @@ fn tell<S>(answer: &Own<S>, begun: Instant) {
                 warn!(last = %file.last, %error, "a snapshot could not be received");
             }
         },
-        Own::SnapshotRestored { last, .. } => {
+        Answer::Restored { last, .. } => {
             info!(%last, took_ms = took_ms(), "snapshot installed");
         }
         _ => {}

@@ -1,11 +1,13 @@
 //! One thing after another done about snapshots, each with its answer: on the node's threads, and in the simulator.
 
-use raft_log::{Files, Snapshots};
+use bytes::Bytes;
+use raft_core::{LogId, NodeId};
+use raft_log::{Files, FinishedSnapshot, Snapshots};
 
-use super::work::{self, Receiver, Sender};
+use super::shelf::Shelf;
+use super::work::{self, Receiver, Sender, Written};
 use crate::node::StateMachine;
-use crate::node::inbox::Own;
-use crate::node::replica::SnapshotJob;
+use crate::node::replica::{Replica, SnapshotJob};
 use crate::wire::SnapshotFile;
 
 /// What is to be done.
@@ -39,6 +41,73 @@ impl<S> Task<S> {
     }
 }
 
+/// What came of it.
+pub(crate) enum Answer<S> {
+    Taken {
+        last: LogId,
+        finished: Result<FinishedSnapshot, String>,
+    },
+    Read {
+        to: NodeId,
+        file: SnapshotFile,
+        offset: u64,
+        bytes: Result<Bytes, String>,
+    },
+    Written {
+        file: SnapshotFile,
+        run: u64,
+        written: Written,
+    },
+    Restored {
+        last: LogId,
+        machine: S,
+    },
+    /// One that is marked in the log cannot be read back.
+    NotRestored(String),
+}
+
+impl<S: StateMachine> Answer<S> {
+    /// Brings it to the replica. What comes back is the state that another one took the place of, to be dropped where that may take its time.
+    ///
+    /// # Errors
+    /// Why the node must stop.
+    pub(crate) fn reach<W, R>(
+        self,
+        replica: &mut Replica<S, W, R>,
+        shelf: &mut Shelf,
+    ) -> Result<Option<S>, String> {
+        match self {
+            Self::Taken { last, finished } => {
+                let finished = finished.ok();
+                let file = finished.as_ref().map(|finished| work::file(finished.id()));
+                if let Some(finished) = finished {
+                    shelf.taken(last, finished);
+                }
+                replica.snapshot_taken(last, file);
+            }
+            Self::Read {
+                to,
+                file,
+                offset,
+                bytes,
+            } => replica.snapshot_read(to, file, offset, bytes.ok()),
+            Self::Written { file, run, written } => match written {
+                Written::Part(received) => replica.snapshot_written(run, received),
+                Written::Whole(head, finished) => {
+                    shelf.received(file.last, finished);
+                    replica.snapshot_received(run, Some(*head));
+                }
+                Written::Failed(_) => replica.snapshot_received(run, None),
+            },
+            Self::Restored { last, machine } => {
+                return Ok(Some(replica.snapshot_restored(last, machine)));
+            }
+            Self::NotRestored(why) => return Err(why),
+        }
+        Ok(None)
+    }
+}
+
 /// Does what is to be done. The tasks of a lane are done by one worker, in their order.
 pub(crate) struct Worker<F: Files> {
     files: Snapshots<F>,
@@ -60,17 +129,17 @@ impl<F: Files> Worker<F> {
         &mut self,
         task: Task<S>,
         given_up: &dyn Fn() -> bool,
-    ) -> Option<Own<S>> {
+    ) -> Option<Answer<S>> {
         let job = match task {
             Task::Do(job) => job,
             Task::Restore { file, mut machine } => {
                 let restored = work::restore(&self.files, file, &mut machine, given_up);
                 return Some(match restored {
-                    Ok(()) => Own::SnapshotRestored {
+                    Ok(()) => Answer::Restored {
                         last: file.last,
                         machine,
                     },
-                    Err(error) => Own::SnapshotFailed(error.to_string()),
+                    Err(error) => Answer::NotRestored(error.to_string()),
                 });
             }
             Task::Forget(machine) => {
@@ -79,7 +148,7 @@ impl<F: Files> Worker<F> {
             }
         };
         match job {
-            SnapshotJob::Take { head, image } => Some(Own::SnapshotTaken {
+            SnapshotJob::Take { head, image } => Some(Answer::Taken {
                 last: head.snapshot.last,
                 finished: work::take(&self.files, &head, image, given_up),
             }),
@@ -90,7 +159,7 @@ impl<F: Files> Worker<F> {
                 bytes_max,
             } => {
                 let bytes = self.sender.read(file, offset, bytes_max);
-                Some(Own::SnapshotRead {
+                Some(Answer::Read {
                     to,
                     file,
                     offset,
@@ -107,7 +176,7 @@ impl<F: Files> Worker<F> {
                 run,
                 offset,
                 bytes,
-            } => Some(Own::SnapshotWritten {
+            } => Some(Answer::Written {
                 file,
                 run,
                 written: self.receiver.write(cluster, file, offset, &bytes),
