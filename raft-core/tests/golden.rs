@@ -1,17 +1,15 @@
 //! Raft by example: each script in `tests/golden` shows one behaviour: inputs above a line, their effects below it. After an intended
-//! change, `UPDATE_GOLDENFILES=1 cargo test -p raft-core --test golden` writes the effects anew; what a script `expect`s stays as it is.
+//! change, `UPDATE_GOLDENFILES=1 cargo test -p raft-core --test all golden::` writes the effects anew; what a script `expect`s stays as it is.
 //!
 //! The commands and the notation are explained in `tests/golden/README.md`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod harness;
-
 use std::error::Error;
 use std::fmt::Write as _;
 
+use crate::harness::{Cluster, describe_envelope};
 use goldenscript::Command;
-use harness::{Cluster, describe_envelope};
 use raft_core::{
     Boot, Config, Entry, Envelope, Incarnation, Index, LogId, RequestId, RoleName, Sender,
     SnapshotPolicy, Term,
@@ -55,8 +53,8 @@ impl goldenscript::Runner for Script {
 
     fn end_script(&mut self) -> Res<()> {
         if let Some(cluster) = &self.cluster {
-            harness::Checker::check_log_matching(&cluster.nodes);
-            harness::Checker::check_memberships(&cluster.nodes);
+            crate::harness::Checker::check_log_matching(&cluster.nodes);
+            crate::harness::Checker::check_memberships(&cluster.nodes);
         }
         Ok(())
     }
@@ -234,7 +232,7 @@ impl Script {
             let at = args.take_key("at").map(log_id).transpose()?;
             let mut steps = Vec::new();
             while let Some((key, value)) = args.next_key() {
-                steps.push(harness::parse_step(key, value).ok_or("cannot read a step")?);
+                steps.push(crate::harness::parse_step(key, value).ok_or("cannot read a step")?);
             }
             match cluster.change(id, steps, at) {
                 Ok(number) => (format!("change {number}"), None),
@@ -314,7 +312,7 @@ impl Script {
             .take_key("entries")
             .map(|list| {
                 list.split(',')
-                    .map(|id| Ok(harness::scripted_entry(log_id(id)?)))
+                    .map(|id| Ok(crate::harness::scripted_entry(log_id(id)?)))
                     .collect::<Res<_>>()
             })
             .transpose()?
@@ -328,7 +326,7 @@ impl Script {
             boot: Boot(asker),
             number: id,
         };
-        let fields = harness::made_up::Fields {
+        let fields = crate::harness::made_up::Fields {
             commit: Index(commit),
             matched: Index(matched),
             last,
@@ -339,26 +337,27 @@ impl Script {
             granted,
             transfer,
         };
-        let message = harness::made_up::made_up(kind, id, fields).ok_or("unknown message")?;
-        let mut sender = harness::member(from);
+        let message =
+            crate::harness::made_up::made_up(kind, id, fields).ok_or("unknown message")?;
+        let mut sender = crate::harness::member(from);
         sender.incarnation = Incarnation(incarnation);
         let envelope = Envelope {
-            cluster: harness::CLUSTER,
+            cluster: crate::harness::CLUSTER,
             from: Sender {
                 member: sender,
                 boot: Boot(boot),
             },
-            to: harness::member(to),
+            to: crate::harness::member(to),
             term: Term(term),
             message,
         };
         let cluster = self.cluster();
         if kind == "snapshot" {
             let ids = (1..=last.index.0).map(|index| LogId::new(index, last.term.0));
-            let content = ids.map(harness::scripted_entry).collect();
+            let content = ids.map(crate::harness::scripted_entry).collect();
             cluster
                 .cargo
-                .insert((from, id), harness::Content::new(content));
+                .insert((from, id), crate::harness::Content::new(content));
         }
         cluster.deliver(envelope);
         Ok(String::new())
@@ -559,16 +558,16 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         "withheld" => status.withheld.to_string(),
         "open_reads" => status.open_reads.to_string(),
         "open_proposals" => status.open_proposals.to_string(),
-        "config" => harness::describe_membership(&status.membership),
-        "voters" => harness::list(status.membership.voters().iter().copied()),
-        "learners" => harness::list(status.membership.learners()),
+        "config" => crate::harness::describe_membership(&status.membership),
+        "voters" => crate::harness::list(status.membership.voters().iter().copied()),
+        "learners" => crate::harness::list(status.membership.learners()),
         "seat" => status
             .seat
             .map_or("none".into(), |seat| format!("{seat:?}").to_lowercase()),
         "config_at" => status.membership_at.to_string(),
         "config_committed" => status.membership_committed.to_string(),
         "transfer" => node(status.transfer_to),
-        "peers" => harness::list(status.peers.iter().map(|peer| peer.member.node)),
+        "peers" => crate::harness::list(status.peers.iter().map(|peer| peer.member.node)),
         "members" => status.membership.voters().len().to_string(),
         key if key.starts_with("match") => peer("match")?.matched.to_string(),
         key if key.starts_with("next") => peer("next")?.next.to_string(),

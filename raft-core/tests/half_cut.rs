@@ -4,9 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod harness;
-
-use harness::Cluster;
+use crate::harness::Cluster;
 use raft_core::{Config, Outcome};
 
 /// Five nodes, and who hears whom: pairs in both directions, then some in one.
@@ -150,7 +148,7 @@ fn a_healthy_majority_has_a_leader_and_keeps_it() {
                 if let Err(panic) = result {
                     eprintln!("led by n{leader}, then {}", network.name);
                     eprintln!(
-                        "replay with: RAFT_SEED={seed} cargo test -p raft-core --test half_cut"
+                        "replay with: RAFT_SEED={seed} cargo test -p raft-core --test all half_cut::"
                     );
                     std::panic::resume_unwind(panic);
                 }

@@ -4,11 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod attack;
-
 use std::collections::BTreeSet;
 
-use attack::{CLUSTER, Fetched, Input, Mark, member, run};
+use crate::attack::{CLUSTER, Fetched, Input, Mark, member, run};
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -26,7 +24,7 @@ fn log_id() -> impl Strategy<Value = LogId> {
 /// A membership of so many voters; of none, as no honest peer has it.
 fn members(voters: u64) -> Membership {
     let voters = (1..=voters).map(|node| (member(node, node), Bytes::new()));
-    Membership::of_voters(voters).unwrap_or_else(|_| attack::of_nobody())
+    Membership::of_voters(voters).unwrap_or_else(|_| crate::attack::of_nobody())
 }
 
 fn payload() -> impl Strategy<Value = Payload> {
@@ -242,7 +240,7 @@ proptest! {
     /// The fuzzer's decoder is total, and its inputs are as harmless.
     #[test]
     fn any_bytes_are_inputs(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        let inputs = attack::decode(&bytes);
+        let inputs = crate::attack::decode(&bytes);
         prop_assert_eq!(run(&inputs), run(&inputs));
     }
 }
@@ -324,7 +322,7 @@ fn the_corpus_of_the_fuzzer() {
     let mut files = 0;
     for file in std::fs::read_dir("fuzz/corpus/attack").unwrap() {
         let path = file.unwrap().path();
-        let inputs = attack::decode(&std::fs::read(&path).unwrap());
+        let inputs = crate::attack::decode(&std::fs::read(&path).unwrap());
         let result = std::panic::catch_unwind(|| (run(&inputs), run(&inputs)));
         let (first, again) = result.unwrap_or_else(|panic| {
             eprintln!("with {}", path.display());

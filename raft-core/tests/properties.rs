@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod harness;
-
-use harness::Cluster;
+use crate::harness::Cluster;
 use proptest::prelude::*;
 use raft_core::{
     AppendResult, Config, Envelope, HardState, Index, LogId, MemberId, Message, RoleName,

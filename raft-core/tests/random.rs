@@ -6,9 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod harness;
-
-use harness::{Checker, Cluster};
+use crate::harness::{Checker, Cluster};
 use raft_core::{Config, Envelope, RoleName, SnapshotPolicy};
 
 /// xorshift64*, as good as any here.
@@ -213,7 +211,7 @@ fn change(cluster: &mut Cluster, rng: &mut Rng) {
             _ => kinds[rng.below(6) as usize],
         };
         let value = format!("{id}:{}", rng.below(4));
-        steps.extend(harness::parse_step(kind, &value));
+        steps.extend(crate::harness::parse_step(kind, &value));
     }
     let _ = cluster.change(leader, steps, None);
 }
@@ -235,9 +233,9 @@ fn is_settled(cluster: &Cluster) -> bool {
 
 /// Who is what, for whoever has to find out why.
 fn picture(cluster: &Cluster) -> String {
-    let line = |node: &harness::Node| {
+    let line = |node: &crate::harness::Node| {
         let status = node.raft.as_ref().unwrap().status();
-        let membership = harness::describe_membership(&status.membership);
+        let membership = crate::harness::describe_membership(&status.membership);
         format!(
             "n{} {:?} term {} last {} commit {} knows {membership} at {}\n",
             node.id, status.role, status.term, status.last, status.commit, status.membership_at
@@ -358,7 +356,9 @@ fn safety_at_every_step_and_progress_in_calm() {
                 .zip(counts)
                 .for_each(|(sum, count)| *sum += count),
             Err(panic) => {
-                eprintln!("replay with: RAFT_SEED={seed} cargo test -p raft-core --test random");
+                eprintln!(
+                    "replay with: RAFT_SEED={seed} cargo test -p raft-core --test all random::"
+                );
                 std::panic::resume_unwind(panic);
             }
         }

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod harness;
-
 use std::collections::VecDeque;
 
+use crate::harness::Cluster;
 use bytes::Bytes;
-use harness::Cluster;
 use raft_core::{
     Config, Effect, Entry, Envelope, JobId, LogId, Message, Payload, ProposeError, Raft, Recovered,
     RoleName,
@@ -243,8 +241,8 @@ fn the_tail_is_bounded_while_a_node_replays() {
     };
     let disk = Recovered {
         identity: raft_core::Identity {
-            cluster: harness::CLUSTER,
-            member: harness::member(1),
+            cluster: crate::harness::CLUSTER,
+            member: crate::harness::member(1),
             boot: raft_core::Boot(2),
         },
         hard_state: raft_core::HardState {
@@ -255,7 +253,7 @@ fn the_tail_is_bounded_while_a_node_replays() {
         base: LogId::ZERO,
         snapshot: Some(raft_core::Snapshot {
             last: LogId::ZERO,
-            membership: harness::membership(1..=3),
+            membership: crate::harness::membership(1..=3),
             membership_at: LogId::ZERO,
         }),
         runs: vec![(raft_core::Index(1), raft_core::Term(1))],
@@ -268,12 +266,12 @@ fn the_tail_is_bounded_while_a_node_replays() {
     let held_back = |raft: &Raft| raft.status().tail_bytes;
     for index in 101..2000u64 {
         let envelope = Envelope {
-            cluster: harness::CLUSTER,
+            cluster: crate::harness::CLUSTER,
             from: raft_core::Sender {
-                member: harness::member(2),
+                member: crate::harness::member(2),
                 boot: raft_core::Boot(1),
             },
-            to: harness::member(1),
+            to: crate::harness::member(1),
             term: raft_core::Term(1),
             message: Message::AppendRequest {
                 id: raft_core::RequestId {

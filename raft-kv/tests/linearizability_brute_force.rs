@@ -6,13 +6,11 @@
     reason = "a test may fail so"
 )]
 
-mod linearizability_harness;
-
 use std::cell::RefCell;
 
-use linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
-use linearizability_harness::store::{Asks, RealStore, only_key, same_kind, tampered};
-use linearizability_harness::{Plan, Random, brute_force, mutated, run_clients};
+use crate::linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
+use crate::linearizability_harness::store::{Asks, RealStore, only_key, same_kind, tampered};
+use crate::linearizability_harness::{Plan, Random, brute_force, mutated, run_clients};
 use raft_kv::sim::linearizability::{History, Verdict, check, check_by_key, kv};
 
 /// More steps than any history of this size takes.

@@ -6,11 +6,9 @@
     reason = "a test may fail so"
 )]
 
-mod linearizability_harness;
-
-use linearizability_harness::brute_force;
-use linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
-use linearizability_harness::store::{only_key, store_history};
+use crate::linearizability_harness::brute_force;
+use crate::linearizability_harness::models::{Cas, Counter, Lock, Machine, Of, Register};
+use crate::linearizability_harness::store::{only_key, store_history};
 use raft_kv::sim::linearizability::{Verdict, check, check_by_key, kv};
 
 const ENOUGH: u64 = 100_000;

@@ -7,13 +7,11 @@
     reason = "a test may fail so"
 )]
 
-mod linearizability_harness;
-
 use std::cell::RefCell;
 use std::time::Instant;
 
-use linearizability_harness::store::{Asks, RealStore};
-use linearizability_harness::{Plan, Random, run_clients};
+use crate::linearizability_harness::store::{Asks, RealStore};
+use crate::linearizability_harness::{Plan, Random, run_clients};
 use raft_kv::sim::linearizability::Verdict;
 use raft_kv::sim::linearizability::kv::{self, History, Input, Output};
 

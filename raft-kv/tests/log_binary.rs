@@ -6,15 +6,13 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod binary;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use binary::{alone, command, port, refused, run, start};
+use crate::binary::{alone, command, port, refused, run, start};
 use raft_kv::api::KeyRange;
 use raft_kv::client::{Client, Options};
 use serde_json::Value;

@@ -7,10 +7,8 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod replica_harness;
-
+use crate::replica_harness::{Answer, ELECTION_TICKS, World};
 use raft_log::sim_disk::{Fault, Keep};
-use replica_harness::{Answer, ELECTION_TICKS, World};
 
 /// What goes wrong at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,12 +6,10 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod replica_harness;
-
+use crate::replica_harness::{Answer, ELECTION_TICKS, World, founders};
 use raft_core::{Incarnation, NodeId};
 use raft_kv::node::formation::FormationError;
 use raft_kv::node::replica::{Fatal, NotDone, Notice, WriteFailure};
-use replica_harness::{Answer, ELECTION_TICKS, World, founders};
 
 /// Every order of these.
 fn orders(nodes: &[u64]) -> Vec<Vec<u64>> {

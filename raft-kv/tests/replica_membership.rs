@@ -6,13 +6,11 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod replica_harness;
-
+use crate::replica_harness::{ELECTION_TICKS, World};
 use bytes::Bytes;
 use raft_core::{Change, Incarnation, MemberId, Membership, NodeId, Seat, Step};
 use raft_kv::node::formation::{FormationMessage, Formed};
 use raft_kv::wire;
-use replica_harness::{ELECTION_TICKS, World};
 
 /// Long enough for a change, for what follows from it, and for a node that has to be found.
 const LONG: u32 = 20 * ELECTION_TICKS;

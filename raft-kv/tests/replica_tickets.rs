@@ -6,11 +6,9 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod replica_harness;
-
+use crate::replica_harness::{Answer, ELECTION_TICKS, World};
 use raft_core::LogId;
 use raft_kv::node::replica::{Fatal, Freshness, NotDone, WriteFailure};
-use replica_harness::{Answer, ELECTION_TICKS, World};
 
 fn formed(nodes: u64) -> (World, u64) {
     let mut world = World::new(nodes);

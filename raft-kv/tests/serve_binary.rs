@@ -6,15 +6,13 @@
     reason = "a test that finds nothing there has failed"
 )]
 
-mod binary;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use binary::{Node, alone, command, port, refused, refused_with, run, start};
+use crate::binary::{Node, alone, command, port, refused, refused_with, run, start};
 
 #[test]
 fn wrong_flags_are_refused_with_status_2() {

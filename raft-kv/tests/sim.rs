@@ -21,26 +21,13 @@ fn good(report: &Report) {
 
 #[test]
 fn a_seed_is_the_same_run_every_time() {
-    for seed in [1, 2] {
-        let setup = Setup::draw(seed);
-        let (one, two) = (run_kv(&setup, false), run_kv(&setup, true));
-        good(&one);
-        assert_eq!((one.hash, one.steps), (two.hash, two.steps));
-        assert_eq!(two.records.len() as u64, two.steps);
-        assert!(two.records.iter().any(|record| record.state.is_some()));
-    }
-    assert_ne!(
-        run_kv(&Setup::draw(1), false).hash,
-        run_kv(&Setup::draw(2), false).hash
-    );
-}
-
-/// Seeds that found something, beyond those that run in CI anyway: `docs/testing.md` says what.
-#[test]
-fn seeds_that_found_something_find_nothing_any_more() {
-    for seed in [1806, 4993, 6891, 8157] {
-        good(&run_kv(&Setup::draw(seed), false));
-    }
+    let setup = Setup::draw(1);
+    let (one, two) = (run_kv(&setup, false), run_kv(&setup, true));
+    good(&one);
+    assert_eq!((one.hash, one.steps), (two.hash, two.steps));
+    assert_eq!(two.records.len() as u64, two.steps);
+    assert!(two.records.iter().any(|record| record.state.is_some()));
+    assert_ne!(one.hash, run_kv(&Setup::draw(2), false).hash);
 }
 
 #[test]
@@ -200,7 +187,7 @@ impl Workload for Adders {
 
 #[test]
 fn a_state_machine_of_ones_own() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         good(&run_own(&Setup::draw(seed), Adders(Bug::None)));
     }
 }

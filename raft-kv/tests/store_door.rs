@@ -1,11 +1,9 @@
 //! What is refused before it is proposed.
 
-mod store_machine;
-
+use crate::store_machine::{bytes, command, put, put_if};
 use bytes::Bytes;
 use raft_kv::api::*;
 use raft_kv::store::{CONDITIONS_MAX, Limits, validate_command, validate_query};
-use store_machine::{bytes, command, put, put_if};
 
 fn query(keys: KeyRange, limit: u64) -> Query {
     Query {

@@ -9,17 +9,15 @@
     reason = "a test says so by panicking"
 )]
 
-mod store_machine;
-
 use std::collections::BTreeMap;
 
+use crate::store_machine::clients::{
+    Clients, OUTSTANDING_MAX, SESSIONS_MAX, Step, operation, settings, step,
+};
+use crate::store_machine::{Machine, bytes};
 use proptest::prelude::*;
 use raft_kv::api::*;
 use raft_kv::store::Settings;
-use store_machine::clients::{
-    Clients, OUTSTANDING_MAX, SESSIONS_MAX, Step, operation, settings, step,
-};
-use store_machine::{Machine, bytes};
 
 #[derive(Default)]
 struct ModelSession {
@@ -237,7 +235,7 @@ proptest! {
         let mut clients = Clients::default();
         let mut answers = BTreeMap::<(SessionId, u64), Vec<CommandReply>>::new();
         // Every one of them changes a key, so the revision counts how many were carried out.
-        let operations = [store_machine::put(key, &"v".repeat(500))];
+        let operations = [crate::store_machine::put(key, &"v".repeat(500))];
         for step in steps {
             let command = match step {
                 Step::Try { .. } => clients.command(&step, &operations),

@@ -1,13 +1,11 @@
 //! What commands and queries do to the keys, and what the store cannot apply.
 
-mod store_machine;
-
+use crate::store_machine::{Machine, bytes, command, put, put_if};
 use bytes::Bytes;
 use raft_core::{Index, LogId};
 use raft_kv::api::*;
 use raft_kv::store::{ApplyError, Settings, Store};
 use raft_kv::wire;
-use store_machine::{Machine, bytes, command, put, put_if};
 
 /// Applies operations one after the other, each as a command of its own.
 struct Client {

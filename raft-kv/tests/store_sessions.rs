@@ -1,10 +1,8 @@
 //! Sessions: a command counts once, however often it is tried (S-L14).
 
-mod store_machine;
-
+use crate::store_machine::{Machine, command, put, put_if};
 use raft_kv::api::*;
 use raft_kv::store::Settings;
-use store_machine::{Machine, command, put, put_if};
 
 const TOO_MANY: CommandReply = CommandReply::Refused(Refusal::TooManyOutstanding);
 

@@ -6,17 +6,15 @@
     reason = "a test says so by panicking"
 )]
 
-mod store_machine;
-
 use std::io::{self, Read, Write};
 
+use crate::store_machine::clients::{Clients, Step, operation, settings, step};
+use crate::store_machine::{Machine, command, put, put_if};
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::LogId;
 use raft_kv::api::*;
 use raft_kv::store::{STORE_SNAPSHOT_ITEM_BYTES_MAX, Settings, Store, StoreSnapshotError};
-use store_machine::clients::{Clients, Step, operation, settings, step};
-use store_machine::{Machine, command, put, put_if};
 
 fn write(store: &Store) -> Vec<u8> {
     let mut bytes = Vec::new();

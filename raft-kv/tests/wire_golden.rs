@@ -1,11 +1,9 @@
 //! The bytes of every encoding, for ever: a stored log, and a member of another release, must still be understood.
 
-mod wire_samples;
-
+use crate::wire_samples::{Value, join, samples};
 use raft_core::{Incarnation, MemberId, Membership, NodeId, Payload};
 use raft_kv::api::{Command, Operation};
 use raft_kv::wire::{self, DecodeError, Incoming, Transfer};
-use wire_samples::{Value, join, samples};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

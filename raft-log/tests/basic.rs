@@ -279,7 +279,7 @@ fn a_second_process_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let second = || {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["another_process", "--exact", "--nocapture"])
+            .args(["basic::another_process", "--exact", "--nocapture"])
             .env("RAFT_LOG_SECOND_PROCESS", dir.path())
             .output()
             .unwrap();

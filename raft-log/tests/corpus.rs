@@ -1,15 +1,13 @@
 //! F-L18: what the fuzzers found worth keeping, and seeds made by hand, through every parser; and random bytes beside them.
 //!
-//! `RAFT_LOG_CORPUS=write cargo test -p raft-log --test corpus` writes the seeds anew, after a change of the format.
+//! `RAFT_LOG_CORPUS=write cargo test -p raft-log --test all corpus::` writes the seeds anew, after a change of the format.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use harness::{Op, Step, run};
+use crate::harness::{Op, Step, run};
 use proptest::prelude::*;
 use raft_log::fuzz::{self, COPY_TAGS, SEAL_ALL, push_part};
 use raft_log::inspect::Inspection;
@@ -160,7 +158,8 @@ fn image_of(disk: &SimDisk, mode: u8) -> Vec<u8> {
 
 fn small_log() -> SimDisk {
     let disk = SimDisk::new();
-    let (mut log, _) = Log::open_with(disk.clone(), fuzz::dir(), harness::options()).unwrap();
+    let (mut log, _) =
+        Log::open_with(disk.clone(), fuzz::dir(), crate::harness::options()).unwrap();
     let record = |index, payload| Record {
         index,
         term: 1,
@@ -194,7 +193,13 @@ fn long_log(close: bool) -> SimDisk {
         Step::Purge(4),
     ];
     let disk = SimDisk::new();
-    let history = run(&disk, fuzz::dir(), &harness::options(), &steps, close);
+    let history = run(
+        &disk,
+        fuzz::dir(),
+        &crate::harness::options(),
+        &steps,
+        close,
+    );
     assert_eq!(history.error, None);
     disk.kill();
     disk
@@ -202,7 +207,8 @@ fn long_log(close: bool) -> SimDisk {
 
 fn torn_log() -> SimDisk {
     let disk = small_log();
-    let (mut log, _) = Log::open_with(disk.clone(), fuzz::dir(), harness::options()).unwrap();
+    let (mut log, _) =
+        Log::open_with(disk.clone(), fuzz::dir(), crate::harness::options()).unwrap();
     // Half of the batch is written.
     disk.fail(disk.operations() + 1, Fault::Io);
     let record = Record {
@@ -311,7 +317,8 @@ fn write_seeds_if_asked() {
     }
     for (name, len) in [("empty", 0), ("one_block", 100), ("two_blocks", 4093)] {
         let disk = small_log();
-        let (log, _) = Log::open_with(disk.clone(), fuzz::dir(), harness::options()).unwrap();
+        let (log, _) =
+            Log::open_with(disk.clone(), fuzz::dir(), crate::harness::options()).unwrap();
         let mut writer = log.snapshots().create(2, 1).unwrap();
         writer.write_all(&vec![3; len]).unwrap();
         writer.finish().unwrap();

@@ -1,12 +1,12 @@
 //! Crashes at every operation, on the simulated disk; see `harness/sweep.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::collections::HashSet;
 
-use harness::sweep::{REPLAY, Sweep, Tally, sweep};
-use harness::{Active, History, Op, Step, dir, options, random_steps, read_model, run, two_pages};
+use crate::harness::sweep::{REPLAY, Sweep, Tally, sweep};
+use crate::harness::{
+    Active, History, Op, Step, dir, options, random_steps, read_model, run, two_pages,
+};
 use raft_log::sim_disk::{Fault, SimDisk};
 use raft_log::{Log, Options};
 
@@ -314,7 +314,7 @@ fn a_torn_record_rewritten_byte_for_byte() {
         let first = disk.operations();
         disk.fail(first + operation, Fault::PowerLoss);
         let start = calm.clone();
-        let history = harness::run_from(&disk, &dir(), &options(), &two(700), false, start);
+        let history = crate::harness::run_from(&disk, &dir(), &options(), &two(700), false, start);
         if history.error.is_none() {
             break;
         }

@@ -1,16 +1,14 @@
 //! The crash sweep proves itself: files that leave out a sync, or do it late, are noticed, whichever call asked for it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::Location;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use harness::sweep::sweep;
-use harness::{History, Op, Step, check_recovery, dir, read_model, run, two_pages};
+use crate::harness::sweep::sweep;
+use crate::harness::{History, Op, Step, check_recovery, dir, read_model, run, two_pages};
 use raft_log::sim_disk::{Fault, Keep, SimDisk, SimFile, SimLock};
 use raft_log::{FileHandle, Files, Log};
 

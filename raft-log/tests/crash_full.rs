@@ -2,11 +2,9 @@
 //! room or do not. What was acknowledged is there, and the log goes on. (The sweep of `crash.rs` never runs out of room.)
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::collections::HashSet;
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::{Fault, SimDisk};
 use raft_log::{Batch, Log, OpenError, Record, WriteError};
 

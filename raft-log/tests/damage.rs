@@ -3,14 +3,12 @@
 //! place. (Some damages with a story of their own are in `damage_cases.rs`, large files in `damage_real.rs`.)
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use harness::{
+use crate::harness::{
     Active, History, Op, Step, check_recovery, dir, options, read_model, run, two_pages,
 };
 use raft_log::sim_disk::SimDisk;

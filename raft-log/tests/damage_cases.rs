@@ -1,11 +1,9 @@
 //! Damages with a story: what is found as what, and where the limit is. The sweep over all small ones is in `damage.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::path::PathBuf;
 
-use harness::{History, Op, Step, dir, options, read_model, run};
+use crate::harness::{History, Op, Step, dir, options, read_model, run};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Damage, Log, OpenError, ReadError, Record};
 

@@ -527,7 +527,7 @@ fn sweep(closed: bool) {
         let damaged = damage(&original, seed);
         let verdict = judge(&original, &damaged).unwrap_or_else(|error| {
             let what = &damaged.what;
-            panic!("{what}: {error}\nreplay with: RAFT_SEED={seed} cargo test -p raft-log --test damage_real")
+            panic!("{what}: {error}\nreplay with: RAFT_SEED={seed} cargo test -p raft-log --test all damage_real::")
         });
         verdicts.push(verdict);
         original.restore();

@@ -1,13 +1,11 @@
 //! Errors of the disk: what poisons, what does not, and what a full disk lets through.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::harness::{check_recovery, dir, options, random_steps, read_model, run, two_pages};
 use bytes::Bytes;
-use harness::{check_recovery, dir, options, random_steps, read_model, run, two_pages};
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Record, Space, WriteError};

@@ -1,9 +1,7 @@
 //! Where indexes end: nothing is acknowledged that the next opening would not take for a record.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::SimDisk;
 use raft_log::{Batch, InvalidBatch, Log, Record, SnapshotId, SnapshotWriteError, WriteError};
 

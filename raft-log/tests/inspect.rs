@@ -1,13 +1,11 @@
 //! Looking into a log that nobody has open: nothing changes, `verify` says what an opening would, `dump` lists everything.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use harness::{Op, Step, dir, options, run};
+use crate::harness::{Op, Step, dir, options, run};
 use raft_log::inspect::{
     Content, InspectError, Inspection, Item, RecordItem, Standing, Unreadable,
 };
@@ -150,7 +148,7 @@ fn verify_says_what_an_opening_says_after_every_crash() {
         let done = run(&crashed, &dir(), &options(), &steps, true)
             .error
             .is_none();
-        for keep in harness::variants(crashed.pending(), 4, operation) {
+        for keep in crate::harness::variants(crashed.pending(), 4, operation) {
             let disk = crashed.fork();
             disk.restart(keep);
             if Inspection::open_with(disk.clone(), &dir()).is_err() {

@@ -2,11 +2,9 @@
 //! wrong record is ever returned, and what was lost is noticed as soon as anything on the disk can tell of it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::path::{Path, PathBuf};
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::{Batch, Log, OpenError, Options, ReadError, Record, WriteError};
 

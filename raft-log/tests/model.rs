@@ -1,9 +1,7 @@
 //! Arbitrary steps without faults, against a vector; on the operating system's files too.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
-use harness::{Op, Step, check_recovery, dir, options, run};
+use crate::harness::{Op, Step, check_recovery, dir, options, run};
 use proptest::prelude::*;
 use raft_log::sim_disk::{Keep, SimDisk};
 use raft_log::{Options, OsFiles};

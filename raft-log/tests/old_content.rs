@@ -2,12 +2,10 @@
 //! segment, an old superblock, and a checkpoint that says another thing than the segment before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Damage, Log, OpenError, Record};
 

@@ -1,9 +1,7 @@
 //! Readers that outlive their log, while another opening of it uses purged files anew.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::inspect::Inspection;
 use raft_log::sim_disk::SimDisk;
 use raft_log::{Batch, Files, Log, ReadError, Reader, Record};

@@ -1,13 +1,11 @@
 //! Purged segment files become the next segments: what is reused, what is not, and that nothing of an earlier life is ever met.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
-use harness::{Op, Step, check_recovery, dir, options, run, variants};
+use crate::harness::{Op, Step, check_recovery, dir, options, run, variants};
 use raft_log::sim_disk::{Fault, SimDisk, SimFile, SimLock};
 use raft_log::{Batch, FileHandle, Files, Log, Record, Recovery, Space, WriteError};
 

@@ -2,11 +2,9 @@
 //! durable what it relies on before it changes anything, and finish what was begun.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::collections::HashSet;
 
-use harness::{check_recovery, dir, options, random_steps, run};
+use crate::harness::{check_recovery, dir, options, random_steps, run};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Log, OpenError, Options, Record, Space};
 use std::io::Write as _;

@@ -1,14 +1,12 @@
 //! Settling: the superblock says where the durable log ends, so damage to the very last batch is found.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::harness::{dir, options, variants};
 use bytes::Bytes;
-use harness::{dir, options, variants};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::writer::{OwnedBatch, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, OwnedRecord, Record, Recovery, WriteError};

@@ -1,12 +1,10 @@
 //! Snapshots: their files, their marks, and what a mark does to the log.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::{Fault, SimDisk};
 use raft_log::writer::{Completion, Mark, OwnedBatch, Writer};
 use raft_log::{

@@ -1,12 +1,10 @@
 //! Damage to snapshot files, and payloads in arbitrary pieces: never a wrong payload, and every message names the place.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use proptest::prelude::*;
 use raft_log::sim_disk::SimDisk;
 use raft_log::{

@@ -213,7 +213,7 @@ impl Run {
             .args(["-e", "trace=write,pwrite64,fdatasync,fsync,/rename.*,/unlink.*,openat,ftruncate,fallocate"])
             .args(arguments)
             .arg(std::env::current_exe().unwrap())
-            .args(["workload", "--exact", "--nocapture", "--test-threads=1"])
+            .args(["strace::workload", "--exact", "--nocapture", "--test-threads=1"])
             .env(WORKLOAD_DIR, dir)
             .stdin(Stdio::null())
             .output()

@@ -2,11 +2,9 @@
 //! one, where old bytes stand.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::path::PathBuf;
 
-use harness::{dir, options};
+use crate::harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Log, Options, Record, Recovery};
 

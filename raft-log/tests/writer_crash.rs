@@ -1,12 +1,10 @@
 //! The writer loses its power at every operation: what it said is durable is there, and nothing is there in parts.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::sync::mpsc::channel;
 
+use crate::harness::{dir, options};
 use bytes::Bytes;
-use harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::writer::{Completion, OwnedBatch, Writer};
 use raft_log::{Log, OwnedRecord};

@@ -1,13 +1,11 @@
 //! The writing thread on a full disk: order, who is told what, and that nobody waits for ever.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use crate::harness::{dir, options};
 use bytes::Bytes;
-use harness::{dir, options};
 use raft_log::sim_disk::{Fault, Keep, Operation, SimDisk};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer, WriterOptions};
 use raft_log::{Batch, Log, OpenError, Options, OwnedRecord, Space};
@@ -137,7 +135,7 @@ fn closing_gives_up_what_waits_for_room() {
     writer.submit(vote(waits + 2)).unwrap();
     let error = writer.close().unwrap_err();
     assert!(
-        matches!(&error, CloseError::Full { job, dir } if *job == waits && *dir == harness::dir()),
+        matches!(&error, CloseError::Full { job, dir } if *job == waits && *dir == crate::harness::dir()),
         "{error}"
     );
     let rest: Vec<_> = tell.iter().collect();

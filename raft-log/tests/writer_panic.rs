@@ -1,8 +1,6 @@
 //! A panic on the writing thread: everyone who waits for it learns of it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::harness::{dir, options};
 use bytes::Bytes;
-use harness::{dir, options};
 use raft_log::sim_disk::{SimDisk, SimFile, SimLock};
 use raft_log::writer::{CloseError, Completion, OwnedBatch, SubmitError, Writer};
 use raft_log::{FileHandle, Files, Log, OwnedRecord, WriteError};

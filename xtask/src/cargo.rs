@@ -31,13 +31,11 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Has a cargo command compile the known bugs in (`raft-core/src/mutants.rs`), in a target folder of its own, so that a flag which
-/// nothing that is shipped may have never gets near it.
+/// Has a cargo command of the profile `search` compile the known bugs into our own crates (`raft-core/src/mutants.rs`). Cargo keeps
+/// what such a wrapper has compiled apart, and shares what is not ours; and nothing that is shipped lies in the folder of that profile.
 pub(crate) fn with_mutants(command: &mut Command) {
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    command
-        .env("RUSTFLAGS", format!("{flags} --cfg raft_mutants"))
-        .env("CARGO_TARGET_DIR", workspace_root().join("target/mutants"));
+    let wrapper = workspace_root().join("xtask/rustc-with-mutants");
+    command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
 }
 
 /// Runs cargo and returns what it wrote to standard output.

@@ -1,7 +1,6 @@
 //! `cargo xtask search`: every state of a small cluster of the real core, and the known bugs that such a search has to find.
 //!
-//! It builds `raft-core/tests/search` and runs it: as it is for the states, and with the bugs compiled in for the guards. That build
-//! has a target folder of its own, so that a flag which nothing that is shipped may have never gets near it.
+//! It builds `raft-core/tests/search` and runs it: as it is for the states, and with the bugs compiled in for the guards.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};

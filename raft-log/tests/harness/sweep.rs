@@ -318,8 +318,9 @@ impl<F: Files> Sweep<'_, F> {
         let mut message = format!("workload {name}: {where_}\n{error}");
         // One on a disk with a history comes from a test that is its own replay.
         if self.base.operations() == 0 {
-            message +=
-                &format!("\nreplay: {REPLAY}={case} cargo test -p raft-log --test crash replay");
+            message += &format!(
+                "\nreplay: {REPLAY}={case} cargo test -p raft-log --test all crash::replay"
+            );
         }
         message
     }

@@ -5,6 +5,7 @@
 
 mod bare;
 mod graph;
+mod programs;
 mod references;
 mod tidy;
 
@@ -205,11 +206,11 @@ fn clippy() -> Result<()> {
         ],
         &[],
     )?;
-    // No test like the others, and so not among all targets.
+    // No test like the others, and so not among all targets. With the whole workspace's features, so that nothing is compiled again.
     let search = [
         "clippy",
-        "--package",
-        "raft-core",
+        "--workspace",
+        "--all-features",
         "--test",
         "search",
         "--",

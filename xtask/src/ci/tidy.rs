@@ -21,6 +21,16 @@ const DOCUMENTS: [&str; 10] = [
     "raft-cli/README.md",
 ];
 
+/// The packages of the workspace.
+const PACKAGES: [&str; 6] = [
+    "raft-core",
+    "raft-log",
+    "raft-net-tcp",
+    "raft-kv",
+    "raft-cli",
+    "xtask",
+];
+
 /// A longer file is reported, not refused: it may have its reasons.
 const LINES_BEFORE_A_WARNING: usize = 700;
 
@@ -70,6 +80,7 @@ pub(super) fn check() -> Result<()> {
     }
     wrong.extend(super::references::dangling(&root)?);
     wrong.extend(super::references::unnamed(&root)?);
+    wrong.extend(super::programs::forgotten(&root, &PACKAGES)?);
     let mut files = Vec::new();
     rust_files(&root, &mut files)?;
     for path in files {
