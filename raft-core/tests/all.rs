@@ -2,6 +2,11 @@
 //!
 //! `cargo test -p raft-core --test all golden::` runs one file's. A test has a program of its own, named in `Cargo.toml`, only where it
 //! measures the whole process, or is run in another way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail so"
+)]
 
 mod attack;
 mod harness;

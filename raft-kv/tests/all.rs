@@ -3,6 +3,11 @@
 //!
 //! `cargo test -p raft-kv --test all store_sessions::` runs one file's. A test has a program of its own, named in `Cargo.toml`, only where it
 //! measures the whole process: its memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail so"
+)]
 
 mod binary;
 mod linearizability_harness;

@@ -2,7 +2,12 @@
 //!
 //! `cargo test -p raft-log --test all damage_cases::` runs one file's. A test has a program of its own, named in `Cargo.toml`, only where it
 //! measures the whole process: its memory, its open files.
-#![allow(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test may fail so"
+)]
 
 mod harness;
 
