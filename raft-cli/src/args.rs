@@ -101,6 +101,14 @@ Example:
   raft-cli put config @config.toml --if-rev 12
   printf '@not a file' | raft-cli put key -")]
     Put(PutArgs),
+    /// Write a value behind the one that stands at a key
+    #[cfg(raft_kv_next)]
+    Append {
+        /// The key
+        key: OsString,
+        /// What to add
+        value: OsString,
+    },
     /// Prints a key's value as it is, and a newline; exit status 3 when there is none
     #[command(after_help = "Example:\n  raft-cli get config > config.toml")]
     Get(GetArgs),

@@ -58,6 +58,8 @@ impl Context {
     pub(crate) async fn run(&mut self, command: DataCommand) -> Outcome {
         match command {
             DataCommand::Put(args) => write::put(self, args).await,
+            #[cfg(raft_kv_next)]
+            DataCommand::Append { key, value } => write::append(self, key, value).await,
             DataCommand::Get(args) => read::get(self, args).await,
             DataCommand::Range(args) => read::range(self, args).await,
             DataCommand::Delete(args) => write::delete(self, args).await,

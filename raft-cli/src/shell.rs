@@ -147,6 +147,8 @@ async fn run_command(context: &mut Context, command: DataCommand) -> Outcome {
     }
     let exit = match command {
         DataCommand::Put(_) | DataCommand::Delete(_) | DataCommand::Cas(_) => Exit::Unknown,
+        #[cfg(raft_kv_next)]
+        DataCommand::Append { .. } => Exit::Unknown,
         _ => Exit::Other,
     };
     let endless = matches!(&command, DataCommand::Status(args) if args.watch);

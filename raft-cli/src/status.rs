@@ -289,9 +289,9 @@ fn lag_of(overview: &Overview, member: &Member) -> Option<u64> {
 }
 
 fn overview_text(overview: &Overview) -> String {
-    const HEADING: [&str; 11] = [
+    const HEADING: [&str; 12] = [
         "ID", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "LOG", "LAG", "DISK", "VERSION",
-        "ERROR",
+        "CLUSTER", "ERROR",
     ];
     const RIGHT: [&str; 6] = ["ID", "TERM", "COMMIT", "APPLIED", "LAG", "DISK"];
     let dash = || "-".to_owned();
@@ -310,12 +310,29 @@ fn overview_text(overview: &Overview) -> String {
             status.map_or_else(dash, |s| format!("{}..{}", s.first, s.last)),
             lag_of(overview, member).map_or_else(dash, |lag| lag.to_string()),
             status.map_or_else(dash, |s| bytes_text(s.disk_bytes)),
-            status.map_or_else(dash, |s| s.version.clone()),
+            status.map_or_else(dash, |s| printable(&s.version)),
+            status.map_or_else(dash, |s| format!("{} of {}", s.cluster_version, s.follows)),
             printable(&error_of(member)),
         ]
     };
     let rows: Vec<Vec<String>> = overview.members.iter().map(row).collect();
-    table::render(&HEADING, &RIGHT, &rows)
+    let mut text = table::render(&HEADING, &RIGHT, &rows);
+    if let Some((leader, why)) = held_back(overview) {
+        text.push_str(&format!(
+            "cluster version {} is in force, and not {}: {}\n",
+            leader.cluster_version,
+            leader.follows,
+            printable(why)
+        ));
+    }
+    text
+}
+
+/// What keeps the cluster version from being the newest that the leader follows.
+fn held_back(overview: &Overview) -> Option<(&NodeStatus, &str)> {
+    let leader = overview.leader()?;
+    let why = leader.held_back.as_str();
+    (!why.is_empty()).then_some((leader, why))
 }
 
 /// What a node says must not play with the terminal.
@@ -369,6 +386,7 @@ fn overview_json(overview: &Overview) -> Value {
             "silent_ms": seen.and_then(|seen| seen.silent_ms),
             "version": status.map(|s| s.version.as_str()),
             "cluster_version": status.map(|s| s.cluster_version),
+            "follows": status.map(|s| s.follows),
             "leader": status.and_then(|s| s.leader.as_ref()).map(|leader| leader.node),
             "error": Some(error_of(member)).filter(|error| !error.is_empty()),
         })
@@ -376,6 +394,8 @@ fn overview_json(overview: &Overview) -> Value {
     json!({
         "members": overview.members.iter().map(member).collect::<Vec<_>>(),
         "leader": overview.leader().map(|status| status.id),
+        "cluster_version": overview.leader().map(|status| status.cluster_version),
+        "cluster_version_held_back": held_back(overview).map(|(_, why)| why),
     })
 }
 
@@ -406,6 +426,9 @@ mod tests {
             last: 91,
             disk_bytes: 3 << 20,
             version: "0.1.0".into(),
+            cluster_version: 1,
+            follows: 2,
+            held_back: "node 2 does not answer".into(),
             ..NodeStatus::default()
         };
         let down = Err(EndpointAnswer::Unreachable("connection refused".into()));
@@ -437,10 +460,11 @@ mod tests {
     fn a_row_a_member_unreachable_ones_too() {
         assert_eq!(
             overview_text(&overview()),
-            "ID  ADDRESS  ROLE         TERM  COMMIT  APPLIED  LOG    LAG     DISK  VERSION  ERROR\n \
-             1  n1:1     leader          3      90       88  1..91    2  3.0 MiB  0.1.0\n \
-             2  n2:1     unreachable     -       -        -  -       50        -  -        connection refused\n \
-             ?  x:1      unreachable     -       -        -  -        -        -  -        connection refused\n"
+            "ID  ADDRESS  ROLE         TERM  COMMIT  APPLIED  LOG    LAG     DISK  VERSION  CLUSTER  ERROR\n \
+             1  n1:1     leader          3      90       88  1..91    2  3.0 MiB  0.1.0    1 of 2\n \
+             2  n2:1     unreachable     -       -        -  -       50        -  -        -        connection refused\n \
+             ?  x:1      unreachable     -       -        -  -        -        -  -        -        connection refused\n\
+             cluster version 1 is in force, and not 2: node 2 does not answer\n"
         );
     }
 
@@ -448,6 +472,12 @@ mod tests {
     fn the_same_as_json() {
         let value = overview_json(&overview());
         assert_eq!(value["leader"], json!(1));
+        assert_eq!(value["cluster_version"], json!(1));
+        assert_eq!(
+            value["cluster_version_held_back"],
+            json!("node 2 does not answer")
+        );
+        assert_eq!(value["members"][0]["follows"], json!(2));
         assert_eq!(value["members"][0]["lag"], json!(2));
         assert_eq!(value["members"][0]["reachable"], json!(true));
         assert_eq!(value["members"][0]["error"], Value::Null);

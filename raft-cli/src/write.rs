@@ -43,6 +43,16 @@ pub(crate) async fn put(context: &mut Context, args: PutArgs) -> Outcome {
     print_written(context, &written, args.prev)
 }
 
+/// See `raft-kv/src/wire/next.rs`.
+#[cfg(raft_kv_next)]
+pub(crate) async fn append(context: &mut Context, key: OsString, value: OsString) -> Outcome {
+    let key = Bytes::from(key.into_vec());
+    let client = context.client();
+    let appended = client.append(key.clone(), value.into_vec()).await;
+    let written = appended.map_err(|error| Conditions::default().failure(&key, error))?;
+    print_written(context, &written, false)
+}
+
 pub(crate) async fn cas(context: &mut Context, args: CasArgs) -> Outcome {
     let new = value(context, args.new)?;
     let (key, old) = (

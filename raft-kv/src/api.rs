@@ -62,8 +62,22 @@ pub enum Operation {
         /// What must hold.
         conditions: Vec<Condition>,
     },
-    /// Let leaders write what this version of the cluster can (a rolling upgrade). Never lowers it.
-    SetClusterVersion(u16),
+    /// Let leaders write what this version of the cluster can (a rolling upgrade). Never lowers it. No client's: a leader proposes it
+    /// by itself, since only it knows whether every member can follow.
+    SetClusterVersion {
+        /// Which.
+        version: u16,
+        /// The release of the leader: what to start where an older one stops here.
+        release: String,
+    },
+    /// Write a value behind the one that stands there.
+    #[cfg(raft_kv_next)]
+    Append {
+        /// Where.
+        key: Bytes,
+        /// What.
+        value: Bytes,
+    },
 }
 
 /// What must hold of one key for a command to do anything.
@@ -396,10 +410,14 @@ pub struct NodeStatus {
     pub hashes: Vec<(u64, u64)>,
     /// How many syncs of the log since its start.
     pub syncs: u64,
-    /// The software's version.
+    /// The release that it runs.
     pub version: String,
     /// The version of the cluster that is in force.
     pub cluster_version: u16,
+    /// The newest version of the cluster that it follows.
+    pub follows: u16,
+    /// From a leader: what keeps the version in force below the newest that it follows, in words; empty: nothing.
+    pub held_back: String,
     /// What is wrong with it, in words; empty: nothing.
     pub error: String,
     /// The members, as its membership has them.
@@ -464,7 +482,17 @@ impl fmt::Debug for Operation {
                 .field("want_previous", want_previous)
                 .field("conditions", conditions)
                 .finish(),
-            Self::SetClusterVersion(version) => write!(f, "SetClusterVersion({version})"),
+            #[cfg(raft_kv_next)]
+            Self::Append { key, value } => f
+                .debug_struct("Append")
+                .field("key", key)
+                .field("value", &Hidden(value))
+                .finish(),
+            Self::SetClusterVersion { version, release } => f
+                .debug_struct("SetClusterVersion")
+                .field("version", version)
+                .field("release", release)
+                .finish(),
         }
     }
 }

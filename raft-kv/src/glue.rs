@@ -15,6 +15,7 @@ use raft_net_tcp::Versions;
 use crate::node::FormedDisk;
 use crate::node::formation::{FormationMessage, Formed, Founders, Hello};
 use crate::node::snapshot::work;
+use crate::release::Release;
 use crate::wire::{self, DecodeError, Formation, Metadata, SnapshotFile, SnapshotHead};
 
 /// The versions of the protocol that this release speaks, as the handshake says them.
@@ -22,6 +23,11 @@ pub(crate) const PROTOCOL: Versions = Versions {
     min: wire::PROTOCOL_MIN,
     max: wire::PROTOCOL_MAX,
 };
+
+/// What the other side of a connection runs, as its handshake says.
+pub(crate) fn release(hello: &raft_net_tcp::Hello) -> Release {
+    wire::decode_release(hello.application.clone()).unwrap_or_else(|_| Release::unknown())
+}
 
 /// The kind of a record that holds a membership, as [`wire::encode_payload`] gives it.
 const MEMBERSHIP_KIND: u8 = 2;

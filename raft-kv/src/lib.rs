@@ -61,6 +61,7 @@
 //! - [`api`]: what a client may ask and what it is answered, as plain data.
 //! - [`client`]: finds the leader, follows it, and tells applied, surely not applied and unknown apart.
 //! - `sim` (feature `sim`): whole clusters in one thread, from one seed; and a checker for linearizability.
+//! - [`release`]: what this release is called, what it speaks and what it follows.
 //! - [`base64`]: bytes that are no text, for people and JSON.
 //! - `bin/raft-kv`: the server, and a look into a stopped node's log.
 
@@ -73,6 +74,7 @@ mod mutants;
 #[cfg(raft_mutants)]
 pub mod mutants;
 pub mod node;
+pub mod release;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;

@@ -54,6 +54,12 @@ pub enum Mutant {
     StartsWithoutSnapshot,
     /// The core's request is sent and used before its file is there.
     TrustsSnapshotRequests,
+    /// The cluster version is raised once a majority of the members follows the next one.
+    RaisesWithMajority,
+    /// The door lets a command in that needs a version which is not in force.
+    WritesBeforeRaise,
+    /// An entry that cannot be applied is passed over.
+    SkipsUnknownCommands,
     /// The client sends a write again under a new number.
     RetriesUnderNewNumber,
     /// The client says of every write without an answer that it was not applied.

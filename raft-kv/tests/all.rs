@@ -27,6 +27,7 @@ mod replica_crash;
 mod replica_formation;
 mod replica_membership;
 mod replica_tickets;
+mod replica_upgrade;
 mod serve_binary;
 mod serve_cluster;
 mod sim;

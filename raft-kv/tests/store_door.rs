@@ -1,6 +1,6 @@
 //! What is refused before it is proposed.
 
-use crate::store_machine::{bytes, command, put, put_if};
+use crate::store_machine::{bytes, command, put, put_if, raise};
 use bytes::Bytes;
 use raft_kv::api::*;
 use raft_kv::store::{CONDITIONS_MAX, Limits, validate_command, validate_query};
@@ -51,7 +51,6 @@ fn the_door_lets_in_what_keeps_to_the_rules() {
         delete(prefix(b"")),
         delete(range("", None)),
         Operation::EndSession,
-        Operation::SetClusterVersion(1),
     ] {
         assert_eq!(check(good.clone()), Ok(()), "{good:?}");
     }
@@ -60,8 +59,10 @@ fn the_door_lets_in_what_keeps_to_the_rules() {
         put_if("k", "", vec![absent("")]),
         put_if("k", "", vec![absent("k"); CONDITIONS_MAX + 1]),
         delete(KeyRange::Key(Bytes::new())),
-        Operation::SetClusterVersion(0),
-        Operation::SetClusterVersion(2),
+        // The leader's alone.
+        raise(0),
+        raise(1),
+        raise(2),
         Operation::RegisterSession,
     ] {
         let error = check(invalid.clone());
@@ -102,7 +103,7 @@ fn the_door_lets_in_only_what_a_session_can_say() {
         (1, 5, 6, put("k", ""), false),
         (0, 0, 0, Operation::RegisterSession, true),
         (0, 0, 0, Operation::EndSession, false),
-        (0, 0, 0, Operation::SetClusterVersion(1), true),
+        (0, 0, 0, raise(1), false),
     ] {
         let command = command(session, sequence, first_outstanding, operation);
         assert_eq!(

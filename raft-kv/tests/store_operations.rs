@@ -1,6 +1,6 @@
 //! What commands and queries do to the keys, and what the store cannot apply.
 
-use crate::store_machine::{Machine, bytes, command, put, put_if};
+use crate::store_machine::{Machine, bytes, command, put, put_if, raise};
 use bytes::Bytes;
 use raft_core::{Index, LogId};
 use raft_kv::api::*;
@@ -451,7 +451,7 @@ fn what_this_release_cannot_apply_stops_it_and_changes_nothing() {
         bytes[place] = byte;
         Bytes::from(bytes)
     };
-    let set_version = Operation::SetClusterVersion(2);
+    let set_version = raise(2);
     for (payload, expected) in [
         (changed(0, 2), ApplyError::UnknownFormat { at, format: 2 }),
         // A later format may need a later cluster version too: which release is needed counts first.
@@ -469,7 +469,12 @@ fn what_this_release_cannot_apply_stops_it_and_changes_nothing() {
         ),
         (
             wire::encode_command(&command(0, 0, 0, set_version)),
-            ApplyError::ClusterVersionTooNew { at, version: 2 },
+            ApplyError::ClusterVersionTooNew {
+                at,
+                version: 2,
+                release: "9.8.7".into(),
+                follows: 1,
+            },
         ),
     ] {
         assert_eq!(store.apply_payload(at, &payload), Err(expected));
@@ -489,7 +494,7 @@ fn what_this_release_cannot_apply_stops_it_and_changes_nothing() {
 #[test]
 fn the_cluster_version_is_never_lowered() {
     let mut machine = Machine::new(Settings::default());
-    let reply = machine.apply(&command(0, 0, 0, Operation::SetClusterVersion(0)));
+    let reply = machine.apply(&command(0, 0, 0, raise(0)));
     assert_eq!(reply, CommandReply::ClusterVersion(1));
     assert_eq!(machine.store.cluster_version(), 1);
 }

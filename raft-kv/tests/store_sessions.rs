@@ -1,6 +1,6 @@
 //! Sessions: a command counts once, however often it is tried (S-L14).
 
-use crate::store_machine::{Machine, command, put, put_if};
+use crate::store_machine::{Machine, command, put, put_if, raise};
 use raft_kv::api::*;
 use raft_kv::store::Settings;
 
@@ -32,7 +32,7 @@ fn a_retry_gets_the_first_answer_and_is_not_applied() {
             want_previous: false,
             conditions: vec![],
         },
-        Operation::SetClusterVersion(1),
+        raise(1),
     ];
     for (sequence, operation) in (1..).zip(&operations) {
         first.push(machine.apply(&command(session, sequence, 1, operation.clone())));
@@ -255,11 +255,8 @@ fn an_answer_that_is_too_large_to_keep_is_given_once() {
         "nothing is applied again"
     );
     // Small answers are kept all the same.
-    let first = machine.apply(&command(session, 4, 1, Operation::SetClusterVersion(1)));
-    assert_eq!(
-        machine.apply(&command(session, 4, 1, Operation::SetClusterVersion(1))),
-        first
-    );
+    let first = machine.apply(&command(session, 4, 1, raise(1)));
+    assert_eq!(machine.apply(&command(session, 4, 1, raise(1))), first);
 }
 
 #[test]
@@ -319,11 +316,11 @@ fn a_session_that_acknowledges_is_not_heavy_any_more() {
     machine.apply(&command(good, 1, 1, large()));
     machine.apply(&command(good, 2, 1, large()));
     // It has its answer; what it keeps now is small.
-    machine.apply(&command(good, 3, 3, Operation::SetClusterVersion(1)));
+    machine.apply(&command(good, 3, 3, raise(1)));
     for sequence in 1..=3 {
         machine.apply(&command(other, sequence, 1, large()));
     }
-    let reply = machine.apply(&command(good, 3, 3, Operation::SetClusterVersion(1)));
+    let reply = machine.apply(&command(good, 3, 3, raise(1)));
     assert_eq!(reply, CommandReply::ClusterVersion(1));
     // The other one is over the limit all by itself, and in use: it goes on.
     assert!(machine.store.kept_reply_bytes() > 20_000);

@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 
 use crate::store_machine::clients::{Clients, Step, operation, settings, step};
-use crate::store_machine::{Machine, command, put, put_if};
+use crate::store_machine::{Machine, command, put, put_if, raise};
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_core::LogId;
@@ -198,7 +198,7 @@ fn small() -> Store {
         put_if("k", "", vec![Condition::Absent { key: "k".into() }]),
     );
     run(one, delete("gone"));
-    run(one, Operation::SetClusterVersion(1));
+    run(one, raise(1));
     let leased = Operation::Put {
         key: "k".into(),
         value: "".into(),
@@ -386,18 +386,26 @@ fn what_is_newer_says_so() {
         newer[0] = version;
         let error = read(&newer).expect_err("newer");
         assert!(
-            matches!(error, StoreSnapshotError::UnknownVersion { version: found } if found == version)
+            matches!(error, StoreSnapshotError::UnknownVersion { version: found, .. } if found == version)
         );
-        assert!(error.to_string().ends_with("start a newer raft-kv"));
+        assert!(error.to_string().contains("start raft-kv"));
+    }
+    let mut named = bytes.clone();
+    (named[1], named[4]) = (5, 2);
+    named.splice(8..8, *b"9.8.7");
+    for version in [1, 2] {
+        named[0] = version;
+        let error = read(&named).expect_err("newer").to_string();
+        assert!(error.contains("start raft-kv 9.8.7 or later"), "{error}");
     }
     let mut newer = bytes;
     newer[4] = 2;
     let error = read(&newer).expect_err("newer");
     assert!(matches!(
         error,
-        StoreSnapshotError::ClusterVersionTooNew { version: 2 }
+        StoreSnapshotError::ClusterVersionTooNew { version: 2, .. }
     ));
-    assert!(error.to_string().ends_with("start a newer raft-kv"));
+    assert!(error.to_string().contains("start raft-kv"));
 }
 
 /// Hands out a byte at a time, and fails at the end.

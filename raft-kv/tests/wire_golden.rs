@@ -3,6 +3,7 @@
 use crate::wire_samples::{Value, join, samples};
 use raft_core::{Incarnation, MemberId, Membership, NodeId, Payload};
 use raft_kv::api::{Command, Operation};
+use raft_kv::release::Release;
 use raft_kv::wire::{self, DecodeError, Incoming, Transfer};
 
 fn hex(bytes: &[u8]) -> String {
@@ -109,4 +110,41 @@ fn a_cluster_is_named_after_its_first_membership_for_ever() {
     assert_eq!(id.to_string(), "51222b92ebc81b055dfca5d39703b041");
     assert_eq!(id, wire::cluster_id(&founding(0x11)));
     assert_ne!(id, wire::cluster_id(&founding(0x12)));
+}
+
+/// Of a handshake, an older release must understand what a newer one says.
+#[test]
+fn what_a_node_runs_is_read_from_every_later_version() {
+    let release = Release {
+        name: "1.2.0".into(),
+        follows: 513,
+    };
+    let bytes = wire::encode_release(&release);
+    assert_eq!(hex(&bytes), "0101020531 2e322e30".replace(' ', ""));
+    let mut later = bytes.to_vec();
+    later[0] = 7;
+    later.extend_from_slice(b"more");
+    for bytes in [bytes, later.into()] {
+        assert_eq!(wire::decode_release(bytes), Ok(release.clone()));
+    }
+    for cut in ["", "01", "010102", "01010205312e"] {
+        let bytes: Vec<u8> = (0..cut.len() / 2)
+            .map(|at| u8::from_str_radix(&cut[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        let error = wire::decode_release(bytes.into());
+        assert!(
+            matches!(error, Err(DecodeError::Truncated { .. })),
+            "{error:?}"
+        );
+    }
+    // What a stranger says goes into our log and to an operator's terminal.
+    let loud = Release {
+        name: format!("a\x1b[31m{}", "é".repeat(100)),
+        follows: 1,
+    };
+    let read = wire::decode_release(wire::encode_release(&loud)).unwrap();
+    assert!(
+        read.name.starts_with("a[31m") && read.name.len() <= 64,
+        "{read:?}"
+    );
 }

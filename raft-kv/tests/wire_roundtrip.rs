@@ -200,7 +200,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::EndSession),
         4 => put,
         4 => delete,
-        1 => any::<u16>().prop_map(Operation::SetClusterVersion),
+        1 => (any::<u16>(), "[a-z0-9.-]{0,64}").prop_map(|(version, release)| Operation::SetClusterVersion { version, release }),
     ]
 }
 
@@ -298,7 +298,7 @@ proptest! {
         let from = Sender { member: from, boot: Boot(boot) };
         let envelope =
             Envelope { cluster: ClusterId(cluster), from, to, term: Term(term), message };
-        let decoded = wire::decode_envelope(join(&wire::encode_envelope(&envelope)));
+        let decoded = wire::decode_envelope(join(&wire::encode_envelope(&envelope, wire::PROTOCOL_MAX)));
         prop_assert_eq!(decoded, Ok(envelope));
     }
 
@@ -315,7 +315,7 @@ proptest! {
 
     #[test]
     fn writes_carry_the_command_as_the_log_holds_it(command in command()) {
-        let request = join(&wire::encode_request(&Request::Write(command.clone())));
+        let request = join(&wire::encode_request(&Request::Write(command.clone()), wire::PROTOCOL_MAX));
         let payload = wire::encode_command(&command);
         prop_assert_eq!(wire::decode_request(request), Ok(Incoming::Write { payload, command }));
     }
@@ -323,7 +323,7 @@ proptest! {
     #[test]
     fn reads(query in query(), stale in any::<bool>(), min_applied in any::<u64>()) {
         let request = Request::Read { query: query.clone(), stale, min_applied };
-        let decoded = wire::decode_request(join(&wire::encode_request(&request)));
+        let decoded = wire::decode_request(join(&wire::encode_request(&request, wire::PROTOCOL_MAX)));
         prop_assert_eq!(decoded, Ok(Incoming::Read { query, stale, min_applied }));
     }
 
@@ -335,7 +335,7 @@ proptest! {
     ) {
         let header = Header { cluster, node, revision, applied, term };
         let response = Response { header, body: Ok(reply) };
-        let decoded = wire::decode_response(join(&wire::encode_response(&response)));
+        let decoded = wire::decode_response(join(&wire::encode_response(&response, wire::PROTOCOL_MAX)));
         prop_assert_eq!(decoded, Ok(response));
     }
 
@@ -349,7 +349,7 @@ proptest! {
             _ => RequestError::Busy,
         };
         let response = Response { header: Header::default(), body: Err(error) };
-        let decoded = wire::decode_response(join(&wire::encode_response(&response)));
+        let decoded = wire::decode_response(join(&wire::encode_response(&response, wire::PROTOCOL_MAX)));
         prop_assert_eq!(decoded, Ok(response));
     }
 
@@ -375,10 +375,10 @@ proptest! {
             founding,
             known,
         };
-        prop_assert_eq!(wire::decode_formation(wire::encode_formation(&hello)), Ok(hello));
+        prop_assert_eq!(wire::decode_formation(wire::encode_formation(&hello, wire::PROTOCOL_MAX)), Ok(hello));
         let cluster = wire::cluster_id(&membership);
         let formed = Formation::Formed { cluster, membership, current };
-        prop_assert_eq!(wire::decode_formation(wire::encode_formation(&formed)), Ok(formed));
+        prop_assert_eq!(wire::decode_formation(wire::encode_formation(&formed, wire::PROTOCOL_MAX)), Ok(formed));
     }
 
     #[test]
@@ -427,24 +427,27 @@ fn large_payloads_are_shared_on_the_way_out_and_small_ones_gathered() {
         node: NodeId(1),
         incarnation: Incarnation(1),
     };
-    let chunks = wire::encode_envelope(&Envelope {
-        cluster: ClusterId::UNKNOWN,
-        from: Sender {
-            member,
-            boot: Boot(1),
-        },
-        to: member,
-        term: Term(1),
-        message: Message::AppendRequest {
-            id: RequestId {
+    let chunks = wire::encode_envelope(
+        &Envelope {
+            cluster: ClusterId::UNKNOWN,
+            from: Sender {
+                member,
                 boot: Boot(1),
-                number: 1,
             },
-            prev: LogId::ZERO,
-            entries: vec![entry(&small), entry(&small), entry(&large), entry(&small)].into(),
-            commit: Index(0),
+            to: member,
+            term: Term(1),
+            message: Message::AppendRequest {
+                id: RequestId {
+                    boot: Boot(1),
+                    number: 1,
+                },
+                prev: LogId::ZERO,
+                entries: vec![entry(&small), entry(&small), entry(&large), entry(&small)].into(),
+                commit: Index(0),
+            },
         },
-    });
+        wire::PROTOCOL_MAX,
+    );
     assert_eq!(
         chunks.len(),
         3,
@@ -452,15 +455,21 @@ fn large_payloads_are_shared_on_the_way_out_and_small_ones_gathered() {
     );
     assert!(shares(&chunks[1], &large));
 
-    let request = wire::encode_request(&Request::Write(put(&large)));
+    let request = wire::encode_request(&Request::Write(put(&large)), wire::PROTOCOL_MAX);
     assert!(shares(&request[1], &large));
-    assert_eq!(wire::encode_request(&Request::Write(put(&small))).len(), 1);
+    assert_eq!(
+        wire::encode_request(&Request::Write(put(&small)), wire::PROTOCOL_MAX).len(),
+        1
+    );
 }
 
 #[test]
 fn payloads_are_slices_of_the_frame_on_the_way_in() {
     let value = Bytes::from(vec![7; 100]);
-    let frame = join(&wire::encode_request(&Request::Write(put(&value))));
+    let frame = join(&wire::encode_request(
+        &Request::Write(put(&value)),
+        wire::PROTOCOL_MAX,
+    ));
     let Ok(Incoming::Write { payload, command }) = wire::decode_request(frame.clone()) else {
         panic!("it is a write");
     };
@@ -540,7 +549,8 @@ fn a_text_for_people_is_cut_between_characters() {
         header: Header::default(),
         body,
     };
-    let decoded = wire::decode_response(join(&wire::encode_response(&response))).unwrap();
+    let decoded =
+        wire::decode_response(join(&wire::encode_response(&response, wire::PROTOCOL_MAX))).unwrap();
     let Err(RequestError::Invalid(text)) = decoded.body else {
         panic!("it is an error");
     };

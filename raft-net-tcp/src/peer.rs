@@ -150,6 +150,15 @@ impl Peer {
         self.status.clone()
     }
 
+    /// The newest version of the caller's protocol that both sides speak; none while there is no connection.
+    ///
+    /// A frame that is queued as a connection ends may still go out on the next, to a process that speaks less: it must be one that
+    /// can be refused, and repeated.
+    pub fn version(&self) -> Option<u16> {
+        let status = self.status.borrow();
+        status.connected.as_ref().map(|peer| peer.version)
+    }
+
     /// Frames that were taken and never sent, since the queue overflowed or there was no connection.
     pub fn dropped_frames(&self) -> u64 {
         self.queue.dropped()

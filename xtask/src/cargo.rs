@@ -86,45 +86,30 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub fn build(release: bool) -> Result<Binaries> {
-        let mut arguments = vec![
-            "build",
-            "--package",
-            "raft-kv",
-            "--package",
-            "raft-cli",
-            "--bins",
-        ];
-        if release {
-            arguments.push("--release");
+        let profile: &[&str] = if release { &["--release"] } else { &[] };
+        built(&mut command(&[&BUILD, profile].concat()))
+    }
+
+    /// Builds both as the next release would be, for a test that upgrades a cluster (`raft-kv/src/release.rs`), and leaves them in
+    /// `target/next`. Only the crates of the workspace are compiled anew.
+    ///
+    /// # Errors
+    /// When the build fails, or the programs cannot be copied.
+    pub fn build_next() -> Result<Binaries> {
+        let root = workspace_root();
+        let built = built(command(&BUILD).env(
+            "RUSTC_WORKSPACE_WRAPPER",
+            root.join("xtask/rustc-of-next-release"),
+        ))?;
+        let folder = root.join("target/next");
+        std::fs::create_dir_all(&folder)?;
+        for (from, name) in [(&built.server, "raft-kv"), (&built.client, "raft-cli")] {
+            // A copy: the next ordinary build puts its own programs where these are.
+            let to = folder.join(name);
+            std::fs::copy(from, &to)
+                .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
         }
-        arguments.push("--message-format=json-render-diagnostics");
-        let output = command(&arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        ensure!(output.status.success(), "the build failed; see above");
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let found = |name: &str| {
-            let artifacts = messages
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let executable = artifacts
-                .filter(|artifact| {
-                    artifact.pointer("/target/name").and_then(Value::as_str) == Some(name)
-                })
-                .find_map(|artifact| {
-                    artifact
-                        .get("executable")
-                        .and_then(Value::as_str)
-                        .map(PathBuf::from)
-                });
-            executable.with_context(|| format!("cargo built no program named {name}"))
-        };
-        Ok(Binaries {
-            server: found("raft-kv")?,
-            client: found("raft-cli")?,
-        })
+        Binaries::in_folder(&folder)
     }
 
     /// The programs that lie in `folder`.
@@ -145,4 +130,45 @@ impl Binaries {
         }
         Ok(binaries)
     }
+}
+
+const BUILD: [&str; 6] = [
+    "build",
+    "--package",
+    "raft-kv",
+    "--package",
+    "raft-cli",
+    "--bins",
+];
+
+/// Runs a build of both programs, and finds them.
+fn built(command: &mut Command) -> Result<Binaries> {
+    let output = command
+        .arg("--message-format=json-render-diagnostics")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the build failed; see above");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let found = |name: &str| {
+        let artifacts = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let executable = artifacts
+            .filter(|artifact| {
+                artifact.pointer("/target/name").and_then(Value::as_str) == Some(name)
+            })
+            .find_map(|artifact| {
+                artifact
+                    .get("executable")
+                    .and_then(Value::as_str)
+                    .map(PathBuf::from)
+            });
+        executable.with_context(|| format!("cargo built no program named {name}"))
+    };
+    Ok(Binaries {
+        server: found("raft-kv")?,
+        client: found("raft-cli")?,
+    })
 }

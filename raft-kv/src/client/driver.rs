@@ -27,7 +27,8 @@ pub(super) struct Submission {
 }
 
 enum Event {
-    Up(ConnectionId, Sender, [u8; 16]),
+    /// With the cluster at the other side, and the protocol that both sides speak.
+    Up(ConnectionId, Sender, [u8; 16], u16),
     Frames(ConnectionId, Vec<Frame>),
     Down(ConnectionId, String),
 }
@@ -35,6 +36,7 @@ enum Event {
 /// A connection that is open or in the making. Dropping it ends its task, and with it the connection.
 struct Connection {
     sender: Option<Sender>,
+    protocol: u16,
     task: AbortHandle,
 }
 
@@ -118,9 +120,10 @@ impl Driver {
 
     fn on_event(&mut self, now: Time, event: Event) {
         match event {
-            Event::Up(connection, sender, cluster) => {
+            Event::Up(connection, sender, cluster, protocol) => {
                 if let Some(open) = self.connections.get_mut(&connection) {
                     open.sender = Some(sender);
+                    open.protocol = protocol;
                     self.machine.connected(now, connection, cluster);
                 }
             }
@@ -201,17 +204,16 @@ impl Driver {
     }
 
     fn send(&mut self, now: Time, connection: ConnectionId, request_id: u64, request: &Request) {
-        let Some(sender) = self
-            .connections
-            .get(&connection)
-            .and_then(|open| open.sender.as_ref())
+        let open = self.connections.get(&connection);
+        let Some((sender, protocol)) =
+            open.and_then(|open| Some((open.sender.as_ref()?, open.protocol)))
         else {
             return self.machine.not_sent(now, request_id, NotSent::Later);
         };
         let sent = sender.try_send(
             wire::kind::REQUEST,
             request_id,
-            wire::encode_request(request),
+            wire::encode_request(request, protocol),
         );
         if let Err(error) = sent {
             let why = match error {
@@ -247,6 +249,7 @@ impl Driver {
             connection,
             Connection {
                 sender: None,
+                protocol: wire::PROTOCOL_MIN,
                 task: task.abort_handle(),
             },
         );
@@ -265,11 +268,8 @@ async fn receive(
         Err(error) => return without_address(&error.to_string(), address),
     };
     let cluster = link.hello.identity.cluster.0;
-    if events
-        .send(Event::Up(connection, link.sender.clone(), cluster))
-        .await
-        .is_err()
-    {
+    let up = Event::Up(connection, link.sender.clone(), cluster, link.version);
+    if events.send(up).await.is_err() {
         return String::new();
     }
     loop {

@@ -285,7 +285,7 @@ fn answer(node: u64, sender: &Sender, shared: &Mutex<Shared>, frame: Frame) -> b
         applied: shared.store.applied().0,
         term: shared.term,
     };
-    let chunks = wire::encode_response(&Response { header, body });
+    let chunks = wire::encode_response(&Response { header, body }, wire::PROTOCOL_MAX);
     sender
         .try_send(wire::kind::RESPONSE, frame.request_id, chunks)
         .is_ok()

@@ -20,6 +20,8 @@ mod failure;
 pub mod fake;
 mod handle;
 pub mod machine;
+#[cfg(raft_kv_next)]
+mod next;
 mod read;
 mod status;
 #[cfg(test)]

@@ -311,7 +311,7 @@ pub(super) async fn write(
 }
 
 /// An answer to another kind of command.
-fn unfit() -> WriteError {
+pub(super) fn unfit() -> WriteError {
     WriteError::Unknown(Failure {
         cause: Cause::Protocol,
         endpoints: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use raft_core::Boot;
 use raft_net_tcp::{Frame, Link, Listener, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
@@ -58,6 +59,10 @@ pub(crate) async fn accept<S, F>(
 /// Hands on what one peer says, until its connection ends, or it says something that cannot be read.
 async fn listen_to_peer(mut link: Link, peers: mpsc::Sender<FromPeer>) {
     let room = Arc::new(Semaphore::new(PEER_BYTES_MAX as usize));
+    let heard = introduction(&link.hello);
+    if peers.send(FromPeer { heard, _held: None }).await.is_err() {
+        return;
+    }
     while let Ok(frames) = link.receiver.recv_many().await {
         for frame in frames {
             let held = hold(&room, frame.body.len()).await;
@@ -81,6 +86,15 @@ async fn listen_to_peer(mut link: Link, peers: mpsc::Sender<FromPeer>) {
 async fn hold(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(PEER_BYTES_MAX);
     room.clone().acquire_many_owned(bytes).await.ok()
+}
+
+/// What a peer's handshake says of what it runs.
+pub(crate) fn introduction(hello: &raft_net_tcp::Hello) -> Heard {
+    Heard::Release {
+        from: glue::member_from_net(&hello.identity),
+        boot: Boot(hello.identity.boot),
+        release: glue::release(hello),
+    }
 }
 
 /// What a peer's frame says. `named` is who the connection's handshake named.

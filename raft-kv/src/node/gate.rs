@@ -13,6 +13,8 @@ use raft_net_tcp::{Hello, Local, Policy, Refusal, Role};
 use super::formation::Founders;
 use crate::glue;
 use crate::mutants::{Mutant, mutant};
+use crate::release::Release;
+use crate::wire;
 
 /// The code of a refusal that says: that node is no member.
 const NOT_A_MEMBER: u16 = 1;
@@ -24,6 +26,8 @@ const LIVES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Gate {
     serves_clients: bool,
+    /// What this node runs.
+    release: Release,
     state: Mutex<State>,
 }
 
@@ -35,7 +39,7 @@ struct State {
 }
 
 impl Gate {
-    pub(crate) fn new(identity: Identity, serves_clients: bool) -> Self {
+    pub(crate) fn new(identity: Identity, serves_clients: bool, release: Release) -> Self {
         let state = State {
             identity,
             members: Founders::new(),
@@ -43,13 +47,17 @@ impl Gate {
         };
         Self {
             serves_clients,
+            release,
             state: Mutex::new(state),
         }
     }
 
     /// What to say of this node.
     pub(crate) fn local(&self) -> Local {
-        Local::new(glue::PROTOCOL, glue::identity_to_net(self.state().identity))
+        Local {
+            application: wire::encode_release(&self.release),
+            ..Local::new(glue::PROTOCOL, glue::identity_to_net(self.state().identity))
+        }
     }
 
     /// The node has learnt its cluster, or who belongs to it.
@@ -147,7 +155,7 @@ mod tests {
 
     /// n1, whose members are n1 and n2.
     fn gate(cluster: ClusterId) -> SharedGate {
-        let gate = Gate::new(identity(cluster, 1, 1), false);
+        let gate = Gate::new(identity(cluster, 1, 1), false, Release::default());
         let members = [1, 2].map(|node| (NodeId(node), format!("host{node}:1")));
         gate.update(identity(cluster, 1, 1), Some(members.into()));
         SharedGate(std::sync::Arc::new(gate))
@@ -191,7 +199,11 @@ mod tests {
         assert_eq!(admits(&gate, identity(OURS, 2, 1)), Ok(()));
         assert!(admits(&gate, identity(OURS, 9, 1)).is_err());
         // One that waits to be taken in knows nobody, and hears whoever comes.
-        let joins = Gate::new(identity(ClusterId::UNKNOWN, 4, 1), false);
+        let joins = Gate::new(
+            identity(ClusterId::UNKNOWN, 4, 1),
+            false,
+            Release::default(),
+        );
         let joins = SharedGate(std::sync::Arc::new(joins));
         assert_eq!(admits(&joins, identity(OURS, 9, 1)), Ok(()));
     }

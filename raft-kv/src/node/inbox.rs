@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use raft_core::{Change, Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId, Status};
+use raft_core::{Boot, Change, Entry, Envelope, FetchId, JobId, LogId, MemberId, NodeId, Status};
 use raft_log::Counters;
 use raft_net_tcp::Dial;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -16,6 +16,7 @@ use super::StateMachine;
 use super::formation::FormationMessage;
 use super::replica::{NotDone, ReadFailure, ReadRequest, Replica, View, WriteFailure};
 use super::snapshot::worker::Answer;
+use crate::release::Release;
 use crate::wire::Transfer;
 
 /// How many batches of requests, and of envelopes, wait for the loop.
@@ -64,6 +65,8 @@ pub(crate) enum Request<S: StateMachine, W, R> {
     /// Change the membership as planned, if anything has to be changed.
     Change {
         plan: Plan,
+        /// Who is to be taken in, if anyone, and what was heard there.
+        newcomer: Option<(MemberId, Boot, Release)>,
         answer: oneshot::Sender<Changed>,
     },
     /// Hand the lead over; to whom.
@@ -107,6 +110,12 @@ pub(crate) enum Heard {
     Transfer {
         from: MemberId,
         message: Transfer,
+    },
+    /// What it runs in this life: in front of all else that it says in it.
+    Release {
+        from: MemberId,
+        boot: Boot,
+        release: Release,
     },
 }
 

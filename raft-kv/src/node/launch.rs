@@ -60,7 +60,11 @@ where
         disk,
     };
     let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
-    let gate = Arc::new(Gate::new(replica.identity(), F::SERVES_CLIENTS));
+    let gate = Arc::new(Gate::new(
+        replica.identity(),
+        F::SERVES_CLIENTS,
+        replica.release().clone(),
+    ));
     let net = network(config.election_timeout, config.heartbeat);
     let listener = listen(&config, &net, &gate).await?;
     let local_addr = listener.local_addr();

@@ -5,6 +5,8 @@ use std::{fmt, io};
 use bytes::Bytes;
 use raft_core::LogId;
 
+use crate::release::Release;
+
 /// A deterministic state machine: every node applies the same commands in the same order, and must come to the same
 /// state. So [`apply`](Self::apply) reads nothing but the command and the state: no clock, no randomness, no order of a
 /// hash map, no setting of the node.
@@ -28,6 +30,25 @@ pub trait StateMachine: Sized + Send + 'static {
     /// applied index; the default does nothing.
     fn passed(&mut self, at: LogId) {
         let _ = at;
+    }
+
+    /// What this state machine is: the name of the program, and the newest version of commands and state that it
+    /// [follows](Release::follows). Other nodes are told when a connection opens. The default is version 1, for what never changes.
+    fn release(&self) -> Release {
+        Release::default()
+    }
+
+    /// The version that is in force: part of the state, and so the same on every node. A command that needs a later one must not be
+    /// proposed, and [`apply`](Self::apply) must stop at one.
+    fn version(&self) -> u16 {
+        1
+    }
+
+    /// The command that raises the version in force to this one, unless it is there already. A leader proposes it once every member is
+    /// known to follow that version. None, the default: nothing is ever raised.
+    fn raise(&self, version: u16) -> Option<Bytes> {
+        let _ = version;
+        None
     }
 
     /// The whole state as it is now, to be written by another thread while this one applies on. Nothing else happens at the node until

@@ -100,7 +100,8 @@ impl Peers {
         }
         let peers = if bulk { &self.bulk } else { &self.peers };
         let Some(peer) = peers.get(&to) else { return };
-        if let Err(error) = peer.try_send(kind::TRANSFER, 0, wire::encode_transfer(message)) {
+        let body = wire::encode_transfer(message, protocol(peer));
+        if let Err(error) = peer.try_send(kind::TRANSFER, 0, body) {
             trace!(%to, %error, "a transfer message was not sent");
         }
     }
@@ -121,7 +122,8 @@ impl Peers {
         let Some(peer) = self.peers.get(&envelope.to.node) else {
             return;
         };
-        if let Err(error) = peer.try_send(kind::ENVELOPE, 0, wire::encode_envelope(envelope)) {
+        let body = wire::encode_envelope(envelope, protocol(peer));
+        if let Err(error) = peer.try_send(kind::ENVELOPE, 0, body) {
             trace!(to = %envelope.to, %error, "an envelope was not sent");
         }
     }
@@ -131,7 +133,7 @@ impl Peers {
         let Some(peer) = self.peers.get(&to) else {
             return;
         };
-        let body = wire::encode_formation(&glue::formation_to_wire(message));
+        let body = wire::encode_formation(&glue::formation_to_wire(message), protocol(peer));
         if let Err(error) = peer.try_send(kind::FORMATION, 0, body) {
             debug!(%to, %error, "a formation message was not sent");
         }
@@ -165,6 +167,11 @@ impl Peers {
             })
             .collect()
     }
+}
+
+/// What is spoken with a peer: what waits for a connection is written so that every release reads it.
+fn protocol(peer: &Peer) -> u16 {
+    peer.version().unwrap_or(wire::PROTOCOL_MIN)
 }
 
 /// What there is to say of a member that came back without its data.

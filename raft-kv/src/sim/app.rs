@@ -30,8 +30,8 @@ pub(crate) trait App: Sized {
     type Read;
     type Status;
 
-    /// A new state machine.
-    fn machine(&self) -> Self::Machine;
+    /// A new state machine, of a release that follows this version.
+    fn machine(&self, follows: u16) -> Self::Machine;
 
     /// A hash of all of its state: equal states, equal hashes.
     fn state_hash(machine: &Self::Machine) -> u64;

@@ -49,11 +49,13 @@ pub enum Fault {
     Membership,
     /// A byte of what is sent over a connection changes on its way.
     Garble,
+    /// No fault either: nodes begin with releases of which one follows a newer cluster version, and are started with the other.
+    Upgrade,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -74,6 +76,7 @@ impl Fault {
         Self::Wipe,
         Self::Membership,
         Self::Garble,
+        Self::Upgrade,
     ];
 
     /// Its name on a command line.
@@ -100,6 +103,7 @@ impl Fault {
             Self::Wipe => "wipe",
             Self::Membership => "membership",
             Self::Garble => "garble",
+            Self::Upgrade => "upgrade",
         }
     }
 }

@@ -55,6 +55,10 @@ pub(super) struct Host<A: App> {
     pub(super) paused: bool,
     /// What waits for the process to go on.
     pub(super) deferred: Vec<Event>,
+    /// What its release follows, from its next start on.
+    pub(super) follows: u16,
+    /// It was started with an older release than before.
+    pub(super) went_back: bool,
     /// It is started to be taken in, not to found.
     pub(super) joins: bool,
     /// Nobody starts it any more: it was damaged, or wiped, and must not come back as it is.
@@ -72,7 +76,7 @@ pub(super) struct Host<A: App> {
 }
 
 impl<A: App> Host<A> {
-    pub(super) fn new(joins: bool) -> Self {
+    pub(super) fn new(joins: bool, follows: u16) -> Self {
         Self {
             disk: SimDisk::new(),
             clock: Clock::new(Duration::ZERO),
@@ -81,6 +85,8 @@ impl<A: App> Host<A> {
             life: 0,
             paused: false,
             deferred: Vec::new(),
+            follows,
+            went_back: false,
             joins,
             given_up: false,
             damaged: false,
@@ -232,7 +238,11 @@ impl<A: App> World<A> {
         if let Some(status) = replica.status() {
             self.checks.on_started(host, &status)?;
         }
-        let gate = SharedGate(Arc::new(Gate::new(replica.identity(), true)));
+        let gate = SharedGate(Arc::new(Gate::new(
+            replica.identity(),
+            true,
+            replica.release().clone(),
+        )));
         let now = self.now();
         let started = self.hosts[host].clock.local(now);
         self.hosts[host].process = Some(Process::new(replica, log, reader, gate, started));
@@ -253,13 +263,18 @@ impl<A: App> World<A> {
         log: &Log<SimDisk>,
         snapshot: Option<SnapshotFile>,
     ) -> Checked<Option<Machine<A>>> {
-        let mut machine: Machine<A> = Observed::new(self.app.machine(), A::state_hash);
+        let mut machine: Machine<A> =
+            Observed::new(self.app.machine(self.hosts[host].follows), A::state_hash);
         let Some(file) = snapshot else {
             return Ok(Some(machine));
         };
         if let Err(why) = work::restore(&log.snapshots(), file, &mut machine, &|| false) {
             let why = why.to_string();
-            if self.hosts[host].damaged {
+            if why.contains("follows up to") {
+                self.note(Some(host), Happening::Refused { why: why.clone() });
+                self.hosts[host].disk.kill();
+                self.too_old(host, &why)?;
+            } else if self.hosts[host].damaged {
                 self.note(Some(host), Happening::Refused { why });
                 self.hit(Mark::DamageRefused);
                 self.hosts[host].given_up = true;

@@ -85,11 +85,17 @@ pub enum Mark {
     LogPurged,
     /// The power went while a snapshot was being written, read or received.
     CrashInSnapshot,
+    /// Another cluster version came into force at a node.
+    VersionRaised,
+    /// A command was carried out that only the newer version has.
+    NewerCommand,
+    /// A node that was started with an older release stopped at what that does not follow.
+    TooOldStopped,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 40] = [
         Self::Election,
         Self::LeaderDeposed,
         Self::LogCut,
@@ -127,6 +133,9 @@ impl Mark {
         Self::SnapshotRestored,
         Self::LogPurged,
         Self::CrashInSnapshot,
+        Self::VersionRaised,
+        Self::NewerCommand,
+        Self::TooOldStopped,
     ];
 }
 

@@ -38,6 +38,7 @@ mod snapshots;
 mod storage;
 mod trace;
 pub mod trace_json;
+mod upgrade;
 mod wires;
 mod world;
 

@@ -39,6 +39,7 @@ fn mean(fault: Fault) -> Option<Duration> {
         Fault::FullDisk => ms(15_000),
         Fault::Rot | Fault::Wipe => ms(30_000),
         Fault::Membership => ms(3000),
+        Fault::Upgrade => ms(7000),
     })
 }
 
@@ -124,6 +125,7 @@ impl<A: App> World<A> {
             Fault::Rot if running => self.rot(host, amount, time, &mut rng),
             Fault::Wipe if running => self.wipe(host, time),
             Fault::Membership => self.operate(amount, &mut rng),
+            Fault::Upgrade if running => self.upgrade(host, amount, time),
             _ => {}
         }
         Ok(())

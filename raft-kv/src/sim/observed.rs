@@ -6,6 +6,7 @@ use bytes::Bytes;
 use raft_core::LogId;
 
 use crate::node::{Halt, Image, StateMachine};
+use crate::release::Release;
 
 /// One entry as it was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,18 @@ impl<S: StateMachine> StateMachine for Observed<S> {
     fn passed(&mut self, at: LogId) {
         self.inner.passed(at);
         self.note(at);
+    }
+
+    fn release(&self) -> Release {
+        self.inner.release()
+    }
+
+    fn version(&self) -> u16 {
+        self.inner.version()
+    }
+
+    fn raise(&self, version: u16) -> Option<Bytes> {
+        self.inner.raise(version)
     }
 
     fn image(&self) -> Image {

@@ -1,12 +1,13 @@
 //! An operator who changes who belongs to the cluster, and who leads, while everything else goes wrong.
 
 use fastrand::Rng;
-use raft_core::{Change, MemberId, Membership, NodeId, Outcome, Seat, Step};
+use raft_core::{Boot, Change, MemberId, Membership, NodeId, Outcome, Seat, Step};
 
 use super::app::App;
 use super::host::address;
 use super::marks::Mark;
 use super::world::World;
+use crate::release::Release;
 
 impl<A: App> World<A> {
     /// Asks whoever leads for something.
@@ -31,9 +32,14 @@ impl<A: App> World<A> {
                 self.hit(Mark::Transfer);
             }
         } else if let Some((what, change)) = self.draw_change(&status.membership, amount, rng) {
+            let heard = self.newcomers(&change);
             let Some(process) = &mut self.hosts[leader].process else {
                 return;
             };
+            // As a leader connects to a node before it takes it in.
+            for (member, boot, release) in heard {
+                process.replica.hear_release(member, boot, release);
+            }
             let taken = process
                 .replica
                 .change_membership(change, status.membership_at);
@@ -47,6 +53,20 @@ impl<A: App> World<A> {
             ));
         }
         self.plan_round(leader);
+    }
+
+    /// What those run that a change adds.
+    fn newcomers(&self, change: &Change) -> Vec<(MemberId, Boot, Release)> {
+        let added = change.steps.iter().filter_map(|step| match step {
+            Step::Add { member, .. } => Some((member.node.0 - 1) as usize),
+            _ => None,
+        });
+        let says = |host: usize| {
+            let replica = &self.hosts[host].process.as_ref()?.replica;
+            let identity = replica.identity();
+            Some((identity.member, identity.boot, replica.release().clone()))
+        };
+        added.filter_map(says).collect()
     }
 
     /// A change that leaves a majority of the voters with their data.

@@ -291,7 +291,8 @@ impl<W: Workload> App for Own<W> {
     type Read = u64;
     type Status = ();
 
-    fn machine(&self) -> W::Machine {
+    // What it follows is its own.
+    fn machine(&self, _follows: u16) -> W::Machine {
         self.workload.machine()
     }
 

@@ -208,6 +208,11 @@ impl<A: App> World<A> {
                 }
                 self.note(Some(host), Happening::Received(envelope));
             }
+            Heard::Release {
+                from,
+                boot,
+                release,
+            } => process.replica.hear_release(from, boot, release),
             Heard::Formation { from, message } => process.replica.receive_formation(from, message),
             Heard::Transfer { from, message } => {
                 let again =
@@ -326,7 +331,8 @@ impl<A: App> World<A> {
         match action {
             Action::Send(envelope) => return self.send(host, envelope),
             Action::SendFormation { to, message } => {
-                let body = wire::encode_formation(&glue::formation_to_wire(message));
+                let body =
+                    wire::encode_formation(&glue::formation_to_wire(message), wire::PROTOCOL_MAX);
                 self.send_body(
                     host,
                     Line::ordinary(to),

@@ -192,12 +192,16 @@ impl<A: App> World<A> {
             timeout * 20,
             "L4 those that come back become equal too",
             |world| world.are_equal(&good),
-        )
+        )?;
+        self.wait_for(timeout * 20, "L5 the version is raised", |world| {
+            world.is_raised(&good)
+        })
     }
 
     /// Ends the faults: those that have their data, and of these those that go on; the others are cut off.
     fn mend_some(&mut self) -> Checked<(Vec<usize>, Vec<usize>)> {
         self.mend();
+        self.upgrade_all();
         let changes = self.setup.faults.has(Fault::Membership);
         // Without an operator, spare nodes never belong to the cluster.
         let belong = if changes {

@@ -30,7 +30,7 @@ impl<A: App> World<A> {
             self.hit(Mark::Conflict);
         }
         let to = envelope.to.node;
-        let body = wire::encode_envelope(&envelope);
+        let body = wire::encode_envelope(&envelope, wire::PROTOCOL_MAX);
         self.note(Some(host), Happening::Sent(envelope));
         self.send_body(host, Line::ordinary(to), (wire::kind::ENVELOPE, body));
         Ok(())
@@ -113,6 +113,7 @@ impl<A: App> World<A> {
                 self.hit(Mark::Joined);
                 self.taken_in(host);
             }
+            Notice::VersionRaised { .. } => self.hit(Mark::VersionRaised),
             Notice::Wiped { .. } => self.hit(Mark::WipedKeptOut),
             _ => {}
         }
@@ -127,6 +128,9 @@ impl<A: App> World<A> {
             self.hit(Mark::WipedKeptOut);
             self.hosts[host].given_up = true;
             return Ok(());
+        }
+        if matches!(why, Fatal::Apply { .. }) {
+            return self.too_old(host, &why_text);
         }
         Err(Violation {
             invariant: "a node goes on",

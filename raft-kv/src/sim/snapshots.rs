@@ -55,7 +55,7 @@ impl<A: App> World<A> {
                 } else {
                     Line::ordinary(to)
                 };
-                let body = wire::encode_transfer(&message);
+                let body = wire::encode_transfer(&message, wire::PROTOCOL_MAX);
                 self.send_body(host, line, (wire::kind::TRANSFER, body));
             }
             SnapshotAction::Sent { to } => self.close_bulk(host, to),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use raft_core::Boot;
 use raft_net_tcp::{CloseReason, Connection, Event as NetEvent, Frame, Policy, Role};
 
 use super::agenda::Time;
@@ -258,6 +259,15 @@ impl<A: App> World<A> {
                     invariant: "no stranger is let in",
                     what: format!("node {} answered a stranger's hello", hello.identity.node),
                 });
+            }
+            // Not by way of the loop: it is in front of all that comes on the connection.
+            (Side::Acceptor, Place::Host(host)) if hello.role != Role::Client => {
+                if let Some(process) = &mut self.hosts[host].process {
+                    let release = crate::glue::release(hello);
+                    let from = crate::glue::member_from_net(&hello.identity);
+                    let boot = Boot(hello.identity.boot);
+                    process.replica.hear_release(from, boot, release);
+                }
             }
             (Side::Acceptor, _) => {}
         }

@@ -14,6 +14,7 @@ use super::net::{Line, Link, LinkId, Net, Parcel, Place, Side};
 use super::random::{Purpose, stream};
 use super::setup::Setup;
 use super::trace::{Happening, NodeState, Trace};
+use super::upgrade::first_releases;
 
 use crate::node::snapshot::worker::Lane;
 
@@ -139,8 +140,10 @@ impl<A: App> World<A> {
         };
         let mut world = Self {
             agenda: Agenda::new(),
-            hosts: (0..setup.hosts())
-                .map(|host| Host::new(host >= setup.nodes))
+            hosts: first_releases(&setup)
+                .into_iter()
+                .enumerate()
+                .map(|(host, follows)| Host::new(host >= setup.nodes, follows))
                 .collect(),
             net: Net::default(),
             app,

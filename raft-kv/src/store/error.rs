@@ -2,12 +2,12 @@
 
 use raft_core::LogId;
 
-use super::CLUSTER_VERSION_MAX;
+use crate::release::RELEASE;
 use crate::wire::{COMMAND_FORMAT_MAX, DecodeError};
 
 /// Why an entry could not be applied. It is committed, and other nodes may apply it: a node that skipped it would drift
 /// apart from them, so it must stop. The state is what it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
     /// The command is in a format of a later release.
@@ -35,14 +35,18 @@ pub enum ApplyError {
     },
     /// The cluster moves on to a version that this release cannot follow.
     #[error(
-        "entry {at}: the cluster moves on to version {version}, and this release follows up to {CLUSTER_VERSION_MAX}; start \
-         a newer raft-kv"
+        "entry {at}: the cluster moves on to version {version}, and this release, {RELEASE}, follows up to {follows}; start \
+         raft-kv {release} or later on this data directory"
     )]
     ClusterVersionTooNew {
         /// The entry.
         at: LogId,
         /// The version.
         version: u16,
+        /// The release of the leader that raised it.
+        release: String,
+        /// The newest version that this store follows.
+        follows: u16,
     },
     /// The command does not decode, though its format is known: the log was damaged before its checksums were made.
     #[error("entry {at}: {error}")]

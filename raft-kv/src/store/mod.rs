@@ -38,6 +38,8 @@ mod chunks;
 mod error;
 mod hash;
 mod keys;
+#[cfg(raft_kv_next)]
+mod next;
 mod query;
 mod sessions;
 mod settings;
@@ -56,13 +58,15 @@ use crate::api::{
     Command, CommandReply, Condition, Operation, Query, QueryReply, Refusal, Revision,
 };
 use crate::mutants::{Mutant, mutant};
+use crate::release;
 use crate::wire::{self, COMMAND_FORMAT_MAX};
 use hash::{ItemHash, Kind};
 use keys::{Keys, Record};
 use sessions::{Sessions, Verdict};
 
+pub use crate::release::CLUSTER_VERSION_MAX;
 pub use error::ApplyError;
-pub use settings::{CLUSTER_VERSION_MAX, Settings};
+pub use settings::Settings;
 pub use snapshot::{
     STORE_SNAPSHOT_ITEM_BYTES_MAX, STORE_SNAPSHOT_VERSION, StoreSnapshotError, StoreSnapshotPlace,
 };
@@ -80,6 +84,10 @@ pub struct Store {
     applied: Index,
     revision: Revision,
     cluster_version: u16,
+    /// The release that raised the version last; empty before.
+    raised_by: String,
+    /// The newest version that this store follows: no part of the state.
+    follows: u16,
     keys: Keys,
     sessions: Sessions,
     /// What the state's hash was at some of the last entries: no part of the state.
@@ -108,11 +116,18 @@ impl Store {
     /// An empty store: what a new cluster starts from.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::following(settings, CLUSTER_VERSION_MAX)
+    }
+
+    /// An empty store that follows no version beyond this one, as that of another release would.
+    pub(crate) fn following(settings: Settings, follows: u16) -> Self {
         Self {
             settings,
             applied: Index::ZERO,
             revision: 0,
             cluster_version: settings.cluster_version,
+            raised_by: String::new(),
+            follows,
             keys: Keys::default(),
             sessions: Sessions::default(),
             past: VecDeque::new(),
@@ -159,10 +174,15 @@ impl Store {
     /// # Panics
     /// When `at` is not the entry right behind the last applied one.
     pub fn apply(&mut self, at: LogId, command: &Command) -> Result<CommandReply, ApplyError> {
-        if let Operation::SetClusterVersion(version) = command.operation
-            && version > CLUSTER_VERSION_MAX
+        if let Operation::SetClusterVersion { version, release } = &command.operation
+            && *version > self.follows
         {
-            return Err(ApplyError::ClusterVersionTooNew { at, version });
+            return Err(ApplyError::ClusterVersionTooNew {
+                at,
+                version: *version,
+                release: release.clone(),
+                follows: self.follows,
+            });
         }
         self.note_applied(at.index);
         if mutant(Mutant::ReadsChance) {
@@ -174,7 +194,9 @@ impl Store {
                 CommandReply::Registered { session }
             }
             // Applying it twice is applying it once.
-            (Operation::SetClusterVersion(version), 0) => self.raise_cluster_version(*version),
+            (Operation::SetClusterVersion { version, release }, 0) => {
+                self.raise_cluster_version(*version, release)
+            }
             _ => match self.sessions.judge(at.index.0, command, &self.settings) {
                 Verdict::Answered(reply) => reply,
                 Verdict::Fresh => {
@@ -225,7 +247,11 @@ impl Store {
                 self.sessions.end(command.session);
                 CommandReply::Ended
             }
-            Operation::SetClusterVersion(version) => self.raise_cluster_version(*version),
+            Operation::SetClusterVersion { version, release } => {
+                self.raise_cluster_version(*version, release)
+            }
+            #[cfg(raft_kv_next)]
+            Operation::Append { key, value } => self.append(key, value),
             Operation::Put {
                 key,
                 value,
@@ -276,8 +302,11 @@ impl Store {
         }
     }
 
-    fn raise_cluster_version(&mut self, version: u16) -> CommandReply {
-        self.cluster_version = self.cluster_version.max(version);
+    fn raise_cluster_version(&mut self, version: u16, release: &str) -> CommandReply {
+        if version > self.cluster_version {
+            self.cluster_version = version;
+            self.raised_by = release::clip(release).to_owned();
+        }
         CommandReply::ClusterVersion(self.cluster_version)
     }
 
@@ -361,11 +390,18 @@ impl Store {
         self.cluster_version
     }
 
+    /// The newest cluster version that this store follows.
+    #[must_use]
+    pub fn follows(&self) -> u16 {
+        self.follows
+    }
+
     /// A hash of the whole state: keys, sessions, revision, applied index, cluster version and settings. Replicas at the same
     /// applied index have the same. It is kept up to date by apply, so asking costs nothing.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
-        self.settings
+        let hash = self
+            .settings
             .words()
             .into_iter()
             .fold(ItemHash::new(Kind::Whole), ItemHash::word)
@@ -373,7 +409,10 @@ impl Store {
             .word(self.revision)
             .word(self.cluster_version.into())
             .word(self.keys.hash())
-            .word(self.sessions.hash())
-            .finish()
+            .word(self.sessions.hash());
+        match self.raised_by.as_str() {
+            "" => hash.finish(),
+            release => hash.bytes(release.as_bytes()).finish(),
+        }
     }
 }

@@ -1,8 +1,5 @@
 //! What apply may depend on besides the command and the state: the same on every node of a cluster.
 
-/// The newest cluster version that this release can follow.
-pub const CLUSTER_VERSION_MAX: u16 = 1;
-
 /// Limits that apply judges by. They are part of the replicated state, not of a node's configuration: replicas with
 /// different ones would drift apart, so [`Settings::default`] is what every node uses, and a release that wants others
 /// raises the cluster version to bring them in. They are part of [`Store::state_hash`](super::Store::state_hash).

@@ -195,3 +195,25 @@ fn the_hash_is_the_same_on_every_platform() {
     );
     assert_eq!(store.state_hash(), 2_925_871_446_736_621_475);
 }
+
+/// As after a rolling upgrade: the newer release goes on from the snapshot, and the older one says what to start.
+#[test]
+fn a_raised_store_comes_back_with_the_release_that_raised_it() {
+    let mut store = Store::following(Settings::default(), 2);
+    let raise = Operation::SetClusterVersion {
+        version: 2,
+        release: "9.8.7".into(),
+    };
+    store
+        .apply(LogId::new(1, 1), &command(0, 0, 0, raise))
+        .unwrap();
+    assert_eq!(store.cluster_version(), 2);
+    let mut bytes = Vec::new();
+    store.write_to(&mut bytes).unwrap();
+    let back = Store::read_following(&mut bytes.as_slice(), 2).unwrap();
+    assert_eq!(back.state_hash(), store.state_hash());
+    assert_eq!((back.cluster_version(), back.follows()), (2, 2));
+    let refused = Store::read_from(&mut bytes.as_slice()).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("start raft-kv 9.8.7 or later"), "{said}");
+}

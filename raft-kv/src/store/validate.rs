@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 
-use super::CLUSTER_VERSION_MAX;
 use crate::api::{
     Command, Condition, KEY_BYTES_MAX, KeyRange, Operation, Query, RequestError, VALUE_BYTES_MAX,
 };
@@ -57,10 +56,15 @@ pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), Reques
             validate_range(keys, limits)?;
             validate_conditions(conditions, limits)
         }
-        Operation::SetClusterVersion(1..=CLUSTER_VERSION_MAX) => Ok(()),
-        Operation::SetClusterVersion(version) => invalid(&format!(
-            "cluster version {version} is unknown to this release; it knows 1 to {CLUSTER_VERSION_MAX}"
-        )),
+        // From a client it could stop every node of an older release.
+        Operation::SetClusterVersion { .. } => invalid(
+            "the cluster version is raised by the leader alone, once every member runs a release that follows the next one",
+        ),
+        #[cfg(raft_kv_next)]
+        Operation::Append { key, value } => {
+            validate_key(key, limits)?;
+            at_most("the value", value.len(), limits.value_bytes_max)
+        }
     }
 }
 
@@ -74,7 +78,7 @@ pub fn validate_query(query: &Query, limits: &Limits) -> Result<(), RequestError
 
 fn validate_session(command: &Command) -> Result<(), RequestError> {
     match (&command.operation, command.session) {
-        (Operation::RegisterSession | Operation::SetClusterVersion(_), 0) => Ok(()),
+        (Operation::RegisterSession | Operation::SetClusterVersion { .. }, 0) => Ok(()),
         (Operation::RegisterSession, _) => {
             invalid("a session is registered outside of any session")
         }

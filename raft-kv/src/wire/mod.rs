@@ -1,5 +1,9 @@
 //! How all that travels and all that is stored is laid out in bytes. The tables are in `docs/wire.md`.
 //!
+//! A message is written in the version that goes with the protocol of its connection, the newest that both sides speak: the
+//! `encode_…` functions that take a `protocol` are the place where one is chosen. A command, which stays in the log, is written in the
+//! oldest version that has it.
+//!
 //! Every encoding begins with its version, and each version has a module of its own ([`DecodeError::UnknownVersion`] for one
 //! that this release lacks). What is received may come from anyone: no decoder panics, none allocates more than a small
 //! multiple of what it was given, and none ignores bytes that are left over. Byte strings come out as slices of the body that
@@ -7,6 +11,8 @@
 
 mod buffer;
 mod error;
+#[cfg(raft_kv_next)]
+mod next;
 mod v1;
 
 use bytes::Bytes;
@@ -16,7 +22,9 @@ use raft_core::{
 use sha2::{Digest, Sha256};
 
 use crate::api::{Admin, Command, Query, Request, Response};
+use crate::release::Release;
 
+pub use crate::release::{PROTOCOL_MAX, PROTOCOL_MIN};
 pub use error::DecodeError;
 
 /// The kinds of the frames that carry what is encoded here.
@@ -32,11 +40,6 @@ pub mod kind {
     /// The [`Response`](crate::api::Response) to it.
     pub const RESPONSE: u8 = 17;
 }
-
-/// The oldest version of the protocol between nodes, and between clients and nodes, that this release speaks.
-pub const PROTOCOL_MIN: u16 = 1;
-/// The newest.
-pub const PROTOCOL_MAX: u16 = 1;
 
 /// How many entries one append may carry. The core's `batch_bytes_max` counts at least 32 bytes for each: up to 4 MiB of it
 /// stay below this.
@@ -216,9 +219,9 @@ pub struct CommandHeader {
 }
 
 /// The newest version of the format of commands that this release reads.
-pub const COMMAND_FORMAT_MAX: u8 = v1::VERSION;
+pub const COMMAND_FORMAT_MAX: u8 = if cfg!(raft_kv_next) { 2 } else { v1::VERSION };
 
-/// The decoder of these bytes' version, or why there is none.
+/// The version of these bytes, which must be the only one there is of this encoding.
 fn version(what: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
     match bytes.first() {
         None => Err(DecodeError::Truncated { what }),
@@ -236,7 +239,12 @@ fn version(what: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
 /// # Panics
 /// When an append has more than [`ENTRIES_MAX`] entries: the core's `batch_bytes_max` was set too large.
 #[must_use]
-pub fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
+pub fn encode_envelope(envelope: &Envelope, protocol: u16) -> Vec<Bytes> {
+    #[cfg(raft_kv_next)]
+    if protocol >= 2 {
+        return next::encode_envelope(envelope);
+    }
+    let _ = protocol;
     v1::encode_envelope(envelope)
 }
 
@@ -245,6 +253,10 @@ pub fn encode_envelope(envelope: &Envelope) -> Vec<Bytes> {
 /// # Errors
 /// Whatever is wrong with the bytes. That the fields of the message make sense together is for the core to judge.
 pub fn decode_envelope(body: Bytes) -> Result<Envelope, DecodeError> {
+    #[cfg(raft_kv_next)]
+    if body.first() == Some(&next::VERSION) {
+        return next::decode_envelope(body);
+    }
     version("envelope", &body)?;
     v1::decode_envelope(body)
 }
@@ -297,6 +309,10 @@ pub fn cluster_id(founding: &Membership) -> ClusterId {
 /// A command as the log holds it.
 #[must_use]
 pub fn encode_command(command: &Command) -> Bytes {
+    #[cfg(raft_kv_next)]
+    if next::has(command) {
+        return next::encode_command(command);
+    }
     v1::encode_command(command)
 }
 
@@ -314,13 +330,27 @@ pub fn command_header(bytes: &Bytes) -> Result<CommandHeader, DecodeError> {
 /// Whatever is wrong with the bytes. Whether the command keeps to the limits of keys and values is for
 /// [`validate_command`](crate::store::validate_command) to judge.
 pub fn decode_command(bytes: Bytes) -> Result<Command, DecodeError> {
+    #[cfg(raft_kv_next)]
+    if bytes.first() == Some(&next::VERSION) {
+        return next::decode_command(bytes);
+    }
     version("command", &bytes)?;
     v1::decode_command(bytes)
 }
 
+/// A command behind what stands in `out` already; a large value as a chunk of its own.
+fn encode_command_chunks(out: Vec<u8>, command: &Command) -> Vec<Bytes> {
+    #[cfg(raft_kv_next)]
+    if next::has(command) {
+        return vec![out.into(), next::encode_command(command)];
+    }
+    v1::encode_command_chunks(out, command)
+}
+
 /// A request as a frame's body, in chunks: a put's value of 1 KiB and more is shared, not copied.
 #[must_use]
-pub fn encode_request(request: &Request) -> Vec<Bytes> {
+pub fn encode_request(request: &Request, protocol: u16) -> Vec<Bytes> {
+    let _ = protocol;
     v1::encode_request(request)
 }
 
@@ -335,7 +365,8 @@ pub fn decode_request(body: Bytes) -> Result<Incoming, DecodeError> {
 
 /// A response as a frame's body, in chunks: values of 1 KiB and more are shared, not copied.
 #[must_use]
-pub fn encode_response(response: &Response) -> Vec<Bytes> {
+pub fn encode_response(response: &Response, protocol: u16) -> Vec<Bytes> {
+    let _ = protocol;
     v1::encode_response(response)
 }
 
@@ -350,7 +381,8 @@ pub fn decode_response(body: Bytes) -> Result<Response, DecodeError> {
 
 /// A formation message as a frame's body.
 #[must_use]
-pub fn encode_formation(formation: &Formation) -> Bytes {
+pub fn encode_formation(formation: &Formation, protocol: u16) -> Bytes {
+    let _ = protocol;
     v1::encode_formation(formation)
 }
 
@@ -365,7 +397,8 @@ pub fn decode_formation(body: Bytes) -> Result<Formation, DecodeError> {
 
 /// A transfer message as a frame's body, in chunks: a piece of a file is shared, not copied.
 #[must_use]
-pub fn encode_transfer(transfer: &Transfer) -> Vec<Bytes> {
+pub fn encode_transfer(transfer: &Transfer, protocol: u16) -> Vec<Bytes> {
+    let _ = protocol;
     v1::encode_transfer(transfer)
 }
 
@@ -433,4 +466,19 @@ pub fn encode_identity(identity: &DirectoryIdentity) -> Bytes {
 pub fn decode_identity(bytes: Bytes) -> Result<DirectoryIdentity, DecodeError> {
     version("directory identity", &bytes)?;
     v1::decode_identity(bytes)
+}
+
+/// What a node runs, as the application's part of the handshake.
+#[must_use]
+pub fn encode_release(release: &Release) -> Bytes {
+    v1::encode_release(release)
+}
+
+/// What the other side of a connection runs. Whoever wrote it may be newer by any number of versions: each begins with the fields of
+/// version 1, and what follows them is ignored, as it is in the handshake around it.
+///
+/// # Errors
+/// Whatever is wrong with the bytes.
+pub fn decode_release(bytes: Bytes) -> Result<Release, DecodeError> {
+    v1::decode_release(bytes)
 }

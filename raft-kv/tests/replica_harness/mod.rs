@@ -23,15 +23,29 @@ use raft_kv::node::replica::{
     WriteFailure,
 };
 use raft_kv::node::{Halt, Image, StateMachine};
+use raft_kv::release::Release;
 use raft_kv::wire::{self, DirectoryIdentity};
 use raft_log::sim_disk::{Fault, Keep, SimDisk};
 use raft_log::{Batch, Log, Options, Reader, peek_identity_with};
 
 pub const ELECTION_TICKS: u32 = 10;
 
-/// Every command that was applied, in order.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tally(pub Vec<(LogId, Bytes)>);
+/// Every command that was applied, in order; and which version this release of it follows, 0 for the first.
+#[derive(Debug, Default, Clone)]
+pub struct Tally(pub Vec<(LogId, Bytes)>, pub u16);
+
+/// The state alone.
+impl PartialEq for Tally {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+/// The version that a command raises the state to.
+fn raises(command: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(command).ok()?;
+    text.strip_prefix("raise ")?.parse().ok()
+}
 
 impl StateMachine for Tally {
     type Output = usize;
@@ -40,8 +54,28 @@ impl StateMachine for Tally {
         if command.as_ref() == b"halt" {
             return Err(Halt("a command that nobody knows".into()));
         }
+        if raises(command).is_some_and(|version| version > self.release().follows) {
+            return Err(Halt("a version of another release".into()));
+        }
         self.0.push((at, command.clone()));
         Ok(self.0.len())
+    }
+
+    fn release(&self) -> Release {
+        let follows = self.1.max(1);
+        Release {
+            name: format!("{follows}.0"),
+            follows,
+        }
+    }
+
+    fn version(&self) -> u16 {
+        let raised = self.0.iter().filter_map(|(_, command)| raises(command));
+        raised.max().unwrap_or(1)
+    }
+
+    fn raise(&self, version: u16) -> Option<Bytes> {
+        Some(format!("raise {version}").into())
     }
 
     // No snapshots are taken here: see the simulator.
@@ -118,6 +152,8 @@ pub struct World {
     pub crashes: u64,
     /// What goes wrong: at which node's disk, at which of its operations, how.
     pub plan: Option<(u64, u64, Fault)>,
+    /// Which version the releases on some nodes follow, from their next start on.
+    pub follows: BTreeMap<u64, u16>,
 }
 
 pub fn founders(nodes: impl IntoIterator<Item = u64>) -> Founders {
@@ -156,6 +192,7 @@ impl World {
             keep: Keep::Nothing,
             crashes: 0,
             plan: None,
+            follows: BTreeMap::new(),
         }
     }
 
@@ -265,8 +302,10 @@ impl World {
             },
             disk,
         };
+        let follows = self.follows.get(&node).copied().unwrap_or_default();
+        let machine = Tally(Vec::new(), follows);
         let replica =
-            Replica::start(config(), start, Tally::default()).map_err(|error| error.to_string())?;
+            Replica::start(config(), start, machine).map_err(|error| error.to_string())?;
         host.live = Some(Live {
             replica,
             log,
@@ -344,16 +383,25 @@ impl World {
             if self.cut.contains(&(from, to)) {
                 continue;
             }
+            let said = self.hosts.get(&from).and_then(|host| host.live.as_ref());
+            let said = said.map(|live| (live.replica.identity(), live.replica.release().clone()));
             let Some(live) = self.hosts.get_mut(&to).and_then(|host| host.live.as_mut()) else {
                 continue;
             };
+            // As the handshake of every connection says, in front of all else.
+            if let Some((who, release)) = said {
+                live.replica.hear_release(who.member, who.boot, release);
+            }
             match packet {
                 Packet::Envelope(bytes) => {
                     live.replica.receive(wire::decode_envelope(bytes).unwrap());
                 }
                 Packet::Formation { from, message } => {
                     // Through the encoding, as on a wire.
-                    let bytes = wire::encode_formation(&glue::formation_to_wire(*message));
+                    let bytes = wire::encode_formation(
+                        &glue::formation_to_wire(*message),
+                        wire::PROTOCOL_MAX,
+                    );
                     let message = glue::formation_from_wire(wire::decode_formation(bytes).unwrap());
                     live.replica.receive_formation(from, message);
                 }
@@ -377,7 +425,8 @@ impl World {
             let me = live.replica.identity().member;
             match action {
                 Action::Send(envelope) => {
-                    let bytes: Vec<u8> = wire::encode_envelope(&envelope).concat();
+                    let bytes: Vec<u8> =
+                        wire::encode_envelope(&envelope, wire::PROTOCOL_MAX).concat();
                     self.post(node, envelope.to.node, Packet::Envelope(bytes.into()));
                 }
                 Action::SendFormation { to, message } => {

@@ -78,6 +78,14 @@ pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
+/// What a leader proposes to raise the cluster version.
+pub(crate) fn raise(version: u16) -> Operation {
+    Operation::SetClusterVersion {
+        version,
+        release: "9.8.7".into(),
+    }
+}
+
 pub(crate) fn put(key: &str, value: &str) -> Operation {
     put_if(key, value, vec![])
 }

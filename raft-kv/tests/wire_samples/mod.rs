@@ -49,30 +49,37 @@ impl Value {
 
     pub(crate) fn encode(&self) -> Vec<Bytes> {
         match self {
-            Self::Envelope(envelope) => wire::encode_envelope(envelope),
+            Self::Envelope(envelope) => wire::encode_envelope(envelope, wire::PROTOCOL_MAX),
             Self::Membership(payload) => vec![wire::encode_payload(payload).1],
             Self::Command(command) => vec![wire::encode_command(command)],
             Self::Request(Incoming::Write { command, .. }) => {
-                wire::encode_request(&Request::Write(command.clone()))
+                wire::encode_request(&Request::Write(command.clone()), wire::PROTOCOL_MAX)
             }
             Self::Request(Incoming::Read {
                 query,
                 stale,
                 min_applied,
-            }) => wire::encode_request(&Request::Read {
-                query: query.clone(),
-                stale: *stale,
-                min_applied: *min_applied,
-            }),
-            Self::Request(Incoming::Status) => wire::encode_request(&Request::Status),
-            Self::Request(Incoming::Admin(admin)) => {
-                wire::encode_request(&Request::Admin(admin.clone()))
+            }) => wire::encode_request(
+                &Request::Read {
+                    query: query.clone(),
+                    stale: *stale,
+                    min_applied: *min_applied,
+                },
+                wire::PROTOCOL_MAX,
+            ),
+            Self::Request(Incoming::Status) => {
+                wire::encode_request(&Request::Status, wire::PROTOCOL_MAX)
             }
-            Self::Response(response) => wire::encode_response(response),
-            Self::Formation(formation) => vec![wire::encode_formation(formation)],
+            Self::Request(Incoming::Admin(admin)) => {
+                wire::encode_request(&Request::Admin(admin.clone()), wire::PROTOCOL_MAX)
+            }
+            Self::Response(response) => wire::encode_response(response, wire::PROTOCOL_MAX),
+            Self::Formation(formation) => {
+                vec![wire::encode_formation(formation, wire::PROTOCOL_MAX)]
+            }
             Self::Metadata(metadata) => vec![wire::encode_metadata(metadata)],
             Self::Identity(identity) => vec![wire::encode_identity(identity)],
-            Self::Transfer(transfer) => wire::encode_transfer(transfer),
+            Self::Transfer(transfer) => wire::encode_transfer(transfer, wire::PROTOCOL_MAX),
             Self::SnapshotHead(head) => vec![wire::encode_snapshot_head(head)],
         }
     }
@@ -254,6 +261,8 @@ fn status() -> NodeStatus {
         syncs: 11,
         version: "0.1".into(),
         cluster_version: 1,
+        follows: 2,
+        held_back: "node 3 runs release 0.1.0, which follows up to version 1".into(),
         error: "e".into(),
         members: vec![MemberStatus {
             id: 2,
@@ -535,8 +544,11 @@ fn commands() -> Vec<Sample> {
         ),
         (
             "set cluster version",
-            plain(Operation::SetClusterVersion(513)),
-            "01 00 0100 0a000000 05ac0202026d65048104",
+            plain(Operation::SetClusterVersion {
+                version: 513,
+                release: "1.2.0".into(),
+            }),
+            "01 00 0100 10000000 05ac0202026d65048104 05312e322e30",
         ),
     ]
 }
@@ -730,8 +742,9 @@ fn other_replies() -> Vec<Sample> {
             "status reply",
             respond(Ok(Reply::Status(status()))),
             "01000000636c75737465722d6964656e74697479010000000000000002000000000000000300000000000000 \
-                04000000000000003400000002010203066c6561646572010203623a320405060708ac020a0207ac0208ad02 \
-                0b03302e3101016501022203623a320100080114",
+                04000000000000006e00000002010203066c6561646572010203623a320405060708ac020a0207ac0208ad02 \
+                0b03302e310102386e6f646520332072756e732072656c6561736520302e312e302c20776869636820666f6c \
+                6c6f777320757020746f2076657273696f6e2031016501022203623a320100080114",
         ),
         (
             "not leader",

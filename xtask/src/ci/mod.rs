@@ -269,8 +269,13 @@ fn bench() -> Result<()> {
     package_compiles("raft-log/bench/Cargo.toml", &[])
 }
 
-/// The tests before this left binaries that were built together with test-only features; these are the shipped ones.
+/// The tests before this left binaries that were built together with test-only features; these are the shipped ones. Before them those that
+/// play the next release are built, for the test of an upgrade: in the same place, where the shipped ones must be in the end.
 fn build() -> Result<()> {
+    let begun = Instant::now();
+    println!("   the programs of the next release, to target/next");
+    cargo::Binaries::build_next()?;
+    println!("   built in {:.1} s", begun.elapsed().as_secs_f64());
     cargo_passes(
         &["build", "--package", "raft-kv", "--package", "raft-cli"],
         &[],

@@ -259,6 +259,11 @@ impl LocalCluster {
         self.node(id)?.start(&binary, &arguments)
     }
 
+    /// From now on, nodes are started and clients made of these programs.
+    pub fn set_binaries(&mut self, binaries: Binaries) {
+        self.settings.binaries = binaries;
+    }
+
     /// Starts every node that is down.
     ///
     /// # Errors

@@ -37,6 +37,13 @@ pub(crate) fn binaries() -> Binaries {
     Binaries::in_folder(folder).unwrap()
 }
 
+/// Those that play the next release (`raft-kv/src/release.rs`); `cargo xtask ci --only build` makes them.
+pub(crate) fn next_binaries() -> Binaries {
+    let folder = xtask::cargo::workspace_root().join("target/next");
+    let found = Binaries::in_folder(&folder);
+    found.expect("`cargo xtask ci --only build` makes the programs of the next release")
+}
+
 /// This many nodes, none of them started.
 pub(crate) fn prepared(nodes: u8) -> TestCluster {
     prepared_with(nodes, election_arguments(T), alone())

@@ -20,4 +20,5 @@ mod partition;
 mod quick_start;
 mod refusals;
 mod trace;
+mod upgrade;
 mod wiped_node;

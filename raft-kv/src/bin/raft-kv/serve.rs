@@ -91,7 +91,9 @@ fn exit_status(exit: &Exit) -> u8 {
     match exit {
         Exit::Log(_)
         | Exit::Snapshot(_)
-        | Exit::Fatal(Fatal::Formation(FormationError::OtherIncarnation { .. })) => EXIT_DATA,
+        | Exit::Fatal(
+            Fatal::Formation(FormationError::OtherIncarnation { .. }) | Fatal::Apply { .. },
+        ) => EXIT_DATA,
         _ => EXIT_OTHER,
     }
 }

@@ -11,6 +11,7 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Core(event) => core_event(event),
         Notice::Rejected { from, why } => debug!(%from, %why, "an envelope was not used"),
         Notice::Formed { cluster } => info!(%cluster, "the cluster is formed"),
+        Notice::VersionRaised { version } => info!(version, "another cluster version is in force"),
         Notice::Wiped { member, now } => lost(*member, *now),
         Notice::SnapshotNotSent { to, why } => {
             warn!(%to, "a snapshot could not be sent: {why}; it is tried again");

@@ -241,6 +241,11 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                 Heard::Transfer { from, message } => {
                     self.parts.replica.receive_transfer(from, message);
                 }
+                Heard::Release {
+                    from,
+                    boot,
+                    release,
+                } => self.parts.replica.hear_release(from, boot, release),
             }
         }
         self.feed_requests();
@@ -280,7 +285,16 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
                         .chain(self.peer_troubles())
                         .collect(),
                 }),
-                Request::Change { plan, answer } => self.change(plan, answer),
+                Request::Change {
+                    plan,
+                    newcomer,
+                    answer,
+                } => {
+                    if let Some((member, boot, release)) = newcomer {
+                        self.parts.replica.hear_release(member, boot, release);
+                    }
+                    self.change(plan, answer);
+                }
                 Request::Transfer { to, answer } => {
                     let _ = answer.send(self.parts.replica.transfer_leadership(to));
                 }
@@ -312,7 +326,10 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
         let leader = replica.leader();
         let done = match replica.status() {
             Some(status) if status.role == RoleName::Leader => {
-                if status.membership.is_joint() || !status.membership_committed {
+                if status.membership.is_joint()
+                    || !status.membership_committed
+                    || replica.is_raising()
+                {
                     Changed::InFlux
                 } else {
                     match plan(&status) {

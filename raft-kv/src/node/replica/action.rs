@@ -229,6 +229,11 @@ pub enum Notice {
         /// Why, in words.
         why: &'static str,
     },
+    /// Another version is in force from now on.
+    VersionRaised {
+        /// Which.
+        version: u16,
+    },
     /// The cluster is formed, and this disk holds its first membership.
     Formed {
         /// Its id.
@@ -255,7 +260,7 @@ pub enum Fatal {
     #[error("the first membership cannot be started with: {0}")]
     Bootstrap(StartError),
     /// An entry of the log cannot be applied.
-    #[error("entry {at} cannot be applied: {halt}; start a version of this software that knows it")]
+    #[error("this node stops before entry {at}, which it cannot apply: {halt}")]
     Apply {
         /// The entry.
         at: LogId,

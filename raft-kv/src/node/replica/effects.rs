@@ -33,6 +33,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             Effect::Outcome(id, outcome) if self.changes.remove(&id) => {
                 self.actions.push_back(Action::Changed { id, outcome });
             }
+            Effect::Outcome(id, outcome) if self.upgrade.is(id) => self.upgrade.decided(outcome),
             Effect::Outcome(id, outcome) => {
                 if let Some(ticket) = self.writes.decide(id, outcome) {
                     let why = if mutant(Mutant::SaysNotAppliedWhenDeposed) {
@@ -78,6 +79,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 
     /// Applies what is committed, and answers whoever waits for it.
     fn on_apply(&mut self, job: ApplyJob) {
+        let before = self.machine.version();
         for entry in job.entries {
             let at = entry.id;
             assert!(
@@ -88,6 +90,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             let output = match &entry.payload {
                 Payload::Command(command) => match self.machine.apply(at, command) {
                     Ok(output) => Some(output),
+                    Err(_) if mutant(Mutant::SkipsUnknownCommands) => {
+                        self.machine.passed(at);
+                        None
+                    }
                     Err(halt) => return self.halt(Fatal::Apply { at, halt }),
                 },
                 Payload::Noop | Payload::Membership(_) => {
@@ -96,11 +102,13 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 }
             };
             self.applied = at.index;
+            self.upgrade.applied(at.term);
             if let (Some(ticket), Some(output)) = (self.writes.applied(at), output) {
                 self.actions
                     .push_back(Action::Written { ticket, at, output });
             }
         }
+        self.note_version(before);
         for ticket in self.reads.applied(self.applied) {
             self.actions.push_back(Action::ReadReady(ticket));
         }

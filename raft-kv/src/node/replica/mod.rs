@@ -13,6 +13,7 @@ mod reads;
 mod snapshots;
 mod start;
 mod transfer;
+mod upgrade;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,7 @@ use crate::node::StateMachine;
 use crate::node::formation::{Formation, FormationError, FormationMessage, Formed, Verdict};
 use reads::Reads;
 use snapshots::Snapshots;
+use upgrade::Upgrade;
 use writes::Writes;
 
 /// Whether the node belongs to a cluster yet.
@@ -81,6 +83,7 @@ where
     introduced: BTreeMap<NodeId, String>,
     introduced_for_ticks: u32,
     introduce_in_ticks: u32,
+    upgrade: Upgrade,
     /// Changes of the membership whose outcome is open.
     changes: BTreeSet<ProposalId>,
     reads: Reads<R>,
@@ -196,6 +199,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         self.introduce_in_ticks = self.introduce_in_ticks.saturating_sub(elapsed_ticks);
         self.forget_introductions(elapsed_ticks);
+        self.upgrade.tick(elapsed_ticks);
         self.tick_transfers(elapsed_ticks);
         for ticket in self.reads.tick(elapsed_ticks) {
             self.actions.push_back(Action::ReadFailed {
@@ -215,6 +219,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         };
         own.min(self.reads.ticks_until_deadline())
             .min(self.ticks_until_introduction())
+            .min(self.ticks_until_upgrade())
             .min(self.ticks_until_transfer())
     }
 
@@ -329,6 +334,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let leader = self.leader();
         if let Some(WriteFailure::Not(why)) = self.refusal() {
             return Err(why);
+        }
+        if let Some(why) = self.not_to_be_added(&change) {
+            return Err(NotDone::Refused(why));
         }
         let Some(core) = self.core() else {
             return Err(NotDone::Stopping);
@@ -445,6 +453,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 return None;
             }
             self.introduce();
+            self.raise_version();
             if !self.actions.is_empty() {
                 continue;
             }

@@ -7,7 +7,9 @@ use raft_core::{
     Raft, RecoverError, Recovered, RoleName, Snapshot, Term,
 };
 
-use super::{Action, Member, Phase, Reads, Replica, Snapshots, Standing, Writes, introduce};
+use super::{
+    Action, Member, Phase, Reads, Replica, Snapshots, Standing, Upgrade, Writes, introduce,
+};
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, Founders, FoundersError};
 use crate::wire::SnapshotFile;
@@ -167,6 +169,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             identity,
             phase,
             standing,
+            upgrade: Upgrade::new(machine.release()),
             machine,
             applied: file.map_or(Index::ZERO, |file| file.last.index),
             writes: Writes::new(),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use raft_core::{Incarnation, MemberId, NodeId, RoleName, Status};
+use raft_core::{Boot, Incarnation, MemberId, NodeId, RoleName, Status};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -14,9 +14,11 @@ use super::answer::not_done;
 use super::plan;
 use super::{KvRead, KvWrite, status};
 use crate::api::{Admin, AdminReply, RequestError};
+use crate::glue;
 use crate::node::config::check_address;
 use crate::node::inbox::{Changed, Inbox, Request};
 use crate::node::replica::NotDone;
+use crate::release::Release;
 use crate::store::Store;
 
 /// How long a change waits for the one before it: a learner that catches up, say, and becomes a voter.
@@ -33,24 +35,28 @@ pub(super) async fn carry_out(
     match admin {
         Admin::AddMember { id, address, voter } => {
             check_address(&address).map_err(|error| RequestError::Invalid(error.to_string()))?;
-            let member = meet(inbox, id, &address).await?;
-            change(inbox, move |status| {
+            let newcomer = meet(inbox, id, &address).await?;
+            let member = newcomer.0;
+            change(inbox, Some(newcomer), move |status| {
                 plan::add(&status.membership, member, &address, voter)
             })
             .await
         }
         Admin::PromoteMember { id } => {
-            change(inbox, move |status| plan::promote(&status.membership, id)).await
+            change(inbox, None, move |status| {
+                plan::promote(&status.membership, id)
+            })
+            .await
         }
         Admin::UpdateMember { id, address } => {
             check_address(&address).map_err(|error| RequestError::Invalid(error.to_string()))?;
-            change(inbox, move |status| {
+            change(inbox, None, move |status| {
                 plan::update(&status.membership, id, &address)
             })
             .await
         }
         Admin::RemoveMember { id, force } => {
-            change(inbox, move |status| {
+            change(inbox, None, move |status| {
                 let answers = |voter| answers(status, voter, patience_ticks);
                 plan::remove(&status.membership, id, force, answers)
             })
@@ -60,8 +66,11 @@ pub(super) async fn carry_out(
     }
 }
 
+/// A node that is to be taken in: who it is, in which life, and what it runs.
+type Newcomer = (MemberId, Boot, Release);
+
 /// Asks the node at an address who it is.
-async fn meet(inbox: &KvInbox, id: u64, address: &str) -> Result<MemberId, RequestError> {
+async fn meet(inbox: &KvInbox, id: u64, address: &str) -> Result<Newcomer, RequestError> {
     // Only a leader need bother.
     let (answer, looked) = oneshot::channel();
     let look = Request::Inspect(Box::new(move |inspection| {
@@ -91,15 +100,17 @@ async fn meet(inbox: &KvInbox, id: u64, address: &str) -> Result<MemberId, Reque
             "node {id} at {address} belongs to cluster {theirs}, and this is {cluster}; give it a new data directory"
         )));
     }
-    Ok(MemberId {
+    let member = MemberId {
         node: NodeId(id),
         incarnation: Incarnation(identity.incarnation),
-    })
+    };
+    Ok((member, Boot(identity.boot), glue::release(&link.hello)))
 }
 
 /// Has a change planned on the membership in force, and waits until it is committed.
 async fn change(
     inbox: &KvInbox,
+    newcomer: Option<Newcomer>,
     plan: impl Fn(&Status) -> plan::Planned + Clone + Send + 'static,
 ) -> Result<AdminReply, RequestError> {
     let until = Instant::now() + TURN_MAX;
@@ -107,6 +118,7 @@ async fn change(
         let (answer, changed) = oneshot::channel();
         let request = Request::Change {
             plan: Box::new(plan.clone()),
+            newcomer: newcomer.clone(),
             answer,
         };
         match ask(inbox, request, changed).await? {
@@ -119,7 +131,7 @@ async fn change(
             Changed::InFlux if Instant::now() < until => sleep(Duration::from_millis(20)).await,
             Changed::InFlux => {
                 return Err(RequestError::Invalid(
-                    "another change of the membership is under way, and has not ended; see `member list`".into(),
+                    "another change of the membership, or of the cluster version, is under way, and has not ended; see `member list` and `status`".into(),
                 ));
             }
             Changed::Not(why) => return Err(not_done(why)),

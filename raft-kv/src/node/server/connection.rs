@@ -65,7 +65,7 @@ pub(super) async fn serve(
     inbox: Inbox<Store, KvWrite, KvRead>,
 ) {
     let (outgoing, answers) = mpsc::unbounded_channel();
-    tokio::spawn(answer_all(answers, link.sender.clone()));
+    tokio::spawn(answer_all(answers, link.sender.clone(), link.version));
     let mut closing = front.closing.clone();
     let door = Door {
         quota: ConnectionQuota::new(front.quota.clone()),
@@ -204,8 +204,8 @@ impl Door {
 
 /// Sends answers until the connection ends, no answer can come any more, or one cannot be sent. Then it closes the
 /// connection, whichever it was: one whose requests are not answered must not look alive.
-async fn answer_all(answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender) {
-    if let Err(error) = send_all(answers, &sender).await {
+async fn answer_all(answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender, protocol: u16) {
+    if let Err(error) = send_all(answers, &sender, protocol).await {
         debug!(%error, "a client's connection ends: an answer cannot be sent");
     }
     sender.close();
@@ -215,6 +215,7 @@ async fn answer_all(answers: mpsc::UnboundedReceiver<Outgoing>, sender: Sender) 
 async fn send_all(
     mut answers: mpsc::UnboundedReceiver<Outgoing>,
     sender: &Sender,
+    protocol: u16,
 ) -> Result<(), SendError> {
     let mut batch = Vec::new();
     while answers.recv_many(&mut batch, ANSWERS_MAX).await > 0 {
@@ -224,7 +225,7 @@ async fn send_all(
             share,
         } in batch.drain(..)
         {
-            let body = wire::encode_response(&response);
+            let body = wire::encode_response(&response, protocol);
             sender.send(kind::RESPONSE, request_id, body).await?;
             drop(share);
         }

@@ -33,9 +33,11 @@ use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
 use super::replica::{ReadFailure, WriteFailure};
 use super::{Exit, Halt, Image, NodeConfig, StartError, StateMachine};
-use crate::api::{CommandReply, Header, Query};
+use crate::api::{Command, CommandReply, Header, Operation, Query};
 use crate::mutants::{Mutant, mutant};
+use crate::release::{RELEASE, Release};
 use crate::store::{Limits, Settings, Store};
+use crate::wire;
 use connection::Answer;
 use quota::Quota;
 use status::DiskUse;
@@ -55,18 +57,43 @@ impl StateMachine for Store {
         }
     }
 
+    fn release(&self) -> Release {
+        Release {
+            name: RELEASE.to_owned(),
+            follows: self.follows(),
+        }
+    }
+
+    fn version(&self) -> u16 {
+        self.cluster_version()
+    }
+
+    fn raise(&self, version: u16) -> Option<Bytes> {
+        Some(wire::encode_command(&Command {
+            session: 0,
+            sequence: 0,
+            first_outstanding: 0,
+            principal: Bytes::new(),
+            operation: Operation::SetClusterVersion {
+                version,
+                release: RELEASE.to_owned(),
+            },
+        }))
+    }
+
     fn image(&self) -> Image {
         let picture = self.clone();
         Image::new(move |out| picture.write_to(out))
     }
 
     fn empty(&self) -> Self {
-        Self::new(self.settings())
+        Self::following(self.settings(), self.follows())
     }
 
     fn restore(&mut self, at: LogId, from: &mut dyn io::Read) -> io::Result<()> {
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-        let store = Self::read_from(from).map_err(|error| invalid(error.to_string()))?;
+        let store = Self::read_following(from, self.follows())
+            .map_err(|error| invalid(error.to_string()))?;
         if store.applied() != at.index {
             let why = format!("it is of index {}, and was taken for {at}", store.applied());
             return Err(invalid(why));
@@ -117,7 +144,7 @@ impl Server {
             local_addr,
             member,
         } = launch(config, store, front).await?;
-        tracing::info!(%member, listen = %local_addr, version = env!("CARGO_PKG_VERSION"), "node started");
+        tracing::info!(%member, listen = %local_addr, version = RELEASE, "node started");
         Ok(Self {
             own: inbox.own,
             local_addr,

@@ -82,8 +82,10 @@ pub(crate) fn status<S: StateMachine, W, R>(
         keys: store.key_count() as u64,
         hashes: store.hashes().map(|(at, hash)| (at.0, hash)).collect(),
         syncs: inspection.counters.syncs,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: replica.release().name.clone(),
         cluster_version: store.cluster_version(),
+        follows: replica.release().follows,
+        held_back: replica.holds_version_back().unwrap_or_default(),
         ..NodeStatus::default()
     };
     let troubles = inspection.troubles.join("; ");

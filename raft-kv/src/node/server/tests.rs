@@ -48,7 +48,7 @@ fn admit_at(front: &KvFront, body: Bytes) -> Result<Admitted, RequestError> {
 }
 
 fn body(request: &Request) -> Bytes {
-    let chunks: Vec<u8> = wire::encode_request(request).concat();
+    let chunks: Vec<u8> = wire::encode_request(request, wire::PROTOCOL_MAX).concat();
     chunks.into()
 }
 
@@ -110,7 +110,8 @@ async fn a_connection_whose_answer_cannot_be_sent_is_closed() {
 
     let mut link = connect(&address, 10_000).await;
     let ask = |number, key: &'static str| {
-        let request = wire::encode_request(&read(query(KeyRange::Key(key.into()))));
+        let request =
+            wire::encode_request(&read(query(KeyRange::Key(key.into()))), wire::PROTOCOL_MAX);
         link.sender.try_send(kind::REQUEST, number, request)
     };
     ask(1, "small").unwrap();

@@ -11,6 +11,7 @@ use crate::api::{self, Condition, KeyRange, Query};
 use crate::client::machine::{Ask, Config, ConnectionId, End, Machine, Output, RequestKey};
 use crate::sim::agenda::Time;
 use crate::sim::app::{Desk, Letter, Order};
+use crate::sim::faults::Fault;
 use crate::sim::host::address;
 use crate::sim::net::LinkId;
 use crate::sim::random::{Purpose, stream, until_next};
@@ -21,6 +22,9 @@ use crate::wire::{self, kind};
 const KEYS: u64 = 4;
 /// How long an operation may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Where a request that writes says which cluster version its command needs: in every version of either.
+const NEEDS_AT: usize = 6;
 
 /// See the [module](self).
 pub(super) struct Client {
@@ -42,6 +46,10 @@ pub(super) struct Client {
     /// Writes that were sent, by session and number.
     sent: BTreeSet<(u64, u64)>,
     retries: u64,
+    /// Whether some of its commands are such as only the newer version has.
+    mixes: bool,
+    newer_open: BTreeSet<RequestKey>,
+    newer: u64,
 }
 
 impl Client {
@@ -61,6 +69,9 @@ impl Client {
             woken_at: None,
             sent: BTreeSet::new(),
             retries: 0,
+            mixes: setup.faults.has(Fault::Upgrade),
+            newer_open: BTreeSet::new(),
+            newer: 0,
         }
     }
 
@@ -92,6 +103,31 @@ impl Client {
     /// How often a write was sent again.
     pub(super) fn retries(&self) -> u64 {
         self.retries
+    }
+
+    /// How many commands were carried out that only the newer version has.
+    pub(super) fn newer(&self) -> u64 {
+        self.newer
+    }
+
+    /// Lets one of three commands say that it needs the newer version: each try of it says the same.
+    fn age(&mut self, request_id: u64, request: &api::Request, body: &mut [Bytes]) {
+        let api::Request::Write(command) = request else {
+            return;
+        };
+        let keys = matches!(
+            command.operation,
+            api::Operation::Put { .. } | api::Operation::Delete { .. }
+        );
+        if !self.mixes || !keys || !command.sequence.is_multiple_of(3) {
+            return;
+        }
+        self.newer_open.extend(self.machine.request_of(request_id));
+        if let Some(first) = body.first_mut() {
+            let mut bytes = first.to_vec();
+            bytes[NEEDS_AT] = 2;
+            *first = bytes.into();
+        }
     }
 
     /// Something to ask for.
@@ -265,7 +301,8 @@ impl Kv {
                     }
                     if let Some(&link) = client.links.get(&connection) {
                         client.tell(number, link, request_id, &request, desk);
-                        let body = wire::encode_request(&request);
+                        let mut body = wire::encode_request(&request, wire::PROTOCOL_MAX);
+                        client.age(request_id, &request, &mut body);
                         desk.order(Order::Ask {
                             link,
                             letter: Letter {
@@ -279,6 +316,8 @@ impl Kv {
                 Output::Complete { key, end } => {
                     if let Some(operation) = client.open.remove(&key) {
                         client.learn(&end);
+                        let newer = client.newer_open.remove(&key);
+                        client.newer += u64::from(newer && matches!(end, End::Answered { .. }));
                         ended.push((operation, end));
                     }
                 }

@@ -48,7 +48,7 @@ pub(super) fn asked(
             Asked::Answer(Letter {
                 kind: kind::RESPONSE,
                 request_id: frame.request_id,
-                body: wire::encode_response(&response),
+                body: wire::encode_response(&response, wire::PROTOCOL_MAX),
             })
         }
     }

@@ -83,7 +83,7 @@ impl Kv {
             letter: Letter {
                 kind: wire::kind::RESPONSE,
                 request_id: ticket.request_id,
-                body: wire::encode_response(response),
+                body: wire::encode_response(response, wire::PROTOCOL_MAX),
             },
         });
     }
@@ -109,8 +109,8 @@ impl App for Kv {
     type Read = (Ticket, Query);
     type Status = Ticket;
 
-    fn machine(&self) -> Store {
-        Store::new(Settings::default())
+    fn machine(&self, follows: u16) -> Store {
+        Store::following(Settings::default(), follows)
     }
 
     fn state_hash(store: &Store) -> u64 {
@@ -219,6 +219,10 @@ impl App for Kv {
         let retries: u64 = self.clients.iter().map(Client::retries).sum();
         for _ in 0..retries {
             marks.hit(Mark::Retried);
+        }
+        let newer: u64 = self.clients.iter().map(Client::newer).sum();
+        for _ in 0..newer {
+            marks.hit(Mark::NewerCommand);
         }
         judge::judge(&self.history)
     }

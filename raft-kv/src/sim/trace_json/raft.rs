@@ -180,7 +180,11 @@ fn in_words(operation: &Operation) -> (&'static str, Option<String>) {
             };
             ("delete", Some(keys))
         }
-        Operation::SetClusterVersion(_) => ("set_cluster_version", None),
+        Operation::SetClusterVersion { version, .. } => {
+            ("set_cluster_version", Some(version.to_string()))
+        }
+        #[cfg(raft_kv_next)]
+        Operation::Append { .. } => ("append", None),
     }
 }
 

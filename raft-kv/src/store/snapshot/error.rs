@@ -2,8 +2,8 @@
 
 use std::{fmt, io};
 
-use super::super::CLUSTER_VERSION_MAX;
 use super::STORE_SNAPSHOT_VERSION;
+use crate::release::RELEASE;
 
 /// Why bytes are not a snapshot of a store that this release can use. Nothing of them was used.
 #[derive(Debug, thiserror::Error)]
@@ -19,21 +19,27 @@ pub enum StoreSnapshotError {
     },
     /// They are in a format of a later release.
     #[error(
-        "snapshot of the store: its format is version {version}, and this release reads up to {STORE_SNAPSHOT_VERSION}; start a \
-         newer raft-kv"
+        "snapshot of the store: its format is version {version}, and this release, {RELEASE}, reads up to \
+         {STORE_SNAPSHOT_VERSION}; start raft-kv {release} or later on this data directory"
     )]
     UnknownVersion {
         /// The version.
         version: u8,
+        /// The release that raised the cluster version last.
+        release: String,
     },
     /// The cluster has moved on to a version that this release cannot follow.
     #[error(
-        "snapshot of the store: the cluster is at version {version}, and this release follows up to {CLUSTER_VERSION_MAX}; \
-         start a newer raft-kv"
+        "snapshot of the store: the cluster is at version {version}, and this release, {RELEASE}, follows up to {follows}; \
+         start raft-kv {release} or later on this data directory"
     )]
     ClusterVersionTooNew {
         /// The version.
         version: u16,
+        /// The release that raised it.
+        release: String,
+        /// The newest version that this store follows.
+        follows: u16,
     },
     /// They end too early.
     #[error("snapshot of the store, {place}: the bytes end too early")]

@@ -12,6 +12,7 @@ use std::io;
 
 use super::{CLUSTER_VERSION_MAX, Settings, Store};
 use crate::api::{KeyValue, SessionId};
+use crate::release::RELEASE_BYTES_MAX;
 use crate::store::sessions::Session;
 use raft_core::Index;
 use read::In;
@@ -39,7 +40,9 @@ impl Store {
     pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let mut out = Out::new(out);
         out.u8(STORE_SNAPSHOT_VERSION)?;
-        out.bytes(&[0; 3])?;
+        // At most 64.
+        out.u8(u8::try_from(self.raised_by.len()).unwrap_or(0))?;
+        out.u16(0)?;
         self.write_head(&mut out)?;
         for (key, record) in self.keys.iter() {
             let numbers = [
@@ -68,6 +71,7 @@ impl Store {
         } = self.settings;
         out.u16(self.cluster_version)?;
         out.u16(cluster_version)?;
+        out.bytes(self.raised_by.as_bytes())?;
         for number in [
             sessions_max as u64,
             outstanding_max,
@@ -91,20 +95,17 @@ impl Store {
     /// # Errors
     /// What is wrong with the bytes and where, that they are of a newer release, or what the reader said.
     pub fn read_from(from: &mut dyn io::Read) -> Result<Self, StoreSnapshotError> {
+        Self::read_following(from, CLUSTER_VERSION_MAX)
+    }
+
+    /// As [`read_from`](Self::read_from), with no version beyond `follows`.
+    pub(crate) fn read_following(
+        from: &mut dyn io::Read,
+        follows: u16,
+    ) -> Result<Self, StoreSnapshotError> {
         let mut from = In::new(from);
-        let version = from.u8()?;
-        if version > STORE_SNAPSHOT_VERSION {
-            return Err(StoreSnapshotError::UnknownVersion { version });
-        }
-        from.check(
-            version == STORE_SNAPSHOT_VERSION,
-            "there is no such version",
-        )?;
-        for _ in 0..3 {
-            let reserved = from.u8()?;
-            from.check(reserved == 0, "a reserved byte is not 0")?;
-        }
-        let (mut store, keys, sessions) = read_head(&mut from)?;
+        let front = read_front(&mut from, follows)?;
+        let (mut store, keys, sessions) = read_head(&mut from, front, follows)?;
         read_keys(&mut from, &mut store, keys)?;
         read_sessions(&mut from, &mut store, sessions)?;
         from.at("end", 0);
@@ -118,15 +119,57 @@ impl Store {
     }
 }
 
-/// An empty store with all that stands before the keys, and how many keys and sessions follow.
-fn read_head(from: &mut In<'_>) -> Result<(Store, u64, u64), StoreSnapshotError> {
+/// What stands in front in every version.
+struct Front {
+    cluster_version: u16,
+    settings_cluster_version: u16,
+    raised_by: String,
+}
+
+/// Reads it first: of what a newer release wrote, no more than this may be legible.
+fn read_front(from: &mut In<'_>, follows: u16) -> Result<Front, StoreSnapshotError> {
+    let version = from.u8()?;
+    from.check(version > 0, "there is no such version")?;
+    let name_bytes = usize::from(from.u8()?);
+    let name_fits = name_bytes <= RELEASE_BYTES_MAX;
+    from.check(name_fits, "a release's name is longer than it can be")?;
+    let reserved = from.u16()?;
     let cluster_version = from.u16()?;
-    if cluster_version > CLUSTER_VERSION_MAX {
-        return Err(StoreSnapshotError::ClusterVersionTooNew {
-            version: cluster_version,
+    let settings_cluster_version = from.u16()?;
+    let raised_by = String::from_utf8(from.bytes(name_bytes)?.to_vec())
+        .map_err(|_| from.malformed("a release's name is no text"))?;
+    if version > STORE_SNAPSHOT_VERSION {
+        return Err(StoreSnapshotError::UnknownVersion {
+            version,
+            release: raised_by,
         });
     }
-    let settings_cluster_version = from.u16()?;
+    from.check(reserved == 0, "a reserved byte is not 0")?;
+    if cluster_version > follows {
+        return Err(StoreSnapshotError::ClusterVersionTooNew {
+            version: cluster_version,
+            release: raised_by,
+            follows,
+        });
+    }
+    Ok(Front {
+        cluster_version,
+        settings_cluster_version,
+        raised_by,
+    })
+}
+
+/// An empty store with all that stands before the keys, and how many keys and sessions follow.
+fn read_head(
+    from: &mut In<'_>,
+    front: Front,
+    follows: u16,
+) -> Result<(Store, u64, u64), StoreSnapshotError> {
+    let Front {
+        cluster_version,
+        settings_cluster_version,
+        raised_by,
+    } = front;
     let sessions_max = from.u64()?;
     let settings = Settings {
         cluster_version: settings_cluster_version,
@@ -137,7 +180,8 @@ fn read_head(from: &mut In<'_>) -> Result<(Store, u64, u64), StoreSnapshotError>
         reply_bytes_max: from.u64()?,
         deleted_bytes_max: from.u64()?,
     };
-    let mut store = Store::new(settings);
+    let mut store = Store::following(settings, follows);
+    store.raised_by = raised_by;
     let never_lowered = cluster_version >= settings.cluster_version;
     from.check(never_lowered, "the cluster version is below the first one")?;
     store.cluster_version = cluster_version;

@@ -106,7 +106,7 @@ impl<'a> In<'a> {
     }
 
     /// Bytes of their own, in exactly as much memory as they need.
-    fn bytes(&mut self, length: usize) -> Result<Bytes, StoreSnapshotError> {
+    pub(super) fn bytes(&mut self, length: usize) -> Result<Bytes, StoreSnapshotError> {
         let mut bytes = Vec::with_capacity(length.min(STEP_BYTES));
         while bytes.len() < length {
             let start = bytes.len();

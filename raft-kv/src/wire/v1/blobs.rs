@@ -1,9 +1,11 @@
-//! What raft-log keeps for us besides entries: metadata with every batch that changes it, and an identity in the superblock.
+//! What others carry for us: raft-log metadata with every batch that changes it, and an identity in the superblock; raft-net-tcp, in
+//! its handshake, what a node runs.
 
 use bytes::{BufMut, Bytes};
 use raft_core::{ClusterId, HardState, Incarnation, Index, MemberId, NodeId, Term};
 
 use super::VERSION;
+use crate::release::{self, Release};
 use crate::wire::buffer::Reader;
 use crate::wire::{DecodeError, DirectoryIdentity, Metadata};
 
@@ -71,4 +73,30 @@ pub(crate) fn decode_identity(bytes: Bytes) -> Result<DirectoryIdentity, DecodeE
     };
     reader.finish()?;
     Ok(identity)
+}
+
+pub(crate) fn encode_release(release: &Release) -> Bytes {
+    let name = release::clip(&release.name);
+    let mut out = Vec::with_capacity(4 + name.len());
+    out.put_u8(VERSION);
+    out.put_u16_le(release.follows);
+    // At most 64.
+    out.put_u8(u8::try_from(name.len()).unwrap_or(0));
+    out.put_slice(name.as_bytes());
+    out.into()
+}
+
+pub(crate) fn decode_release(bytes: Bytes) -> Result<Release, DecodeError> {
+    let mut reader = Reader::new("release", bytes);
+    reader.u8()?;
+    let follows = reader.u16()?;
+    let length = usize::from(reader.u8()?);
+    let name = reader.take(length)?;
+    // A stranger's text goes into our log: no control characters.
+    let name = String::from_utf8_lossy(&name);
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    Ok(Release {
+        name: release::clip(&name).to_owned(),
+        follows,
+    })
 }

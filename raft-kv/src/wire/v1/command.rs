@@ -10,6 +10,7 @@ use super::VERSION;
 use super::keys::KeyRangeV1;
 use super::pack::{List, Slice, append, unpack};
 use crate::api::{Command, Condition, Operation};
+use crate::release;
 use crate::wire::buffer::{Chunks, Reader};
 use crate::wire::{CommandHeader, DecodeError, LIST_MAX};
 
@@ -45,7 +46,10 @@ enum OperationV1<'a> {
         want_previous: bool,
         conditions: Conditions<'a>,
     },
-    SetClusterVersion(u16),
+    SetClusterVersion {
+        version: u16,
+        release: &'a str,
+    },
 }
 
 type Conditions<'a> = List<ConditionV1<'a>, LIST_MAX>;
@@ -73,7 +77,9 @@ fn cluster_version(operation: &Operation) -> u16 {
         | Operation::EndSession
         | Operation::Put { .. }
         | Operation::Delete { .. }
-        | Operation::SetClusterVersion(_) => 1,
+        | Operation::SetClusterVersion { .. } => 1,
+        #[cfg(raft_kv_next)]
+        Operation::Append { .. } => 2,
     }
 }
 
@@ -89,7 +95,7 @@ pub(crate) fn encode_command(command: &Command) -> Bytes {
 }
 
 /// The command behind what stands in `out` already; a large value as a chunk of its own.
-pub(super) fn encode_command_chunks(out: Vec<u8>, command: &Command) -> Vec<Bytes> {
+pub(crate) fn encode_command_chunks(out: Vec<u8>, command: &Command) -> Vec<Bytes> {
     let mut chunks = Chunks::begin(encode_head(out, command));
     if let Some(value) = value(command) {
         chunks.add(value);
@@ -189,7 +195,12 @@ impl<'a> From<&'a Operation> for OperationV1<'a> {
                 want_previous: *want_previous,
                 conditions: List(conditions.iter().map(Into::into).collect()),
             },
-            Operation::SetClusterVersion(version) => Self::SetClusterVersion(*version),
+            Operation::SetClusterVersion { version, release } => Self::SetClusterVersion {
+                version: *version,
+                release: release::clip(release),
+            },
+            #[cfg(raft_kv_next)]
+            Operation::Append { .. } => unreachable!("version 2 of commands has it"),
         }
     }
 }
@@ -222,7 +233,10 @@ impl OperationV1<'_> {
                 want_previous,
                 conditions: share_all(conditions),
             },
-            Self::SetClusterVersion(version) => Operation::SetClusterVersion(version),
+            Self::SetClusterVersion { version, release } => Operation::SetClusterVersion {
+                version,
+                release: release::clip(release).to_owned(),
+            },
         };
         if value.is_some() == is_put {
             Ok(operation)

@@ -4,12 +4,11 @@ use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use super::command::encode_command_chunks;
 use super::keys::QueryV1;
 use super::pack::{append, unpack};
 use crate::api::{Admin, Request};
 use crate::wire::buffer::Reader;
-use crate::wire::{DecodeError, Incoming, decode_command};
+use crate::wire::{DecodeError, Incoming, decode_command, encode_command_chunks};
 
 const WHAT: &str = "request";
 

@@ -29,6 +29,8 @@ pub(super) struct NodeStatusV1<'a> {
     syncs: u64,
     version: &'a str,
     cluster_version: u16,
+    follows: u16,
+    held_back: &'a str,
     error: &'a str,
     members: List<MemberStatusV1<'a>, MEMBERS_MAX>,
 }
@@ -63,6 +65,8 @@ impl<'a> From<&'a NodeStatus> for NodeStatusV1<'a> {
             syncs: status.syncs,
             version: clip(&status.version),
             cluster_version: status.cluster_version,
+            follows: status.follows,
+            held_back: clip(&status.held_back),
             error: clip(&status.error),
             // A membership has no more than that.
             members: List(
@@ -96,6 +100,8 @@ impl From<NodeStatusV1<'_>> for NodeStatus {
             syncs: status.syncs,
             version: clip(status.version).to_owned(),
             cluster_version: status.cluster_version,
+            follows: status.follows,
+            held_back: clip(status.held_back).to_owned(),
             error: clip(status.error).to_owned(),
             members: status.members.0.into_iter().map(Into::into).collect(),
         }

@@ -100,7 +100,10 @@ fn command(line: &mut Line, command: &Command) {
         Operation::EndSession => ("end_session", None),
         Operation::Put { key, .. } => ("put", Some(json!({ "key": text(key) }))),
         Operation::Delete { keys, .. } => ("delete", Some(range(keys))),
-        Operation::SetClusterVersion(_) => ("set_cluster_version", None),
+        Operation::SetClusterVersion { version, release } => (
+            "set_cluster_version",
+            Some(json!({ "cluster_version": version, "release": release })),
+        ),
         _ => ("unknown", None),
     };
     line.add("operation", json!(operation));
