@@ -112,7 +112,9 @@ impl Raft {
     fn hand_out(&mut self, entries: Entries, bytes: usize) {
         let Some(last) = entries.last() else { return };
         self.apply.note_handed_out(last.id.index, bytes);
-        self.snapshots.note_applying(bytes);
+        if let Some(policy) = &self.config.snapshots {
+            self.snapshots.note_applying(last.id.index, bytes, policy);
+        }
         self.outbox.push(Effect::Apply(ApplyJob { entries }));
     }
 

@@ -49,16 +49,20 @@ pub struct SnapshotPolicy {
     /// How many entries in front of the newest snapshot stay in the log, for followers that are a little behind: sending
     /// entries costs less than sending a snapshot.
     pub tail_entries: u64,
+    /// How many bytes of entries stay there at most, however few entries these are. What was applied before this start is not
+    /// counted, and does not stay.
+    pub tail_bytes: usize,
 }
 
 impl SnapshotPolicy {
-    /// 100,000 entries or 256 MiB, and a tail of 10,000 entries.
+    /// 100,000 entries or 256 MiB, and a tail of 10,000 entries or 64 MiB, whichever is less.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             entries_max: 100_000,
             bytes_max: 256 << 20,
             tail_entries: 10_000,
+            tail_bytes: 64 << 20,
         }
     }
 }

@@ -39,6 +39,11 @@ impl Raft {
         if self.journal.state_job().is_some() {
             return;
         }
+        if self.snapshots.replaces_state() {
+            // It would lead, and could answer nobody before its state machine is there; whoever has one is faster.
+            self.draw_election_timeout();
+            return;
+        }
         if self.may_campaign() {
             self.become_pre_candidate();
             return;

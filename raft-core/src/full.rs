@@ -11,6 +11,9 @@ use crate::types::Index;
 impl Raft {
     /// The log's disk has no room for more commands, or has some again.
     pub(crate) fn on_storage_full(&mut self, full: bool) {
+        if self.full && !full {
+            self.snapshots.retry_at_once();
+        }
         self.full = full;
     }
 

@@ -198,6 +198,7 @@ mod read_index;
 mod replication;
 mod rng;
 mod role;
+mod sizes;
 mod snapshot;
 mod start;
 mod status;

@@ -272,6 +272,13 @@ impl Raft {
         self.step(|raft| raft.on_snapshot_taken(last, taken))
     }
 
+    /// The file of the snapshot that ends at `last` is damaged, or gone. If that is still the newest one, another is asked for at once; one of
+    /// the same state has the same end, and takes the place of the damaged file. Until it is taken, this node has nothing to start from
+    /// and nothing to send.
+    pub fn snapshot_damaged(&mut self, last: LogId) {
+        self.step(|raft| raft.on_snapshot_damaged(last));
+    }
+
     /// The transfer `id` of an [`Effect::SendSnapshot`] has ended: the peer has the snapshot and its envelope, or, `sent` being
     /// false, has not, or nobody knows. A driver that has not heard of the peer for long says false: until it says anything, the
     /// peer gets no entries, and the log behind the snapshot is kept for it.

@@ -7,6 +7,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::config::SnapshotPolicy;
 use crate::effect::{Effect, Event};
 use crate::error::{AnswerError, Rejected};
 use crate::journal::Mark;
@@ -16,7 +17,14 @@ use crate::message::{AppendResult, Message, RequestId};
 use crate::progress::Mode;
 use crate::raft::Raft;
 use crate::role::Role;
+use crate::sizes::Sizes;
 use crate::types::{Index, JobId, LogId, MemberId, NodeId};
+
+/// How long is waited at most before a snapshot that could not be taken is tried again: so many election timeouts, doubled so often.
+const DOUBLINGS_MAX: u32 = 5;
+
+/// One place of the log is remembered for every so many-th part of the tail.
+const TAIL_STEPS: usize = 16;
 
 /// What a snapshot stands for: the state machine after the entry `last`, and with it the log up to there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,8 +57,13 @@ pub(crate) struct Snapshots {
     newest: Index,
     /// What the driver was asked to take, and how much of `bytes_since` it covers.
     taking: Option<(Snapshot, usize)>,
-    /// After one that could not be taken: when to try again.
+    /// How many in turn could not be taken, and when to try again.
+    failed: u32,
     retry_at: u64,
+    /// The file of the newest is damaged: another is to take its place, whatever was applied since.
+    damaged: bool,
+    /// How large the log in front of them is.
+    sizes: Sizes,
     /// How many bytes of entries were handed out to apply since the last one.
     bytes_since: usize,
     /// Received, and to replace the state machine once its mark is durable.
@@ -60,9 +73,10 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// With the snapshot that a disk held.
-    pub(crate) fn new(found: Option<Snapshot>) -> Self {
+    /// With the snapshot that a disk held, and a state machine that has applied so much.
+    pub(crate) fn new(found: Option<Snapshot>, applied: Index) -> Self {
         Self {
+            sizes: Sizes::behind(applied),
             newest: found.as_ref().map_or(Index::ZERO, |found| found.last.index),
             durable: found,
             ..Self::default()
@@ -85,9 +99,15 @@ impl Snapshots {
         waiting.or(self.installing)
     }
 
-    /// Entries of so many bytes were handed out to apply.
-    pub(crate) fn note_applying(&mut self, bytes: usize) {
+    /// Entries up to `last`, of so many bytes, were handed out to apply.
+    pub(crate) fn note_applying(&mut self, last: Index, bytes: usize, policy: &SnapshotPolicy) {
         self.bytes_since = self.bytes_since.saturating_add(bytes);
+        self.sizes.note(last, bytes, policy.tail_bytes / TAIL_STEPS);
+    }
+
+    /// There may be room for a snapshot that there was none for.
+    pub(crate) fn retry_at_once(&mut self) {
+        (self.failed, self.retry_at) = (0, 0);
     }
 
     /// Whether the state machine is about to be replaced: nothing is applied until it is.
@@ -118,7 +138,7 @@ impl Raft {
         };
         let entries = (self.apply.handed.0).saturating_sub(self.snapshots.newest.0);
         let due = entries >= policy.entries_max || self.snapshots.bytes_since >= policy.bytes_max;
-        due && entries > 0
+        ((due && entries > 0) || self.snapshots.damaged)
             && self.snapshots.taking.is_none()
             && !self.snapshots.replaces_state()
             && self.now >= self.snapshots.retry_at
@@ -143,6 +163,7 @@ impl Raft {
             membership: membership.clone(),
             membership_at: *membership_at,
         };
+        self.snapshots.sizes.remember();
         self.snapshots.taking = Some((snapshot.clone(), self.snapshots.bytes_since));
         self.outbox.push(Effect::TakeSnapshot(snapshot));
     }
@@ -160,9 +181,13 @@ impl Raft {
             return Err(AnswerError::UnknownSnapshot(last));
         };
         if !taken {
-            self.snapshots.retry_at = self.now + u64::from(self.config.election_timeout_ticks);
+            // Twice as late each time: whatever was written in vain has cost the disk as much as one that is kept.
+            let wait = u64::from(self.config.election_timeout_ticks) << self.snapshots.failed;
+            self.snapshots.failed = (self.snapshots.failed + 1).min(DOUBLINGS_MAX);
+            self.snapshots.retry_at = self.now + wait;
             return Ok(());
         }
+        (self.snapshots.failed, self.snapshots.damaged) = (0, false);
         self.snapshots.bytes_since = self.snapshots.bytes_since.saturating_sub(bytes);
         // One that was received meanwhile covers more.
         if last.index > self.snapshots.newest {
@@ -173,6 +198,16 @@ impl Raft {
             });
         }
         Ok(())
+    }
+
+    /// The file of this snapshot cannot be read any more. If it is the newest, one of the state as it is now takes its place.
+    pub(crate) fn on_snapshot_damaged(&mut self, last: LogId) {
+        let newest = self.snapshots.durable.as_ref();
+        let is_newest =
+            newest.is_some_and(|newest| newest.last == last) && last.index == self.snapshots.newest;
+        if is_newest && self.snapshots.taking.is_none() {
+            self.snapshots.damaged = true;
+        }
     }
 
     // ---- receiving (paper fig. 13, InstallSnapshot) ----
@@ -256,6 +291,8 @@ impl Raft {
         self.forget_removal_behind_commit();
         self.snapshots.newest = snapshot.last.index;
         self.snapshots.bytes_since = 0;
+        self.snapshots.damaged = false;
+        self.snapshots.sizes = Sizes::behind(snapshot.last.index);
         self.snapshots.to_install = Some(snapshot);
     }
 
@@ -351,7 +388,11 @@ impl Raft {
         else {
             return;
         };
-        let tail = |index: Index| Index(index.0.saturating_sub(policy.tail_entries));
+        let sizes = &self.snapshots.sizes;
+        let tail = |index: Index| {
+            let by_entries = Index(index.0.saturating_sub(policy.tail_entries));
+            by_entries.max(sizes.fits_behind(index, policy.tail_bytes))
+        };
         let mut to = tail(snapshot.last.index);
         if let Role::Leader(leadership) = &self.role {
             let patience = u64::from(self.config.election_timeout_ticks);
@@ -368,6 +409,7 @@ impl Raft {
         if to > self.log.base().index {
             self.log.cut_front(to);
             let up_to = self.log.base();
+            self.snapshots.sizes.forget_before(up_to.index);
             self.outbox.push(Effect::CutLog { up_to });
         }
     }

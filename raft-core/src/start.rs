@@ -169,6 +169,7 @@ impl Raft {
         raft.snapshots = Snapshots::new(
             disk.snapshot
                 .filter(|snapshot| snapshot.last != LogId::ZERO),
+            disk.applied,
         );
         raft.commit_to(covered.unwrap_or_default());
         raft.verified = raft.commit;
@@ -203,7 +204,7 @@ impl Raft {
             states_under_way: vec![],
             stored_commit: hard_state.commit,
             memberships: MembershipLog::new(memberships),
-            snapshots: Snapshots::default(),
+            snapshots: Snapshots::new(None, applied),
             full: false,
             forwarded: ForwardedReads::default(),
             role: Role::Follower,

@@ -236,6 +236,7 @@ impl Raft {
             && votes
             // It may have been told that it was removed where its own log does not say so yet.
             && self.may_campaign()
+            && !self.snapshots.replaces_state()
             && matches!(self.role, Role::Follower)
             && self.journal.state_job().is_none()
         {

@@ -35,9 +35,8 @@ impl goldenscript::Runner for Script {
             "deliver" | "settle" | "drop" | "keep" | "replay" | "inject" => {
                 self.network(command)?
             }
-            "hold" | "save" | "crash" | "restart" | "slow" | "chore" | "full" | "room" => {
-                self.disk(command)?
-            }
+            "hold" | "save" | "crash" | "restart" | "slow" | "chore" | "full" | "room"
+            | "damaged" => self.disk(command)?,
             "join" | "wipe" => self.arrive(command)?,
             "change" | "transfer" => self.rule(command)?,
             "isolate" | "cut" | "heal" => self.links(command)?,
@@ -69,7 +68,7 @@ fn node_arg(args: &mut goldenscript::ArgumentConsumer<'_>) -> Res<u64> {
     parse(args.next_pos().ok_or("which node?")?)
 }
 
-/// `ENTRIES/TAIL`, or `ENTRIES/TAIL/BYTES`.
+/// `ENTRIES/TAIL`, `ENTRIES/TAIL/BYTES`, or `ENTRIES/TAIL/BYTES/TAIL-BYTES`.
 fn snapshot_policy(text: &str) -> Res<SnapshotPolicy> {
     let mut parts = text.split('/');
     let mut next = |or: u64| parts.next().map_or(Ok(or), parse::<u64>);
@@ -77,6 +76,7 @@ fn snapshot_policy(text: &str) -> Res<SnapshotPolicy> {
         entries_max: next(1)?,
         tail_entries: next(0)?,
         bytes_max: next(1 << 30)? as usize,
+        tail_bytes: next(1 << 30)? as usize,
     })
 }
 
@@ -385,6 +385,11 @@ impl Script {
                 cluster.raft(id).storage_full(command.name == "full");
                 cluster.drain(id);
             }
+            "damaged" => {
+                let newest = cluster.raft(id).status().snapshot;
+                cluster.raft(id).snapshot_damaged(newest);
+                cluster.drain(id);
+            }
             "chore" => cluster.chore(id, !fails),
             _ => cluster.start(id),
         }
@@ -580,6 +585,9 @@ fn status_field(status: &raft_core::Status, key: &str) -> Res<String> {
         key if key.starts_with("full") => peer("full")?.full.to_string(),
         "first" => status.first.to_string(),
         "snapshot" => status.snapshot.to_string(),
+        "installing" => status
+            .installing
+            .map_or("none".into(), |last| last.to_string()),
         key => return Err(format!("unknown field {key}").into()),
     })
 }

@@ -56,6 +56,7 @@ fn run(seed: u64) -> [u64; 6] {
             entries_max: 1 + rng.below(20),
             bytes_max: [1, 300, 1 << 20][rng.below(3) as usize],
             tail_entries: rng.below(6),
+            tail_bytes: [0, 100, 1 << 20][rng.below(3) as usize],
         });
     }
     let nodes = [1, 2, 3, 3, 3, 5][rng.below(6) as usize];

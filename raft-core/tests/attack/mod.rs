@@ -138,6 +138,7 @@ fn config() -> Config {
             entries_max: 3,
             bytes_max: 1000,
             tail_entries: 1,
+            tail_bytes: 60,
         }),
         ..Config::new(3)
     }

@@ -45,7 +45,8 @@ pub struct NodeConfig {
     pub snapshot_every: u64,
     /// After how many bytes of entries the state is written to a snapshot. Default 64 MiB; at least 1.
     pub snapshot_bytes: usize,
-    /// How many entries stay in the log in front of the snapshot, for followers that are a little behind. Default 5,000.
+    /// How many entries stay in the log in front of the snapshot, for followers that are a little behind; of a quarter of
+    /// [`snapshot_bytes`](Self::snapshot_bytes) at most. Default 5,000.
     pub snapshot_tail: u64,
     /// The size of the log's files, in bytes. Default 16 MiB: two stand on the disk, written with zeros, from the start.
     pub segment_bytes: u64,
@@ -145,6 +146,7 @@ impl NodeConfig {
                 entries_max: self.snapshot_every,
                 bytes_max: self.snapshot_bytes,
                 tail_entries: self.snapshot_tail,
+                tail_bytes: self.snapshot_bytes / 4,
             }),
             ..Config::new(seed)
         };
