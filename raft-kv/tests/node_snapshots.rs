@@ -193,6 +193,55 @@ async fn a_node_that_was_away_is_sent_a_snapshot_and_all_start_from_theirs() {
     }
 }
 
+/// The leader's own file has rotted, and it notices only when a follower refuses it. It takes another of the same state, though nothing is
+/// written any more, and the follower gets that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_snapshot_is_damaged_takes_another() {
+    let home = tempfile::tempdir().unwrap();
+    let configs = configs(home.path());
+    let mut nodes = Nodes::new();
+    for config in &configs {
+        nodes.insert(config.id, start(config).await);
+    }
+    write(&nodes, 50).await;
+    let away = nodes.remove(&3).unwrap();
+    assert_eq!(away.stop().await, Exit::Stopped);
+    write(&nodes, 500).await;
+    for node in nodes.values() {
+        until(node, "a snapshot is taken, and the log is cut", |status| {
+            status.snapshot.index.0 > 400 && status.first.0 > 300 && status.taking.is_none()
+        })
+        .await;
+    }
+    // Whoever leads.
+    for id in [1, 2] {
+        let dir = &configs[id as usize - 1].data_dir;
+        for name in files(dir) {
+            if name.ends_with(".snap") {
+                spoil(&dir.join(name));
+            }
+        }
+    }
+    nodes.insert(3, start(&configs[2]).await);
+    until(
+        &nodes[&3],
+        "it is sent a snapshot that is sound",
+        |status| status.applied.0 > 500,
+    )
+    .await;
+    for node in nodes.into_values() {
+        assert_eq!(node.stop().await, Exit::Stopped);
+    }
+}
+
+/// Flips a bit in the middle of a file.
+fn spoil(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_is_not_started_from() {
     let home = tempfile::tempdir().unwrap();
@@ -214,11 +263,7 @@ async fn a_damaged_snapshot_is_not_started_from() {
         .into_iter()
         .find(|name| name.ends_with(".snap"))
         .unwrap();
-    let path = dir.join(name);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    spoil(&dir.join(name));
     let error = Node::start(configs[0].clone(), Lines::default())
         .await
         .unwrap_err()

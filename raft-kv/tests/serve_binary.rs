@@ -33,6 +33,9 @@ fn wrong_flags_are_refused_with_status_2() {
         ("GOOD --listen nowhere", "host:port"),
         ("GOOD --join", "only one of them"),
         ("GOOD --snapshot-every 0", "at least 1"),
+        ("GOOD --snapshot-bytes 0", "at least 1"),
+        ("GOOD --snapshot-bytes 7MB", "64MiB"),
+        ("GOOD --segment-bytes 1000", "multiple of 512"),
         ("GOOD --advertise 127.0.0.1:1", "make them the same"),
         ("GOOD --config /no/such/file", "/no/such/file"),
         ("GOOD --dial-override 2=a:1 --dial-override 2=b:1", "twice"),
@@ -82,7 +85,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         said,
         "id = 1 # file\nlisten = \"a:1\" # from --cluster\ndata_dir = \"/from/file\" # file\ncluster = \"1=a:1,2=b:2\" # \
          file\njoin = false # default\nelection_timeout = \"2000ms\" # flag\nheartbeat = \"80ms\" # environment\nsnapshot_every = 100000 # \
-         default\nlog_format = \"text\" # \
+         default\nsnapshot_bytes = \"64MiB\" # default\nsegment_bytes = \"16MiB\" # default\nlog_format = \"text\" # \
          default\nexit_with_stdin = false # default\n"
     );
     // What it prints is a file that it takes.

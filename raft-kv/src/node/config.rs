@@ -100,6 +100,9 @@ pub enum NodeConfigError {
         "a snapshot after every 0 entries, or 0 bytes of them, cannot be; give at least 1, and in earnest some thousands"
     )]
     NoSnapshots,
+    /// The log's files cannot be so large.
+    #[error(transparent)]
+    Segments(#[from] raft_log::OptionsError),
     /// An address without a port, say.
     #[error("{0:?} is no address; write host:port")]
     Address(String),
@@ -182,6 +185,11 @@ impl NodeConfig {
         if self.snapshot_every == 0 || self.snapshot_bytes == 0 {
             return Err(NodeConfigError::NoSnapshots);
         }
+        raft_log::Options {
+            segment_bytes: self.segment_bytes,
+            ..raft_log::Options::default()
+        }
+        .validate()?;
         if !self.cluster.is_empty() {
             check_founders(&self.founders(), NodeId(self.id))?;
         }

@@ -124,6 +124,13 @@ pub(crate) struct Flags {
     /// [default: 100000].
     #[arg(long, value_name = "ENTRIES", env = "RAFT_KV_SNAPSHOT_EVERY")]
     pub(crate) snapshot_every: Option<u64>,
+    /// Write a snapshot already after entries of so many bytes; a quarter of that at most stays in front of it for followers that are a
+    /// little behind [default: 64MiB].
+    #[arg(long, value_name = "SIZE", env = "RAFT_KV_SNAPSHOT_BYTES")]
+    pub(crate) snapshot_bytes: Option<Size>,
+    /// How large each of the log's files is; two stand on the disk from the start [default: 16MiB].
+    #[arg(long, value_name = "SIZE", env = "RAFT_KV_SEGMENT_BYTES")]
+    pub(crate) segment_bytes: Option<Size>,
     /// How log lines on standard error look [default: text]. What is logged, RUST_LOG says.
     #[arg(long, value_name = "FORMAT", env = "RAFT_KV_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -172,6 +179,42 @@ impl std::fmt::Display for Addresses {
             write!(f, "{}{id}={address}", if i == 0 { "" } else { "," })?;
         }
         Ok(())
+    }
+}
+
+/// A number of bytes: `4096`, `512KiB`, `64MiB` or `1GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+/// What a unit stands for, the largest first.
+const UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("", 1),
+];
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no size; write 4096, 512KiB, 64MiB or 1GiB");
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let known = UNITS.iter().find(|(name, _)| *name == unit.trim());
+        let bytes = known.and_then(|(_, each)| number.checked_mul(*each));
+        bytes.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fits = |(_, each): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*each);
+        let (name, each) = UNITS.iter().find(fits).unwrap_or(&("", 1));
+        write!(f, "{}{name}", self.0 / each)
     }
 }
 

@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use raft_kv::node::NodeConfig;
 use serde::Deserialize;
 
-use crate::flags::{Addresses, Flags, LogFormat, Time};
+use crate::flags::{Addresses, Flags, LogFormat, Size, Time};
 
 /// The file's content. An option that is unknown is an error: it would be silently without effect.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +24,8 @@ struct File {
     election_timeout: Option<Text<Time>>,
     heartbeat: Option<Text<Time>>,
     snapshot_every: Option<u64>,
+    snapshot_bytes: Option<Text<Size>>,
+    segment_bytes: Option<Text<Size>>,
     log_format: Option<LogFormat>,
     dial_override: Option<Text<Addresses>>,
     exit_with_stdin: Option<bool>,
@@ -68,6 +70,8 @@ struct Picked {
     election_timeout: From<Time>,
     heartbeat: From<Time>,
     snapshot_every: From<u64>,
+    snapshot_bytes: From<Size>,
+    segment_bytes: From<Size>,
     log_format: From<LogFormat>,
     dial_override: Option<From<Addresses>>,
     exit_with_stdin: From<bool>,
@@ -156,6 +160,18 @@ impl Picked {
                 file.snapshot_every,
                 default.snapshot_every,
             ),
+            snapshot_bytes: pick.or(
+                "snapshot_bytes",
+                flags.snapshot_bytes,
+                file.snapshot_bytes.map(|text| text.0),
+                Size(default.snapshot_bytes as u64),
+            ),
+            segment_bytes: pick.or(
+                "segment_bytes",
+                flags.segment_bytes,
+                file.segment_bytes.map(|text| text.0),
+                Size(default.segment_bytes),
+            ),
             log_format: pick.or(
                 "log_format",
                 flags.log_format,
@@ -184,6 +200,8 @@ impl Picked {
             heartbeat: self.heartbeat.value.0,
             join: self.join.value,
             snapshot_every: self.snapshot_every.value,
+            snapshot_bytes: usize::try_from(self.snapshot_bytes.value.0).unwrap_or(usize::MAX),
+            segment_bytes: self.segment_bytes.value.0,
             ..NodeConfig::new(
                 self.id.value,
                 self.data_dir.value.clone(),
@@ -221,6 +239,8 @@ impl Picked {
         lines.push(line("heartbeat", &self.heartbeat, quoted));
         let every = &self.snapshot_every;
         lines.push(line("snapshot_every", every, ToString::to_string));
+        lines.push(line("snapshot_bytes", &self.snapshot_bytes, quoted));
+        lines.push(line("segment_bytes", &self.segment_bytes, quoted));
         lines.push(line(
             "log_format",
             &self.log_format,

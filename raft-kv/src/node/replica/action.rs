@@ -125,6 +125,11 @@ pub enum SnapshotJob {
         /// How long it is, unless the file ends before.
         bytes_max: usize,
     },
+    /// Read all of a marked snapshot's file and verify it; answer with [`Replica::snapshot_verified`](super::Replica::snapshot_verified).
+    Verify {
+        /// Which.
+        file: SnapshotFile,
+    },
     /// Nobody is sent this file any more.
     Close {
         /// Which.

@@ -49,6 +49,8 @@ pub(super) struct Snapshots {
     /// How long a follower is left alone that was sent one in vain, in ticks; twice as long each time.
     in_vain: BTreeMap<NodeId, u32>,
     receiving: Option<Receiving>,
+    /// The last one that was read whole after it had been sent in vain.
+    verified: Option<SnapshotFile>,
     /// How many files were begun to be received.
     runs: u64,
 }
@@ -119,11 +121,23 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// The snapshot that ends here is durable, in this file; or could not be made.
     pub fn snapshot_taken(&mut self, last: LogId, file: Option<SnapshotFile>) {
         if let Some(file) = file {
+            if self.snapshots.has(file) {
+                // It takes the place of one that is damaged, which may still be open.
+                self.snapshots.verified = None;
+                self.employ(SnapshotJob::Close { file });
+            }
             self.snapshots.remember(file);
         }
         if let Some(core) = self.core() {
             let answer = core.snapshot_taken(last, file.is_some());
             self.must(answer);
+        }
+    }
+
+    /// A snapshot's file was read whole: it is sound, or it is not what it was any more.
+    pub fn snapshot_verified(&mut self, file: SnapshotFile, sound: bool) {
+        if !sound && let Some(core) = self.core() {
+            core.snapshot_damaged(file.last);
         }
     }
 
@@ -295,6 +309,11 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     .min(timeout.saturating_mul(IN_VAIN_MAX));
                 let notice = Notice::SnapshotNotSent { to: member, why };
                 self.actions.push_back(Action::Notice(notice));
+                // The follower verifies what it is sent: what it refuses may have come to harm here. Looked into once, for it may just as
+                // well have no room.
+                if self.snapshots.verified.replace(file) != Some(file) {
+                    self.employ(SnapshotJob::Verify { file });
+                }
             }
             Ended::Unheard(why) => {
                 let notice = Notice::SnapshotNotSent { to: member, why };

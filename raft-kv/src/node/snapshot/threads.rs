@@ -121,6 +121,9 @@ fn tell<S>(answer: &Answer<S>, begun: Instant) {
             bytes: Err(error),
             ..
         } => warn!(%to, %error, "a snapshot cannot be read for a follower"),
+        Answer::Verified {
+            sound: Err(error), ..
+        } => warn!(%error, "a snapshot is damaged; another takes its place"),
         Answer::Written { file, written, .. } => match written {
             Written::Part(_) => {}
             Written::Whole(..) => {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use raft_core::{LogId, NodeId};
-use raft_log::{Files, FinishedSnapshot, Snapshots};
+use raft_log::{Files, FinishedSnapshot, SnapshotReader, Snapshots};
 
 use super::shelf::Shelf;
 use super::work::{self, Receiver, Sender, Written};
@@ -32,7 +32,7 @@ pub(crate) enum Lane {
 impl<S> Task<S> {
     pub(crate) fn lane(&self) -> Lane {
         match self {
-            Self::Do(SnapshotJob::Take { .. }) => Lane::Take,
+            Self::Do(SnapshotJob::Take { .. } | SnapshotJob::Verify { .. }) => Lane::Take,
             Self::Do(SnapshotJob::Read { .. } | SnapshotJob::Close { .. }) => Lane::Send,
             Self::Do(SnapshotJob::Write { .. } | SnapshotJob::Discard { .. })
             | Self::Restore { .. }
@@ -52,6 +52,10 @@ pub(crate) enum Answer<S> {
         file: SnapshotFile,
         offset: u64,
         bytes: Result<Bytes, String>,
+    },
+    Verified {
+        file: SnapshotFile,
+        sound: Result<(), String>,
     },
     Written {
         file: SnapshotFile,
@@ -91,6 +95,7 @@ impl<S: StateMachine> Answer<S> {
                 offset,
                 bytes,
             } => replica.snapshot_read(to, file, offset, bytes.ok()),
+            Self::Verified { file, sound } => replica.snapshot_verified(file, sound.is_ok()),
             Self::Written { file, run, written } => match written {
                 Written::Part(received) => replica.snapshot_written(run, received),
                 Written::Whole(head, finished) => {
@@ -165,6 +170,14 @@ impl<F: Files> Worker<F> {
                     offset,
                     bytes: bytes.map_err(|error| error.to_string()),
                 })
+            }
+            SnapshotJob::Verify { file } => {
+                let sound = self
+                    .files
+                    .open(&work::id(file))
+                    .and_then(SnapshotReader::verify);
+                let sound = sound.map_err(|error| error.to_string());
+                Some(Answer::Verified { file, sound })
             }
             SnapshotJob::Close { file } => {
                 self.sender.close(file);
