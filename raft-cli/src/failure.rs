@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use raft_kv::api::KeyValue;
+use raft_kv::api::{KeyValue, RequestError};
 use raft_kv::client::{
     AdminError, Cause, ConnectError, EndpointAnswer, Failure as ClientFailure, ReadError,
     WriteError,
@@ -218,6 +218,10 @@ fn leader_known(answer: &EndpointAnswer) -> bool {
     )
 }
 
+fn disk_full(answer: &EndpointAnswer) -> bool {
+    matches!(answer, EndpointAnswer::Error(RequestError::Full))
+}
+
 /// Whether nothing was heard from this endpoint about the cluster.
 fn unanswered(answer: &EndpointAnswer) -> bool {
     matches!(
@@ -235,6 +239,10 @@ fn unavailable(failure: &ClientFailure, message: String) -> Failure {
     };
     let hint = if failure.cause != Cause::Deadline {
         None
+    } else if some(disk_full) {
+        Some(
+            "make room on the disks that `raft-cli status` names, but delete nothing in a data directory; writes go on by themselves then, and reads all the time",
+        )
     } else if some(leader_known) {
         Some(
             "there is a leader, but no answer came in time: raise --timeout, or see by `raft-cli status` whether a majority of the members runs",
@@ -341,6 +349,7 @@ mod tests {
     fn the_hint_fits_what_the_endpoints_said() {
         let cases = [
             (EndpointAnswer::Leads, "raise --timeout"),
+            (EndpointAnswer::Error(RequestError::Full), "make room"),
             (EndpointAnswer::Follows(None), "without a leader"),
             (
                 EndpointAnswer::Unreachable(String::new()),

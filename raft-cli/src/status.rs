@@ -159,15 +159,33 @@ fn comparable(statuses: &[&NodeStatus]) -> Option<(u64, Vec<(u64, u64)>)> {
     Some((index, hashes.collect()))
 }
 
+/// What there is to say when the hashes after one entry are not all the same.
+fn difference(index: u64, hashes: &[(u64, u64)]) -> Option<Failure> {
+    let (_, first) = hashes.first()?;
+    if hashes.iter().all(|(_, hash)| hash == first) {
+        return None;
+    }
+    let hashes: Vec<String> = hashes
+        .iter()
+        .map(|(id, hash)| format!("node {id}: {hash:016x}"))
+        .collect();
+    let message = format!(
+        "the members' states differ after entry {index} ({}): this must never be",
+        hashes.join(", ")
+    );
+    let failure = Failure::new(Exit::Unhealthy, message);
+    Some(failure.hint(
+        "keep every data directory as it is, stop writing, and report it; a member that is in the minority can be taken in anew",
+    ))
+}
+
 fn say_check(
     context: &mut Context,
     overview: &Overview,
     index: u64,
     hashes: &[(u64, u64)],
 ) -> Outcome {
-    let same = hashes
-        .iter()
-        .all(|(_, hash)| Some(hash) == hashes.first().map(|(_, hash)| hash));
+    let difference = difference(index, hashes);
     let missing = overview.members.len() - hashes.len();
     if context.output.is_json() {
         let members: Vec<Value> = hashes
@@ -175,21 +193,11 @@ fn say_check(
             .map(|(id, hash)| json!({ "id": id, "hash": format!("{hash:016x}") }))
             .collect();
         context.output.json(&json!({
-            "equal": same, "index": index, "members": members, "not_compared": missing,
+            "equal": difference.is_none(), "index": index, "members": members, "not_compared": missing,
         }))?;
     }
-    if !same {
-        let hashes: Vec<String> = hashes
-            .iter()
-            .map(|(id, hash)| format!("node {id}: {hash:016x}"))
-            .collect();
-        let message = format!(
-            "the members' states differ after entry {index} ({}): this must never be",
-            hashes.join(", ")
-        );
-        return Err(Failure::new(Exit::Unhealthy, message)
-            .hint("keep every data directory as it is, stop writing, and report it; a member that is in the minority can be taken in anew")
-            .answered());
+    if let Some(failure) = difference {
+        return Err(failure.answered());
     }
     if !context.output.is_json() {
         let rest = match missing {
@@ -486,6 +494,22 @@ mod tests {
         assert_eq!(value["members"][1]["lag"], json!(50));
         assert_eq!(value["members"][1]["error"], json!("connection refused"));
         assert_eq!(value["members"][2]["id"], Value::Null);
+    }
+
+    /// F-O12.
+    #[test]
+    fn states_that_differ_are_status_10_and_each_is_named() {
+        assert!(difference(512, &[(1, 8), (2, 8), (3, 8)]).is_none());
+        let failure = difference(512, &[(1, 8), (2, 8), (3, 5)]).unwrap();
+        assert_eq!(failure.exit as u8, 10);
+        let said = format!("{failure:?}");
+        for word in [
+            "after entry 512",
+            "node 2: 0000000000000008",
+            "node 3: 0000000000000005",
+        ] {
+            assert!(said.contains(word), "{said}");
+        }
     }
 
     #[test]

@@ -101,7 +101,8 @@ pub enum ProposeError {
     },
     /// Too many bytes wait to be committed; try again soon.
     Busy,
-    /// This node's disk is full; another may lead soon that has room.
+    /// This node's disk is full, and another may lead soon that has room; or those of so many voters are that nothing can be committed until one
+    /// has room again.
     Full,
     /// The batch is empty, has a command over [`Config::command_bytes_max`](crate::Config::command_bytes_max), or several that weigh more
     /// together than [`Config::uncommitted_bytes_max`](crate::Config::uncommitted_bytes_max): propose those in parts.
@@ -294,7 +295,7 @@ impl fmt::Display for ProposeError {
             Self::NotLeader { leader } => not_leader(f, *leader),
             Self::Busy => f.write_str("too many bytes wait to be committed; try again soon"),
             Self::Transferring => f.write_str(HANDING_OVER),
-            Self::Full => f.write_str("this node's disk is full"),
+            Self::Full => f.write_str("the disk is full, here or on too many voters"),
             Self::BadBatch => {
                 f.write_str(
                 "the batch is empty, has a command over `command_bytes_max`, or several that weigh more together than \

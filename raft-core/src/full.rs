@@ -1,12 +1,30 @@
-//! A disk without room: a state, not a failure. A leader takes no proposals, and hands over to a voter that has room; a follower turns
+//! A disk without room: a state, not a failure. A leader takes no proposals, and hands over to a voter that has room; it takes none either when too few others have room. A follower turns
 //! commands away, and says so with every answer, so that nobody sends it any until there is room again. Term, vote, no-ops, memberships
 //! and one snapshot go through: the log keeps a reserve for them.
 
 use crate::effect::{Effect, Event};
 use crate::entries::Entries;
 use crate::entry::{Entry, Payload};
+use crate::membership::Membership;
+use crate::quorum::{self, Tally};
 use crate::raft::Raft;
+use crate::role::Leadership;
 use crate::types::Index;
+
+impl Leadership {
+    /// Whether so many others have room that what is proposed can be committed. Whoever has said nothing has.
+    #[inline]
+    pub(crate) fn has_room(&self, membership: &Membership) -> bool {
+        if !self.peers.values().any(|peer| peer.full) {
+            return true;
+        }
+        let has_room = |node| !self.peers.get(&node).is_some_and(|peer| peer.full);
+        matches!(
+            quorum::tally(membership, |node| Some(has_room(node))),
+            Tally::Won
+        )
+    }
+}
 
 impl Raft {
     /// The log's disk has no room for more commands, or has some again.

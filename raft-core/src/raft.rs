@@ -134,7 +134,7 @@ impl Raft {
         if leadership.transfer.is_some() {
             return Err(ProposeError::Transferring);
         }
-        if self.full {
+        if self.full || !leadership.has_room(self.memberships.current()) {
             return Err(ProposeError::Full);
         }
         if batch.is_empty()

@@ -345,6 +345,11 @@ pub enum RequestError {
     /// Too much is under way here: surely not applied; try again soon.
     #[error("the node is busy; try again soon")]
     Busy,
+    /// The disks of this node, or of too many others, are full: surely not applied; try again when there is room.
+    #[error(
+        "the disk is full, there or on a majority of the members: no writes are taken until there is room (see `raft-cli status`)"
+    )]
+    Full,
     /// The cluster is not formed yet: surely not applied.
     #[error("the cluster is not formed yet: {0}")]
     NotFormed(String),

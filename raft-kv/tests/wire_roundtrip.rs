@@ -340,12 +340,13 @@ proptest! {
     }
 
     #[test]
-    fn errors(text in ".{0,60}", node in any::<u64>(), kind in 0..5) {
+    fn errors(text in ".{0,60}", node in any::<u64>(), kind in 0..6) {
         let error = match kind {
             0 => RequestError::Invalid(text),
             1 => RequestError::NotFormed(text),
             2 => RequestError::TooLarge { what: text, bytes: node, max: 7 },
             3 => RequestError::NotLeader { leader: Some(LeaderHint { node, address: text }) },
+            4 => RequestError::Full,
             _ => RequestError::Busy,
         };
         let response = Response { header: Header::default(), body: Err(error) };

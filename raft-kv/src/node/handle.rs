@@ -54,6 +54,7 @@ impl fmt::Display for Reason<'_> {
                 f.write_str("this node does not lead, and knows of no leader")
             }
             NotDone::Busy => f.write_str("too much is under way; try again soon"),
+            NotDone::Full => f.write_str("the disk is full, here or on too many of the voters"),
             NotDone::TooLarge => f.write_str("the command is too large"),
             NotDone::Refused(why) => f.write_str(why),
             NotDone::Failed => f.write_str("it could not be confirmed; try again"),

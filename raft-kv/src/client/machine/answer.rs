@@ -257,7 +257,7 @@ impl Machine {
                 self.unset_leader(attempt.place);
                 self.retry(key, true);
             }
-            RequestError::Busy => {
+            RequestError::Busy | RequestError::Full => {
                 if attempt.to_leader {
                     self.hold(now);
                 }

@@ -170,6 +170,8 @@ pub enum NotDone {
     },
     /// Too much is under way.
     Busy,
+    /// No disk has room for it, or those of too few voters.
+    Full,
     /// The command is over the limit for one.
     TooLarge,
     /// A change of the membership, or a transfer of the lead, cannot be, or not now; why.

@@ -553,6 +553,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 leader: self.leader(),
             },
             raft_core::ProposeError::BadBatch => NotDone::TooLarge,
+            raft_core::ProposeError::Full => NotDone::Full,
             _ => NotDone::Busy,
         })
     }

@@ -61,6 +61,7 @@ pub(super) fn not_done(why: NotDone) -> RequestError {
             }),
         },
         NotDone::Busy => RequestError::Busy,
+        NotDone::Full => RequestError::Full,
         NotDone::TooLarge => {
             RequestError::Invalid("the command is larger than the log takes".into())
         }

@@ -105,6 +105,7 @@ enum RequestErrorV1<'a> {
         bytes: u64,
         max: u64,
     },
+    Full,
 }
 
 pub(crate) fn encode_response(response: &Response) -> Vec<Bytes> {
@@ -296,6 +297,7 @@ impl<'a> From<&'a RequestError> for RequestErrorV1<'a> {
                 leader: leader.as_ref().map(Into::into),
             },
             RequestError::Busy => Self::Busy,
+            RequestError::Full => Self::Full,
             RequestError::NotFormed(text) => Self::NotFormed(clip(text)),
             RequestError::Unknown => Self::Unknown,
             RequestError::ReadFailed => Self::ReadFailed,
@@ -316,6 +318,7 @@ impl From<RequestErrorV1<'_>> for RequestError {
                 leader: leader.map(Into::into),
             },
             RequestErrorV1::Busy => Self::Busy,
+            RequestErrorV1::Full => Self::Full,
             RequestErrorV1::NotFormed(text) => Self::NotFormed(clip(text).to_owned()),
             RequestErrorV1::Unknown => Self::Unknown,
             RequestErrorV1::ReadFailed => Self::ReadFailed,
