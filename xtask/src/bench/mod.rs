@@ -2,6 +2,7 @@
 //!
 //! It measures, and asserts nothing of time: that is for a person, on a quiet machine.
 
+mod catch_up;
 mod core;
 mod log;
 
@@ -31,6 +32,8 @@ pub struct Arguments {
 enum What {
     /// Three nodes on this machine under `raft-cli bench`, which checks every answer
     Cluster(ClusterArguments),
+    /// A node is added to a large store, and sent a snapshot, while clients write: what that costs them, and the leader's memory
+    CatchUp(catch_up::CatchUpArguments),
     /// The log beside raft-engine and a bare loop of write and fdatasync: writing, opening, reading
     Log(log::LogArguments),
     /// The core beside raft-rs: proposals, allocations, heartbeat rounds, all in memory
@@ -73,6 +76,7 @@ struct Sample {
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Cluster(arguments) => cluster(arguments),
+        What::CatchUp(arguments) => catch_up::run(arguments),
         What::Log(arguments) => log::run(arguments),
         What::Core(arguments) => core::run(arguments),
     }

@@ -1,21 +1,24 @@
-//! The network between the nodes: a proxy in this process that can stop copying.
+//! The network between the nodes: a proxy in this process that can stop copying, copy slowly, and break connections.
 //!
 //! Every ordered pair of nodes has a listener of its own, so that the forwarder knows who dials whom. To isolate a
 //! node is to stop copying in both directions: nothing is closed or reset, bytes just no longer arrive, as with a
-//! cable pulled. What was on its way arrives after the healing, if both ends still have the connection.
+//! cable pulled. What was on its way arrives after the healing, if both ends still have the connection. To break connections is to
+//! close them at both ends, at once. A slow node gets the bytes of all its connections together at a rate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a target on this machine may take to accept.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How long a dialler may take to say its first words.
 const GREETING_WITHIN: Duration = Duration::from_millis(100);
 const BUFFER_BYTES: usize = 64 * 1024;
+/// How much goes through at once to a node that is slow: then a connection waits for the others no longer than for so much of each.
+const SLOW_BUFFER_BYTES: usize = 8 * 1024;
 
 /// A proxy for the connections between nodes. Dropping it closes every listener and every connection.
 pub struct Forwarder {
@@ -68,6 +71,35 @@ impl Forwarder {
         self.gate.change(|state| state.isolated.clear());
     }
 
+    /// From now on a node gets so many bytes a second, from all others together; none: as fast as it goes.
+    pub fn throttle(&self, node: u8, bytes_per_second: Option<u32>) {
+        self.gate.change(|state| {
+            match bytes_per_second {
+                Some(rate) => state.rates.insert(node, rate.max(1)),
+                None => state.rates.remove(&node),
+            };
+            state.free_at.remove(&node);
+        });
+    }
+
+    /// Breaks every connection that a node has with others at this moment. New ones can be made at once.
+    pub fn break_connections(&self, node: u8) {
+        let connections = std::mem::take(&mut self.gate.lock().connections);
+        let (broken, kept): (Vec<_>, Vec<_>) = connections
+            .into_iter()
+            .partition(|(from, to, _)| *from == node || *to == node);
+        for stream in broken.iter().filter_map(|(_, _, stream)| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.gate.lock().connections.extend(kept);
+    }
+
+    /// How many bytes a node was passed on so far, from all others together.
+    #[must_use]
+    pub fn passed_to(&self, node: u8) -> u64 {
+        self.gate.lock().passed.get(&node).copied().unwrap_or(0)
+    }
+
     /// The nodes that are cut off.
     #[must_use]
     pub fn isolated(&self) -> BTreeSet<u8> {
@@ -106,6 +138,14 @@ struct Gate {
 #[derive(Default)]
 struct GateState {
     isolated: BTreeSet<u8>,
+    /// Bytes a second, by who gets them.
+    rates: BTreeMap<u8, u32>,
+    /// When the line to a slow node is free again.
+    free_at: BTreeMap<u8, Instant>,
+    /// Bytes so far, by who got them.
+    passed: BTreeMap<u8, u64>,
+    /// From whom to whom; ended ones go when another is made.
+    connections: Vec<(u8, u8, Weak<TcpStream>)>,
     closed: bool,
 }
 
@@ -129,6 +169,37 @@ impl Gate {
             .wait_while(self.lock(), cut)
             .unwrap_or_else(PoisonError::into_inner);
         !state.closed
+    }
+
+    /// How much may go to a node at once.
+    fn piece(&self, to: u8) -> usize {
+        match self.lock().rates.contains_key(&to) {
+            true => SLOW_BUFFER_BYTES,
+            false => BUFFER_BYTES,
+        }
+    }
+
+    /// Waits for as long as so many bytes take on the line to a node.
+    fn carry(&self, to: u8, bytes: usize) {
+        let mut state = self.lock();
+        *state.passed.entry(to).or_default() += bytes as u64;
+        let Some(rate) = state.rates.get(&to).copied() else {
+            return;
+        };
+        let now = Instant::now();
+        let begins = state.free_at.get(&to).copied().unwrap_or(now).max(now);
+        let ends = begins + Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+        state.free_at.insert(to, ends);
+        drop(state);
+        thread::sleep(ends - now);
+    }
+
+    fn remember(&self, from: u8, to: u8, stream: &Arc<TcpStream>) {
+        let mut state = self.lock();
+        state
+            .connections
+            .retain(|(_, _, stream)| stream.strong_count() > 0);
+        state.connections.push((from, to, Arc::downgrade(stream)));
     }
 }
 
@@ -161,14 +232,18 @@ impl Link {
         let far = TcpStream::connect_timeout(&self.target, CONNECT_WITHIN)?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
-        for (source, sink) in [
-            (near.try_clone()?, far.try_clone()?),
-            (far, near.try_clone()?),
+        let (near, far) = (Arc::new(near.try_clone()?), Arc::new(far));
+        self.gate.remember(self.from, self.to, &near);
+        self.gate.remember(self.from, self.to, &far);
+        let (from, to) = (self.from, self.to);
+        for (source, sink, sender, receiver) in [
+            (Arc::clone(&near), Arc::clone(&far), from, to),
+            (far, near, to, from),
         ] {
-            let (gate, from, to) = (Arc::clone(&self.gate), self.from, self.to);
+            let gate = Arc::clone(&self.gate);
             thread::Builder::new()
-                .name(format!("copy {from}-{to}"))
-                .spawn(move || copy(source, sink, || gate.pass(from, to)))?;
+                .name(format!("copy {sender}-{receiver}"))
+                .spawn(move || copy(&source, &sink, &gate, sender, receiver))?;
         }
         Ok(())
     }
@@ -182,12 +257,13 @@ fn close_politely(mut near: &TcpStream) {
 }
 
 /// Copies until the source ends or either side fails, and passes that on too.
-fn copy(mut source: TcpStream, mut sink: TcpStream, pass: impl Fn() -> bool) {
+fn copy(mut source: &TcpStream, mut sink: &TcpStream, gate: &Gate, from: u8, to: u8) {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let read = source.read(&mut buffer);
+        let piece = gate.piece(to);
+        let read = source.read(buffer.get_mut(..piece).unwrap_or_default());
         // Also the end of a connection does not get through a cut.
-        if !pass() {
+        if !gate.pass(from, to) {
             break;
         }
         match read {
@@ -196,6 +272,7 @@ fn copy(mut source: TcpStream, mut sink: TcpStream, pass: impl Fn() -> bool) {
                 return;
             }
             Ok(length) => {
+                gate.carry(to, length);
                 if sink
                     .write_all(buffer.get(..length).unwrap_or_default())
                     .is_err()
@@ -267,6 +344,33 @@ mod tests {
         }
         forwarder.isolate(3);
         round_trip(&mut stream, b"others go on");
+    }
+
+    #[test]
+    fn a_broken_connection_ends_and_another_can_be_made() {
+        let forwarder = Forwarder::new();
+        let mut stream = echo_through(&forwarder);
+        round_trip(&mut stream, b"before");
+        assert_eq!((forwarder.passed_to(2), forwarder.passed_to(1)), (6, 6));
+        forwarder.break_connections(3);
+        round_trip(&mut stream, b"not that one");
+        forwarder.break_connections(2);
+        assert!(matches!(stream.read(&mut [0; 8]), Ok(0) | Err(_)));
+        let mut another = TcpStream::connect(stream.peer_addr().unwrap()).unwrap();
+        round_trip(&mut another, b"after");
+    }
+
+    /// No more arrives in a time than the line carries in it; and all of it in the end.
+    #[test]
+    fn a_slow_line_delivers_all_and_no_faster() {
+        let forwarder = Forwarder::new();
+        let mut stream = echo_through(&forwarder);
+        forwarder.throttle(2, Some(1 << 20));
+        let begun = Instant::now();
+        round_trip(&mut stream, &vec![7; 128 << 10]);
+        assert!(begun.elapsed() >= Duration::from_millis(120));
+        forwarder.throttle(2, None);
+        round_trip(&mut stream, b"fast again");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::harness::{PATIENCE, TestCluster, binaries, prepared};
 use crate::trace::{Call, parse};
 
 /// Whether `strace` is there. Where checks have to be complete, its absence is a failure.
-fn can_trace() -> bool {
+pub(crate) fn can_trace() -> bool {
     let there = Command::new("strace")
         .arg("-V")
         .output()

@@ -8,17 +8,22 @@
     reason = "a test fails by panicking"
 )]
 
+mod bounds;
 mod cluster_command;
+mod copied_directory;
 mod durability;
 mod failover;
+mod full_disk;
 mod harness;
 mod hostile_network;
 mod logs;
+mod looks;
 mod membership;
 mod operations;
 mod partition;
 mod quick_start;
 mod refusals;
 mod trace;
+mod transfers;
 mod upgrade;
 mod wiped_node;
