@@ -796,13 +796,16 @@ fn other_replies() -> Vec<Sample> {
             "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
                 0300000000000000 0400000000000000 0e000000 030607746865206b657988278020",
         ),
-        (
-            "disk full",
-            respond(Err(RequestError::Full)),
-            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
-                0300000000000000 0400000000000000 02000000 0307",
-        ),
     ]
+}
+
+fn no_room() -> Vec<Sample> {
+    vec![(
+        "disk full",
+        respond(Err(RequestError::Full)),
+        "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+            0300000000000000 0400000000000000 02000000 0307",
+    )]
 }
 
 fn transfers() -> Vec<Sample> {
@@ -974,6 +977,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         command_replies(),
         refusals(),
         other_replies(),
+        no_room(),
         stored(),
         transfers(),
     ]
