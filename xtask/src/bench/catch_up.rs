@@ -10,10 +10,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use super::{READY_WITHIN, STOP_WITHIN};
 use crate::cargo::{Binaries, workspace_root};
 use crate::local::{Client, Echo, LocalCluster, Settings, free_ports, wait_for};
 
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 const MIB: u64 = 1 << 20;
 const VALUE_BYTES: u64 = 64 << 10;
 const FILLERS: u64 = 4;

@@ -116,7 +116,7 @@ const PARTS: [Part; 13] = [
     },
     Part {
         name: "bench",
-        what: "the benchmark of the log beside its peers compiles; only when asked for, since the peers take minutes",
+        what: "the benchmarks beside their peers compile; only when asked for, since the peers take minutes, and etcd's client needs protoc",
         run: bench,
         by_default: false,
     },
@@ -266,7 +266,9 @@ fn fuzz() -> Result<()> {
 }
 
 fn bench() -> Result<()> {
-    package_compiles("raft-log/bench/Cargo.toml", &[])
+    package_compiles("raft-log/bench/Cargo.toml", &[])?;
+    package_compiles("raft-core/bench/Cargo.toml", &[])?;
+    package_compiles("raft-kv/bench/Cargo.toml", &[])
 }
 
 /// The tests before this left binaries that were built together with test-only features; these are the shipped ones. Before them those that
