@@ -83,7 +83,8 @@ fn figures(samples: &[&Value], name: &str) -> Vec<f64> {
 }
 
 fn ratio(ours: &[&Value], theirs: &[&Value], name: &str) -> Option<(f64, f64, f64)> {
-    let median = median(&figures(ours, name))? / median(&figures(theirs, name))?;
+    let their_median = median(&figures(theirs, name)).filter(|median| *median > 0.0)?;
+    let median = median(&figures(ours, name))? / their_median;
     let of_rounds: Vec<f64> = ours
         .iter()
         .filter_map(|our| {
