@@ -19,7 +19,7 @@ mod system;
 mod value;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -91,8 +91,18 @@ struct RunArguments {
     parts: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().what {
+fn main() -> ExitCode {
+    match run(Arguments::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<()> {
+    match what {
         What::SyncWorker { file, millis } => {
             limits::sync_worker(&file, Duration::from_millis(millis))
         }

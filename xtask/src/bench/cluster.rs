@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &ClusterArguments) -> Result<()> {
     let status = command.status().context("cannot run cargo")?;
     ensure!(
         status.success(),
-        "the bench ended with {status}; see above. Begun again, it goes on with what is missing"
+        "the bench ended with {status}; see above. What was measured is kept: begun again, it goes on with the rest"
     );
     Ok(())
 }
@@ -160,7 +160,8 @@ fn results_file(arguments: &ClusterArguments, folder: &Path) -> Result<PathBuf> 
         (None, false) => folder.join("results.jsonl"),
     };
     if arguments.fresh && results.exists() {
-        let old = results.with_extension("jsonl.old");
+        let mut old = results.clone().into_os_string();
+        old.push(".old");
         fs::rename(&results, &old)
             .with_context(|| format!("cannot put {} aside", results.display()))?;
     }
