@@ -18,6 +18,8 @@ pub enum StartError {
     NotAMember(MemberId),
     /// The identity names no cluster ([`ClusterId::UNKNOWN`](crate::ClusterId::UNKNOWN)).
     NoCluster,
+    /// The snapshot that a cluster is to begin with ends here, and its membership did not stand there; or it cannot be one at all.
+    BadSnapshot(LogId),
 }
 
 /// Why a node was not recovered: what the driver read is not what a core ever wrote.
@@ -211,6 +213,10 @@ impl fmt::Display for StartError {
                 write!(f, "the first membership does not hold this node, {member}")
             }
             Self::NoCluster => f.write_str(NO_CLUSTER),
+            Self::BadSnapshot(last) => write!(
+                f,
+                "no cluster can begin with a snapshot that ends at {last}: its membership has to stand in that very entry"
+            ),
         }
     }
 }

@@ -83,6 +83,11 @@ impl Snapshots {
         }
     }
 
+    /// The cluster begins with a snapshot that ends here, which the open job marks.
+    pub(crate) fn found(&mut self, last: Index) {
+        self.newest = last;
+    }
+
     /// Every time that is to come.
     pub(crate) fn each_future(&mut self, future: &dyn Fn(&mut u64)) {
         future(&mut self.retry_at);
@@ -144,24 +149,27 @@ impl Raft {
             && self.now >= self.snapshots.retry_at
     }
 
+    /// What a snapshot of the state after the entry `index` stands for; none when that entry is not committed, or not known any more.
+    #[must_use]
+    pub fn snapshot_at(&self, index: Index) -> Option<Snapshot> {
+        let term = self
+            .log
+            .term_at(index)
+            .filter(|_| index <= self.commit && index > Index::ZERO)?;
+        let (membership_at, membership) = self.memberships.in_force_at(index)?;
+        Some(Snapshot {
+            last: LogId { index, term },
+            membership: membership.clone(),
+            membership_at: *membership_at,
+        })
+    }
+
     /// Asks for a snapshot, which is due. It is to be of the state after the entries handed out so far, so that its description fits
     /// its content by construction.
     #[inline(never)]
     pub(crate) fn take_snapshot(&mut self) {
-        let handed = self.apply.handed;
-        let (Some(term), Some((membership_at, membership))) = (
-            self.log.term_at(handed),
-            self.memberships.in_force_at(handed),
-        ) else {
+        let Some(snapshot) = self.snapshot_at(self.apply.handed) else {
             return;
-        };
-        let snapshot = Snapshot {
-            last: LogId {
-                index: handed,
-                term,
-            },
-            membership: membership.clone(),
-            membership_at: *membership_at,
         };
         self.snapshots.sizes.remember();
         self.snapshots.taking = Some((snapshot.clone(), self.snapshots.bytes_since));

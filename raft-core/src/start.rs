@@ -11,7 +11,7 @@ use crate::error::{RecoverError, StartError};
 use crate::few::Few;
 use crate::follower_read::ForwardedReads;
 use crate::invariants::Checked;
-use crate::journal::Journal;
+use crate::journal::{Journal, Mark};
 use crate::log_view::LogView;
 use crate::membership::Membership;
 use crate::membership_log::MembershipLog;
@@ -60,18 +60,7 @@ impl Raft {
         identity: Identity,
         membership: Membership,
     ) -> Result<Self, StartError> {
-        config.validate().map_err(StartError::Config)?;
-        if identity.cluster == ClusterId::UNKNOWN {
-            return Err(StartError::NoCluster);
-        }
-        if membership.voters().is_empty() {
-            return Err(StartError::Membership(
-                crate::membership::MembershipError::NoVoter,
-            ));
-        }
-        if !membership.contains(identity.member) {
-            return Err(StartError::NotAMember(identity.member));
-        }
+        check_founder(&config, identity, &membership)?;
         let mut raft = Self::start(
             config,
             identity,
@@ -85,6 +74,45 @@ impl Raft {
         raft.append(Entry {
             id: Self::FOUNDING,
             payload: Payload::Membership(membership),
+        });
+        raft.reported = (raft.term, raft.role_name(), None);
+        raft.checked = Checked::of(&raft);
+        Ok(raft)
+    }
+
+    /// Starts a founding member of a new cluster that begins with a state: that of a backup, say. The driver's state machine holds it, and its
+    /// snapshot, which is durable, stands in for all of a log up to its end: there is no founding entry, and nobody can be sent the
+    /// state as entries. The first job marks it, on an empty disk. Every founding member gives the same `snapshot`, whose
+    /// membership stood in its last entry. Nothing is granted or asked before that job is durable.
+    ///
+    /// # Errors
+    /// As [`Raft::bootstrap`], and when the snapshot's membership did not stand in its last entry.
+    pub fn bootstrap_from(
+        config: Config,
+        identity: Identity,
+        snapshot: Snapshot,
+    ) -> Result<Self, StartError> {
+        check_founder(&config, identity, &snapshot.membership)?;
+        let last = snapshot.last;
+        if !snapshot.is_possible() || snapshot.membership_at != last || last.term == Term::ZERO {
+            return Err(StartError::BadSnapshot(last));
+        }
+        let mut raft = Self::start(
+            config,
+            identity,
+            HardState::default(),
+            LogView::empty(last),
+            vec![(last, snapshot.membership.clone())],
+            last.index,
+        );
+        raft.term = last.term;
+        raft.journal.state_changed();
+        // As for a snapshot that was received: nothing counts as durable before the mark is.
+        raft.journal.log_changed(Index::ZERO.next());
+        raft.snapshots.found(last.index);
+        raft.journal.mark(Mark {
+            snapshot,
+            resets_log: true,
         });
         raft.reported = (raft.term, raft.role_name(), None);
         raft.checked = Checked::of(&raft);
@@ -234,6 +262,27 @@ impl Raft {
         raft.checked = Checked::of(&raft);
         raft
     }
+}
+
+/// Whether this node can be a founding member of a cluster with this first membership.
+fn check_founder(
+    config: &Config,
+    identity: Identity,
+    membership: &Membership,
+) -> Result<(), StartError> {
+    config.validate().map_err(StartError::Config)?;
+    if identity.cluster == ClusterId::UNKNOWN {
+        return Err(StartError::NoCluster);
+    }
+    if membership.voters().is_empty() {
+        return Err(StartError::Membership(
+            crate::membership::MembershipError::NoVoter,
+        ));
+    }
+    if !membership.contains(identity.member) {
+        return Err(StartError::NotAMember(identity.member));
+    }
+    Ok(())
 }
 
 /// Whether snapshot, log and state machine go together: nothing is missing between them (F-S1).

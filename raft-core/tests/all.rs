@@ -11,6 +11,7 @@
 mod attack;
 mod harness;
 
+mod bootstrap_from;
 mod contradictions;
 mod examples;
 mod golden;

@@ -7,7 +7,8 @@
 //! - [`Recovery`] is what an opening found. [`peek_identity`] tells whose log a directory is before it is opened.
 //! - [`Reader`] reads durable records from any thread.
 //! - [`Snapshots`] makes, receives and reads files that stand in for the records up to an index; [`Batch::snapshot`] marks one,
-//!   [`Batch::install_snapshot`] one that may replace the log.
+//!   [`Batch::install_snapshot`] one that may replace the log. [`SnapshotEncoder`] and [`SnapshotReader::open_file`] write and read such a
+//!   file anywhere else: a backup, say.
 //! - [`writer`] has a thread that commits in groups what others submit.
 //! - [`inspect`] verifies and lists a log that nobody has open, and changes nothing.
 //! - [`files`] is the seam to the file system; `sim_disk` (feature `sim`) a disk in memory that crashes, tears, lies, fills
@@ -67,6 +68,7 @@ pub use reader::Reader;
 pub use recovery::Cut;
 pub use shared::Counters;
 pub use snapshot::{
-    FinishedSnapshot, SnapshotDamage, SnapshotId, SnapshotReadError, SnapshotReader,
-    SnapshotReceiveError, SnapshotReceiver, SnapshotWriteError, SnapshotWriter, Snapshots,
+    FinishedSnapshot, SnapshotDamage, SnapshotEncoder, SnapshotId, SnapshotReadError,
+    SnapshotReader, SnapshotReceiveError, SnapshotReceiver, SnapshotWriteError, SnapshotWriter,
+    Snapshots,
 };

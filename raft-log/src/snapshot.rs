@@ -5,6 +5,7 @@
 //! `docs/snapshot-format.md` has the bytes and the rules.
 
 mod draft;
+mod encode;
 mod error;
 pub(crate) mod format;
 mod read;
@@ -22,6 +23,7 @@ use format::{Layout, MARK_BYTES, encode_mark};
 pub(crate) use recover::{examine, open, remove, verify, verify_file};
 pub(crate) use registry::Registry;
 
+pub use encode::SnapshotEncoder;
 pub use error::{SnapshotDamage, SnapshotReadError, SnapshotReceiveError, SnapshotWriteError};
 pub use read::SnapshotReader;
 pub use write::{SnapshotReceiver, SnapshotWriter};

@@ -1,10 +1,10 @@
 //! Reading a snapshot as a stream: a block is verified before any byte of it is handed out.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{SnapshotDamage, SnapshotReadError};
-use super::verify::{Verifier, open_glancing};
+use super::verify::{Verifier, identify, open_glancing};
 use super::{SnapshotId, Snapshots};
 use crate::error::Failure;
 use crate::files::{FileHandle, Files, OsFiles};
@@ -55,6 +55,16 @@ impl<F: Files> SnapshotReader<F> {
             next: 0,
             payload: 0..0,
         })
+    }
+
+    /// Opens a snapshot's file wherever it stands: a backup, say. Which snapshot it is, the file itself says; its length, header and footer
+    /// must go together, the rest is verified as it is read.
+    ///
+    /// # Errors
+    /// See [`SnapshotReadError`].
+    pub fn open_file(files: &F, path: &Path) -> Result<Self, SnapshotReadError> {
+        let id = identify(files, path)?;
+        Self::open(files, path.to_path_buf(), &id)
     }
 
     /// Which snapshot this is.

@@ -3,8 +3,8 @@
 use std::io;
 
 use super::draft::Draft;
+use super::encode::Encoding;
 use super::error::{SnapshotDamage, SnapshotReadError, SnapshotReceiveError, SnapshotWriteError};
-use super::format::{BLOCK_PAYLOAD_BYTES, FOOTER_BYTES, Footer, HEADER_BYTES, Header};
 use super::verify::Verifier;
 use super::{FinishedSnapshot, SnapshotId, Snapshots, is_place};
 use crate::files::{Files, OsFiles};
@@ -17,21 +17,13 @@ use crate::files::{Files, OsFiles};
 pub struct SnapshotWriter<F: Files = OsFiles> {
     /// `None` after an error.
     draft: Option<Draft<F>>,
-    header: Header,
-    /// The CRC of the header and all payload so far.
-    crc: u32,
-    payload_bytes: u64,
-    file_bytes: u64,
-    /// How much payload is in the block that is not full yet.
-    block_bytes: usize,
+    encoding: Encoding,
 }
 
 impl<F: Files> std::fmt::Debug for SnapshotWriter<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SnapshotWriter")
-            .field("index", &self.header.index)
-            .field("term", &self.header.term)
-            .field("payload_bytes", &self.payload_bytes)
+            .field("encoding", &self.encoding)
             .finish_non_exhaustive()
     }
 }
@@ -45,17 +37,11 @@ impl<F: Files> Snapshots<F> {
         if !is_place(index, term) {
             return Err(SnapshotWriteError::Invalid { index, term });
         }
-        let header = Header { index, term };
-        let bytes = header.encode();
         let mut draft = Draft::create(self, index, term)?;
-        draft.push(&bytes)?;
+        let encoding = Encoding::begin(index, term, |bytes| draft.push(bytes))?;
         Ok(SnapshotWriter {
             draft: Some(draft),
-            header,
-            crc: crc32c::crc32c(&bytes),
-            payload_bytes: 0,
-            file_bytes: HEADER_BYTES as u64,
-            block_bytes: 0,
+            encoding,
         })
     }
 
@@ -108,46 +94,17 @@ impl<F: Files> SnapshotWriter<F> {
     /// See [`SnapshotWriteError`].
     pub fn finish(mut self) -> Result<FinishedSnapshot, SnapshotWriteError> {
         let mut draft = self.draft.take().ok_or(SnapshotWriteError::Ended)?;
-        if self.block_bytes > 0 {
-            self.file_bytes += close_block(&mut draft, self.crc)?;
-        }
-        let (footer, checksum) = Footer::encode(self.payload_bytes, self.crc);
-        draft.push(&footer)?;
-        draft.publish(SnapshotId {
-            index: self.header.index,
-            term: self.header.term,
-            bytes: self.file_bytes + FOOTER_BYTES as u64,
-            checksum,
-        })
+        let id = self.encoding.finish(|bytes| draft.push(bytes))?;
+        draft.publish(id)
     }
 
-    fn append(&mut self, mut payload: &[u8]) -> Result<(), SnapshotWriteError> {
+    fn append(&mut self, payload: &[u8]) -> Result<(), SnapshotWriteError> {
         // Not put back if an error interrupts this: then the file goes.
         let mut draft = self.draft.take().ok_or(SnapshotWriteError::Ended)?;
-        while !payload.is_empty() {
-            let len = payload.len().min(BLOCK_PAYLOAD_BYTES - self.block_bytes);
-            let (part, rest) = payload.split_at(len);
-            self.crc = crc32c::crc32c_append(self.crc, part);
-            draft.push(part)?;
-            self.payload_bytes += len as u64;
-            self.file_bytes += len as u64;
-            self.block_bytes += len;
-            if self.block_bytes == BLOCK_PAYLOAD_BYTES {
-                self.file_bytes += close_block(&mut draft, self.crc)?;
-                self.block_bytes = 0;
-            }
-            payload = rest;
-        }
+        self.encoding.append(payload, |bytes| draft.push(bytes))?;
         self.draft = Some(draft);
         Ok(())
     }
-}
-
-/// Puts the CRC behind a block; how many bytes that is.
-fn close_block<F: Files>(draft: &mut Draft<F>, crc: u32) -> Result<u64, SnapshotWriteError> {
-    let crc = crc.to_le_bytes();
-    draft.push(&crc)?;
-    Ok(crc.len() as u64)
 }
 
 impl<F: Files> io::Write for SnapshotWriter<F> {
