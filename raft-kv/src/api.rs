@@ -234,6 +234,13 @@ pub enum Request {
     Status,
     /// Change who belongs to the cluster, or who leads it.
     Admin(Admin),
+    /// A piece of a backup of the whole state, as a snapshot's file: the next one, or the one before once more.
+    Backup {
+        /// Which backup; 0: a new one, of the state as it is now, linearizably through the leader.
+        id: u64,
+        /// Where the piece begins.
+        offset: u64,
+    },
 }
 
 /// What an operator asks of the leader. One change at a time; asking again for what is so already changes nothing.
@@ -330,6 +337,21 @@ pub enum Reply {
     Status(NodeStatus),
     /// To [`Request::Admin`].
     Admin(AdminReply),
+    /// To [`Request::Backup`].
+    Backup(BackupPiece),
+}
+
+/// A piece of a backup.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackupPiece {
+    /// Which backup; never 0.
+    pub id: u64,
+    /// Where in the file the piece begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Whether the file ends with it.
+    pub end: bool,
 }
 
 /// Why a request was not answered.

@@ -220,8 +220,10 @@ pub fn formation_to_wire(message: FormationMessage) -> Formation {
         FormationMessage::Hello(Hello {
             from,
             founders,
+            seed,
             known,
         }) => Formation::Hello {
+            seed,
             node: from.node,
             incarnation: from.incarnation,
             advertise: founders.get(&from.node).cloned().unwrap_or_default(),
@@ -260,6 +262,7 @@ pub fn formation_from_wire(message: Formation) -> FormationMessage {
             advertise: _,
             founding,
             known,
+            seed,
         } => {
             let founders: Founders = founding.into_iter().collect();
             let known = known
@@ -270,6 +273,7 @@ pub fn formation_from_wire(message: Formation) -> FormationMessage {
             FormationMessage::Hello(Hello {
                 from: MemberId { node, incarnation },
                 founders,
+                seed,
                 known,
             })
         }

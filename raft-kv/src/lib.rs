@@ -57,6 +57,7 @@
 //!   ([`node::replica`], [`node::formation`]); the tokio shell around it is thin. [`node::server`] serves clients of the store.
 //! - [`glue`]: the one file that converts between core, log, network and wire, none of which knows another.
 //! - [`store`]: the key-value state machine.
+//! - [`backup`]: a cluster's whole state in a file, and the new cluster that begins with it.
 //! - [`wire`]: versioned encodings of messages, entries, requests.
 //! - [`api`]: what a client may ask and what it is answered, as plain data.
 //! - [`client`]: finds the leader, follows it, and tells applied, surely not applied and unknown apart.
@@ -66,6 +67,7 @@
 //! - `bin/raft-kv`: the server, and a look into a stopped node's log.
 
 pub mod api;
+pub mod backup;
 pub mod base64;
 pub mod client;
 pub mod glue;

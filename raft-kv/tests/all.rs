@@ -15,6 +15,7 @@ mod replica_harness;
 mod store_machine;
 mod wire_samples;
 
+mod backup;
 mod client_property;
 mod linearizability_brute_force;
 mod linearizability_histories;

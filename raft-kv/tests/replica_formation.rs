@@ -149,7 +149,9 @@ fn lists_that_differ_form_nothing_and_are_named() {
     world.run(10);
     let here = waits_for(&world, 1).unwrap();
     assert!(
-        here.contains("node 2 was started with another --cluster"),
+        here.contains(
+            "node 2 is not to found the same cluster: it was started with another --cluster"
+        ),
         "{here}"
     );
     assert!(

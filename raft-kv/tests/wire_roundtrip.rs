@@ -9,7 +9,7 @@ use raft_core::{
     Term,
 };
 use raft_kv::api::*;
-use raft_kv::wire::{self, Formation, Incoming, Metadata};
+use raft_kv::wire::{self, Formation, Incoming, Metadata, Seed, SnapshotFile};
 
 fn join(chunks: &[Bytes]) -> Bytes {
     chunks.concat().into()
@@ -375,6 +375,18 @@ proptest! {
             advertise,
             founding,
             known,
+            seed: (node % 2 == 0).then(|| Seed {
+                source: SnapshotFile {
+                    last: LogId::new(node, incarnation),
+                    bytes: incarnation,
+                    checksum: 7,
+                },
+                file: SnapshotFile {
+                    last: LogId::new(incarnation, 1),
+                    bytes: node,
+                    checksum: 8,
+                },
+            }),
         };
         prop_assert_eq!(wire::decode_formation(wire::encode_formation(&hello, wire::PROTOCOL_MAX)), Ok(hello));
         let cluster = wire::cluster_id(&membership);

@@ -37,6 +37,24 @@ impl Client {
     /// # Errors
     /// As [`AdminError`] says.
     pub async fn admin(&self, admin: Admin) -> Result<AdminReply, AdminError> {
+        let ask = |address| Ask::Admin {
+            address,
+            admin: admin.clone(),
+        };
+        match self.ask_the_leader(&ask).await? {
+            (_, Reply::Admin(reply)) => Ok(reply),
+            _ => Err(AdminError::Unknown(Failure {
+                cause: Cause::Protocol,
+                endpoints: Vec::new(),
+            })),
+        }
+    }
+
+    /// Looks for the leader, and asks it: where it is, and its answer.
+    pub(super) async fn ask_the_leader(
+        &self,
+        ask: &(dyn Fn(String) -> Ask + Sync),
+    ) -> Result<(String, Reply), AdminError> {
         let deadline = self.deadline();
         let mut heard: Vec<EndpointReport> = Vec::new();
         let mut hint = None;
@@ -52,8 +70,8 @@ impl Client {
                 let look = self.until(deadline.min(Instant::now() + LOOK_MAX));
                 let answer = match look.status(&address).await {
                     Ok(status) if status.role == "leader" => {
-                        match self.ask_leader(deadline, &address, &admin).await? {
-                            Ok(reply) => return Ok(reply),
+                        match self.ask_leader(deadline, ask(address.clone())).await? {
+                            Ok(reply) => return Ok((address, reply)),
                             Err(answer) => answer,
                         }
                     }
@@ -81,22 +99,10 @@ impl Client {
     async fn ask_leader(
         &self,
         deadline: Instant,
-        address: &str,
-        admin: &Admin,
-    ) -> Result<Result<AdminReply, EndpointAnswer>, AdminError> {
-        let ask = Ask::Admin {
-            address: address.to_owned(),
-            admin: admin.clone(),
-        };
+        ask: Ask,
+    ) -> Result<Result<Reply, EndpointAnswer>, AdminError> {
         match self.until(deadline).ask(ask).await {
-            End::Answered {
-                reply: Reply::Admin(reply),
-                ..
-            } => Ok(Ok(reply)),
-            End::Answered { .. } => Err(AdminError::Unknown(Failure {
-                cause: Cause::Protocol,
-                endpoints: Vec::new(),
-            })),
+            End::Answered { reply, .. } => Ok(Ok(reply)),
             End::Unknown(failure) => Err(AdminError::Unknown(failure)),
             End::NotApplied(failure) => match failure.cause {
                 Cause::Endpoint(EndpointAnswer::Error(RequestError::NotLeader { leader })) => {

@@ -312,7 +312,7 @@ impl Shared {
                     Err(error) => Err(error),
                 })
             }
-            Incoming::Admin(_) => {
+            Incoming::Admin(_) | Incoming::Backup { .. } => {
                 Fate::answer(Err(RequestError::Invalid("no operator here".into())))
             }
             Incoming::Write { .. } if !leads => Fate::answer(Err(self.not_leader())),

@@ -14,6 +14,7 @@
 //! - Requests that run at the same time may be carried out in any order.
 
 mod admin;
+mod backup;
 mod driver;
 mod failure;
 #[cfg(any(test, feature = "sim"))]
@@ -29,6 +30,7 @@ mod tests;
 mod write;
 
 pub use admin::AdminError;
+pub use backup::{BackupFailure, BackupStream};
 pub use failure::{Cause, EndpointAnswer, EndpointReport, Failure};
 pub use handle::{Client, ConnectError, Options};
 pub use read::{Found, Get, Listed, Range, ReadError};

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
 use super::inbox::Own;
+use super::seed::{self, Planted};
 use super::snapshot::work;
 use super::{FormedDisk, StateMachine};
 use crate::glue::{self, DiskError};
@@ -63,6 +64,36 @@ pub enum DirectoryError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is to be restored into, and holds something.
+    #[error("data directory {} is not empty: a backup is restored into a new one, so that nothing of an old cluster comes into the new one; choose another directory, or remove this one", dir.display())]
+    NotNew {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A backup was to be restored into it, and that never ended.
+    #[error("data directory {} was made by `raft-kv restore`, which did not end: remove it, and run that command again", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The state that it was restored with cannot be written or read.
+    #[error("data directory {}: the state that the restored cluster begins with: {source}; remove the directory, and run `raft-kv restore` again", dir.display())]
+    Seed {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It was restored for a cluster that is not the one that it was started with.
+    #[error("data directory {} was restored for a new cluster of {founders}, and this node was started with {given}; leave that out, or make it the same", dir.display())]
+    OtherFounders {
+        /// The directory.
+        dir: PathBuf,
+        /// For whom it was restored, as `--cluster` has it.
+        founders: String,
+        /// What was given.
+        given: String,
+    },
     /// What it holds is not what a node writes.
     #[error("data directory {}: {source}; restore the directory, or start a version of this software that knows it", dir.display())]
     Content {
@@ -79,6 +110,8 @@ pub(crate) struct Directory<F: Files = OsFiles> {
     pub(crate) reader: Reader<F>,
     pub(crate) member: MemberId,
     pub(crate) boot: Boot,
+    /// Whether a backup was restored into it.
+    pub(crate) restored: bool,
     pub(crate) disk: Option<FormedDisk>,
     /// The torn tail that was cut, if there was one.
     #[cfg_attr(
@@ -90,11 +123,7 @@ pub(crate) struct Directory<F: Files = OsFiles> {
 
 /// Opens a node's data directory, or makes it. The boot number that it gives is durable.
 pub(crate) fn open(dir: &Path, id: u64, segment_bytes: u64) -> Result<Directory, DirectoryError> {
-    let options = Options {
-        segment_bytes,
-        ..Options::default()
-    };
-    open_with(OsFiles, dir, id, options, draw_incarnation)
+    open_with(OsFiles, dir, id, options(segment_bytes), draw_incarnation)
 }
 
 /// [`open`] on any files. The options' identity is set here; `incarnation` is drawn for a new directory.
@@ -120,6 +149,7 @@ pub(crate) fn open_with<F: Files>(
         None => DirectoryIdentity {
             node: given,
             incarnation: incarnation(),
+            restored: false,
         },
     };
     if identity.node != given {
@@ -129,8 +159,22 @@ pub(crate) fn open_with<F: Files>(
             given,
         });
     }
+    open_as(files, dir, &identity, options)
+}
+
+/// [`open_with`] as whoever the directory belongs to.
+pub(crate) fn open_as<F: Files>(
+    files: F,
+    dir: &Path,
+    identity: &DirectoryIdentity,
+    options: Options,
+) -> Result<Directory<F>, DirectoryError> {
+    let failed = |source| DirectoryError::Open {
+        dir: dir.to_path_buf(),
+        source,
+    };
     let options = Options {
-        identity: wire::encode_identity(&identity).to_vec(),
+        identity: wire::encode_identity(identity).to_vec(),
         ..options
     };
     let (log, recovery) = Log::open_with(files, dir, options).map_err(failed)?;
@@ -157,23 +201,40 @@ pub(crate) fn open_with<F: Files>(
         reader,
         member,
         boot: Boot(recovery.boot),
+        restored: identity.restored,
         disk,
         cut: recovery.cut,
     })
 }
 
-/// Gives a state machine that has applied nothing the state of the snapshot that the directory holds, if it holds one.
+/// The settings of the log in a node's directory; its identity is set when it is opened.
+pub(crate) fn options(segment_bytes: u64) -> Options {
+    Options {
+        segment_bytes,
+        ..Options::default()
+    }
+}
+
+/// Gives a state machine that has applied nothing the state of the snapshot that the directory holds, if it holds one; or that of the
+/// seed, which is answered, in a restored directory that belongs to no cluster yet.
 pub(crate) fn restore<F: Files, S: StateMachine>(
+    files: &F,
     directory: &Directory<F>,
     dir: &Path,
     machine: &mut S,
-) -> Result<(), DirectoryError> {
-    let found = directory
-        .disk
-        .as_ref()
-        .and_then(|disk| disk.snapshot.as_ref());
-    let Some((file, _)) = found else {
-        return Ok(());
+) -> Result<Option<Planted>, DirectoryError> {
+    let Some(disk) = &directory.disk else {
+        return match directory.restored {
+            true => seed::load(files, dir, machine).map(Some),
+            false => Ok(None),
+        };
+    };
+    if directory.restored {
+        // A crash may have left it.
+        seed::remove(files, dir);
+    }
+    let Some((file, _)) = &disk.snapshot else {
+        return Ok(None);
     };
     work::restore(&directory.log.snapshots(), *file, machine, &|| false).map_err(|source| {
         DirectoryError::Snapshot {
@@ -181,7 +242,8 @@ pub(crate) fn restore<F: Files, S: StateMachine>(
             last: file.last,
             source,
         }
-    })
+    })?;
+    Ok(None)
 }
 
 /// Whether there is no node's data yet.
@@ -196,7 +258,7 @@ pub(crate) fn is_new(dir: &Path) -> Result<bool, DirectoryError> {
 }
 
 /// A number that no directory has had: the keys of a `RandomState` come from the operating system.
-fn draw_incarnation() -> Incarnation {
+pub(crate) fn draw_incarnation() -> Incarnation {
     Incarnation(random().max(1))
 }
 

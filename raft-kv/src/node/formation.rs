@@ -25,7 +25,7 @@ use bytes::Bytes;
 use raft_core::{ClusterId, Incarnation, MemberId, Membership, NodeId};
 
 use crate::mutants::{Mutant, mutant};
-use crate::wire;
+use crate::wire::{self, Seed};
 
 /// What `--cluster` lists: who is to found the cluster, and where each is reached.
 pub type Founders = BTreeMap<NodeId, String>;
@@ -37,6 +37,8 @@ pub struct Hello {
     pub from: MemberId,
     /// The founders, as the speaker was started with.
     pub founders: Founders,
+    /// The state that it is to begin with; none: an empty one.
+    pub seed: Option<Seed>,
     /// Whom the speaker has heard itself, itself included. Complete, it is the speaker's promise.
     pub known: BTreeMap<NodeId, Incarnation>,
 }
@@ -158,6 +160,7 @@ struct Heard {
 pub struct Formation {
     me: MemberId,
     founders: Founders,
+    seed: Option<Seed>,
     heard: BTreeMap<NodeId, Heard>,
     /// What is wrong with a founder's list, by founder.
     disagreements: BTreeMap<NodeId, String>,
@@ -167,24 +170,32 @@ pub struct Formation {
 }
 
 impl Formation {
-    /// A node that is to found a cluster with `founders`, itself among them.
+    /// A node that is to found a cluster with `founders`, itself among them, which begins with the state of `seed`, or with an empty one.
     ///
     /// # Errors
     /// As [`check_founders`].
     pub fn new(
         me: MemberId,
         founders: Founders,
+        seed: Option<Seed>,
         hello_every_ticks: u32,
     ) -> Result<Self, FoundersError> {
         check_founders(&founders, me.node)?;
         Ok(Self {
             me,
             founders,
+            seed,
             heard: BTreeMap::new(),
             disagreements: BTreeMap::new(),
             hello_every_ticks: hello_every_ticks.max(1),
             hello_in_ticks: 0,
         })
+    }
+
+    /// The state that the cluster is to begin with, if it is not an empty one.
+    #[must_use]
+    pub fn seed(&self) -> Option<Seed> {
+        self.seed
     }
 
     /// The founders, this node included.
@@ -214,6 +225,7 @@ impl Formation {
         Some(Hello {
             from: self.me,
             founders: self.founders.clone(),
+            seed: self.seed,
             known: self.known(),
         })
     }
@@ -224,7 +236,7 @@ impl Formation {
         if node == self.me.node {
             return;
         }
-        let Some(differences) = self.differences(&hello.founders) else {
+        let Some(differences) = self.differences(&hello) else {
             self.disagreements.remove(&node);
             let before = self.known();
             let heard = Heard {
@@ -312,9 +324,7 @@ impl Formation {
     #[must_use]
     pub fn waits_for(&self) -> String {
         if let Some((node, differences)) = self.disagreements.first_key_value() {
-            return format!(
-                "node {node} was started with another --cluster: {differences}; start all with the same list"
-            );
+            return format!("node {node} is not to found the same cluster: {differences}");
         }
         let missing: Vec<NodeId> = self
             .founders
@@ -348,10 +358,13 @@ impl Formation {
             .collect()
     }
 
-    /// How another's list differs from ours, in words, if it does.
-    fn differences(&self, theirs: &Founders) -> Option<String> {
+    /// How another's list or seed differs from ours, in words, and what to do, if one does.
+    fn differences(&self, hello: &Hello) -> Option<String> {
+        let theirs = &hello.founders;
         if *theirs == self.founders {
-            return None;
+            return seeds_differ(self.seed, hello.seed).map(|what| {
+                format!("{what}; restore every node from the same file, with the same options, into an empty directory")
+            });
         }
         let all: BTreeMap<NodeId, ()> = self
             .founders
@@ -374,8 +387,39 @@ impl Formation {
                 _ => {}
             }
         }
-        Some(out.join(", "))
+        let lists = out.join(", ");
+        Some(format!(
+            "it was started with another --cluster: {lists}; start all with the same list"
+        ))
     }
+}
+
+/// How two seeds differ, in words, if they do.
+fn seeds_differ(ours: Option<Seed>, theirs: Option<Seed>) -> Option<String> {
+    let (here, there) = match (ours, theirs) {
+        (None, None) => return None,
+        (Some(_), None) => {
+            return Some("this node was restored from a backup, and that one was not".into());
+        }
+        (None, Some(_)) => {
+            return Some("that node was restored from a backup, and this one was not".into());
+        }
+        (Some(here), Some(there)) if here == there => return None,
+        (Some(here), Some(there)) => (here, there),
+    };
+    if here.source != there.source {
+        return Some(format!(
+            "it was restored from another backup: up to {} with checksum {:08x} here, up to {} with {:08x} there",
+            here.source.last, here.source.checksum, there.source.last, there.source.checksum
+        ));
+    }
+    if here.file.last != there.file.last {
+        return Some(format!(
+            "it was restored with another --revision-jump: its log begins behind {} here and behind {} there",
+            here.file.last.index, there.file.last.index
+        ));
+    }
+    Some("the same backup was restored by another version of this software".into())
 }
 
 /// Nodes, as a person reads them.

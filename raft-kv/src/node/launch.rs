@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use raft_log::OsFiles;
 use raft_net_tcp::{Backoff, Listener};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -14,10 +15,12 @@ use super::config::{NodeConfig, NodeConfigError};
 use super::disk::{self, Directory, DirectoryError};
 use super::driver::{Driver, Parts};
 use super::exit::{Exit, StartError};
+use super::formation::Founders;
 use super::gate::{Gate, SharedGate};
 use super::inbox::{Inbox, inbox};
 use super::peers::Peers;
 use super::replica::{Origin, Replica, ReplicaConfig, Start};
+use super::seed::Planted;
 use super::snapshot::threads::SnapshotThreads;
 
 /// A node that runs.
@@ -40,23 +43,27 @@ where
 {
     config.validate()?;
     let core = config.core(disk::random())?;
-    let (directory, machine) = open_directory(&config, machine).await?;
+    let (directory, planted, machine) = open_directory(&config, machine).await?;
     let Directory {
         log,
         reader,
         member,
         boot,
+        restored: _,
         disk,
         cut: _,
     } = directory;
     let sleep_max_ticks = (core.heartbeat_ticks / 2).max(1);
+    let seed_in = planted.as_ref().map(|_| config.data_dir.clone());
+    let origin = match planted {
+        Some(Planted { seed, founders }) => Origin::Restore { founders, seed },
+        None if config.join => Origin::Join,
+        None => Origin::Found(config.founders()),
+    };
     let start = Start {
         member,
         boot,
-        origin: match config.join {
-            true => Origin::Join,
-            false => Origin::Found(config.founders()),
-        },
+        origin,
         disk,
     };
     let replica = Replica::start(ReplicaConfig::new(core), start, machine)?;
@@ -94,6 +101,7 @@ where
         reader,
         fetches,
         snapshots,
+        seed_in,
         acceptor,
     };
     let exit = tokio::spawn(Driver::new(parts).run());
@@ -105,11 +113,12 @@ where
     })
 }
 
-/// Opens the data directory, or makes it when the settings say for which cluster; the state machine has the snapshot's state then.
+/// Opens the data directory, or makes it when the settings say for which cluster; the state machine has the state of the snapshot then, or of
+/// the seed.
 async fn open_directory<S: StateMachine>(
     config: &NodeConfig,
     mut machine: S,
-) -> Result<(Directory, S), StartError> {
+) -> Result<(Directory, Option<Planted>, S), StartError> {
     // Looked at before anything is made on the disk.
     let nowhere = config.cluster.is_empty() && !config.join;
     if nowhere && disk::is_new(&config.data_dir)? {
@@ -118,16 +127,42 @@ async fn open_directory<S: StateMachine>(
     let (dir, id, segment_bytes) = (config.data_dir.clone(), config.id, config.segment_bytes);
     let opened = tokio::task::spawn_blocking(move || {
         let directory = disk::open(&dir, id, segment_bytes)?;
-        disk::restore(&directory, &dir, &mut machine)?;
-        Ok::<_, DirectoryError>((directory, machine))
+        let planted = disk::restore(&OsFiles, &directory, &dir, &mut machine)?;
+        Ok::<_, DirectoryError>((directory, planted, machine))
     });
     let opened = opened.await;
-    let (directory, machine) =
+    let (directory, planted, machine) =
         opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))??;
-    if directory.disk.is_none() && nowhere {
-        return Err(NodeConfigError::NoCluster.into());
+    match &planted {
+        Some(planted) => check_founders(config, &planted.founders)?,
+        None if directory.disk.is_none() && nowhere => {
+            return Err(NodeConfigError::NoCluster.into());
+        }
+        None => {}
     }
-    Ok((directory, machine))
+    Ok((directory, planted, machine))
+}
+
+/// A restored directory says itself who founds its cluster; whoever is told otherwise was meant for another one.
+fn check_founders(config: &NodeConfig, founders: &Founders) -> Result<(), DirectoryError> {
+    let given = match config.join {
+        true => "--join".to_owned(),
+        false if config.cluster.is_empty() || config.founders() == *founders => return Ok(()),
+        false => format!("--cluster {}", list(&config.founders())),
+    };
+    Err(DirectoryError::OtherFounders {
+        dir: config.data_dir.clone(),
+        founders: list(founders),
+        given,
+    })
+}
+
+/// Founders as `--cluster` has them.
+fn list(founders: &Founders) -> String {
+    let each = founders
+        .iter()
+        .map(|(node, address)| format!("{}={address}", node.0));
+    each.collect::<Vec<_>>().join(",")
 }
 
 async fn listen(

@@ -3,7 +3,7 @@
 //! What decides is synchronous and knows no clock, file or socket: [`replica`] (the core, the state machine and who waits
 //! for what) and [`formation`] (how the first membership comes about). Around it is a thin tokio shell: `driver` (the
 //! loop that owns the replica), `disk` (data directory, log writer thread, fetch thread), `peers` and `accept`
-//! (connections), `gate` (who may connect). [`Node`] is the way in for whoever replicates a state machine of their own;
+//! (connections), `gate` (who may connect), `seed` (what a restored cluster begins with). [`Node`] is the way in for whoever replicates a state machine of their own;
 //! [`server`] is the key-value store's.
 //!
 //! One write's way: [`NodeHandle::propose`] (or a client's connection) → inbox → [`replica::Replica::write`] → an append to each
@@ -23,6 +23,7 @@ pub(crate) mod launch;
 mod machine;
 mod peers;
 pub mod replica;
+pub(crate) mod seed;
 pub mod server;
 pub(crate) mod snapshot;
 

@@ -173,17 +173,17 @@ impl<A: App> World<A> {
     }
 
     fn boot(&mut self, host: usize, directory: Directory<SimDisk>) -> Checked {
+        if directory.cut.is_some() {
+            self.hit(Mark::TornTail);
+        }
         let Directory {
             log,
             reader,
             member,
             boot,
             disk,
-            cut,
+            ..
         } = directory;
-        if cut.is_some() {
-            self.hit(Mark::TornTail);
-        }
         let held = match self.read_image(host, &reader, disk.as_ref()) {
             Ok(held) => held,
             Err(why) => return self.fails(host, &why),

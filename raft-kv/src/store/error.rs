@@ -57,3 +57,13 @@ pub enum ApplyError {
         error: DecodeError,
     },
 }
+
+/// The numbers of a restored cluster would leave the range that a log can have, or meet those of the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a revision jump of {jump} is not possible: it has to be at least 1, and no index or revision may reach 2^63 - 1"
+)]
+pub struct JumpTooFar {
+    /// The jump.
+    pub jump: u64,
+}

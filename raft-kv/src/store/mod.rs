@@ -63,9 +63,10 @@ use crate::wire::{self, COMMAND_FORMAT_MAX};
 use hash::{ItemHash, Kind};
 use keys::{Keys, Record};
 use sessions::{Sessions, Verdict};
+use snapshot::NUMBERS_END;
 
 pub use crate::release::CLUSTER_VERSION_MAX;
-pub use error::ApplyError;
+pub use error::{ApplyError, JumpTooFar};
 pub use settings::Settings;
 pub use snapshot::{
     STORE_SNAPSHOT_ITEM_BYTES_MAX, STORE_SNAPSHOT_VERSION, StoreSnapshotError, StoreSnapshotPlace,
@@ -226,6 +227,26 @@ impl Store {
             self.past.push_back((self.applied, self.state_hash()));
         }
         self.applied = index;
+    }
+
+    /// Makes this the state that another cluster begins with, after its entry `at`. The revision is raised by `jump`, so that whoever
+    /// remembers one of the old cluster never meets it again for another state; keys keep theirs. Every session ends: a command that
+    /// comes again from the old cluster is answered with [`CommandReply::SessionExpired`], and never applied a second time. Numbers of
+    /// sessions are indexes, so `at` must lie behind all that the old cluster ever had.
+    ///
+    /// # Errors
+    /// When no log has such an index or revision, or `at` is not behind the last applied entry; nothing has changed then.
+    pub fn begin_anew(&mut self, at: Index, jump: u64) -> Result<(), JumpTooFar> {
+        let revision = self.revision.checked_add(jump);
+        let revision = revision.filter(|revision| *revision < NUMBERS_END);
+        let (Some(revision), true) = (revision, at > self.applied && at.0 < NUMBERS_END) else {
+            return Err(JumpTooFar { jump });
+        };
+        self.revision = revision;
+        self.sessions = Sessions::default();
+        self.past = VecDeque::new();
+        self.applied = at;
+        Ok(())
     }
 
     /// Hashes of the state, each after the entry that it stands beside, ascending; the last is of the state as it is.

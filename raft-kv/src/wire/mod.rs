@@ -74,6 +74,8 @@ pub struct DirectoryIdentity {
     pub node: NodeId,
     /// The directory's life, drawn when it was made.
     pub incarnation: Incarnation,
+    /// Whether it was made to restore a backup into: then the cluster that it founds begins with that backup's state, or there is none.
+    pub restored: bool,
 }
 
 /// What nodes tell each other until their cluster is formed.
@@ -91,6 +93,8 @@ pub enum Formation {
         founding: Vec<(NodeId, String)>,
         /// Whom of them it has heard of, and in which life.
         known: Vec<(NodeId, Incarnation, String)>,
+        /// The state that the cluster is to begin with; none: an empty one.
+        seed: Option<Seed>,
     },
     /// The cluster is formed.
     Formed {
@@ -112,6 +116,26 @@ pub struct SnapshotFile {
     pub bytes: u64,
     /// The CRC-32C that pins all of it.
     pub checksum: u32,
+}
+
+/// The state that a restored cluster begins with. Equal ones are the same bytes, on whichever founder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seed {
+    /// The backup that it was made of.
+    pub source: SnapshotFile,
+    /// The file that holds it. It ends where the new cluster's log begins: as far behind the backup's end as the revision was raised.
+    pub file: SnapshotFile,
+}
+
+/// What stands in front of the state in the file of a [`Seed`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeedHead {
+    /// The cluster that the backup is of.
+    pub source_cluster: ClusterId,
+    /// The backup.
+    pub source: SnapshotFile,
+    /// Who is to found the new cluster, and where each is reached.
+    pub founders: Vec<(NodeId, String)>,
 }
 
 /// What stands in front of the state in a snapshot.
@@ -207,6 +231,13 @@ pub enum Incoming {
     Status,
     /// Change who belongs to the cluster, or who leads it.
     Admin(Admin),
+    /// A piece of a backup.
+    Backup {
+        /// Which backup; 0: a new one.
+        id: u64,
+        /// Where the piece begins.
+        offset: u64,
+    },
 }
 
 /// What stands in front of every command, whatever its version.
@@ -422,20 +453,45 @@ pub fn encode_snapshot_head(head: &SnapshotHead) -> Bytes {
 /// # Errors
 /// What the reader says; [`std::io::ErrorKind::InvalidData`] with a [`DecodeError`] for what is wrong with the bytes.
 pub fn read_snapshot_head(from: &mut dyn std::io::Read) -> std::io::Result<SnapshotHead> {
-    let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    let what = "head of a snapshot";
+    let rest = read_head(what, from)?;
+    v1::decode_snapshot_head(rest).map_err(invalid)
+}
+
+/// What stands in front of the state in a seed's file.
+#[must_use]
+pub fn encode_seed_head(head: &SeedHead) -> Bytes {
+    v1::encode_seed_head(head)
+}
+
+/// Reads the head of a seed's file, and nothing behind it.
+///
+/// # Errors
+/// As [`read_snapshot_head`].
+pub fn read_seed_head(from: &mut dyn std::io::Read) -> std::io::Result<SeedHead> {
+    let rest = read_head("head of a seed", from)?;
+    v1::decode_seed_head(rest).map_err(invalid)
+}
+
+fn invalid(error: DecodeError) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, error)
+}
+
+/// What stands behind the first eight bytes of a head: its version, and its length.
+fn read_head(what: &'static str, from: &mut dyn std::io::Read) -> std::io::Result<Bytes> {
     use std::io::Read;
 
     let mut first = [0; 8];
     from.read_exact(&mut first)?;
-    version("head of a snapshot", &first).map_err(invalid)?;
-    let length = v1::snapshot_head_length(first).map_err(invalid)?;
+    version(what, &first).map_err(invalid)?;
+    let length = v1::head_length(what, first).map_err(invalid)?;
     // No room is made for what is not there.
     let mut rest = Vec::new();
     from.take(length as u64).read_to_end(&mut rest)?;
     if rest.len() < length {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
-    v1::decode_snapshot_head(rest.into()).map_err(invalid)
+    Ok(rest.into())
 }
 
 /// The log's metadata as raft-log keeps it: always 52 bytes.

@@ -274,6 +274,7 @@ impl World {
                 DirectoryIdentity {
                     node: NodeId(node),
                     incarnation: Incarnation(node * 1000 + host.lives),
+                    restored: false,
                 }
             }
         };

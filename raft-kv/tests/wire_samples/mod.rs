@@ -8,8 +8,8 @@ use raft_core::{
 };
 use raft_kv::api::*;
 use raft_kv::wire::{
-    self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata, SnapshotFile,
-    SnapshotHead, Transfer,
+    self, DecodeError, DirectoryIdentity, Formation, Incoming, Metadata, Seed, SeedHead,
+    SnapshotFile, SnapshotHead, Transfer,
 };
 
 /// Whatever can be encoded.
@@ -25,6 +25,7 @@ pub(crate) enum Value {
     Identity(DirectoryIdentity),
     Transfer(Transfer),
     SnapshotHead(SnapshotHead),
+    SeedHead(SeedHead),
 }
 
 impl Value {
@@ -73,6 +74,10 @@ impl Value {
             Self::Request(Incoming::Admin(admin)) => {
                 wire::encode_request(&Request::Admin(admin.clone()), wire::PROTOCOL_MAX)
             }
+            Self::Request(Incoming::Backup { id, offset }) => {
+                let (id, offset) = (*id, *offset);
+                wire::encode_request(&Request::Backup { id, offset }, wire::PROTOCOL_MAX)
+            }
             Self::Response(response) => wire::encode_response(response, wire::PROTOCOL_MAX),
             Self::Formation(formation) => {
                 vec![wire::encode_formation(formation, wire::PROTOCOL_MAX)]
@@ -81,6 +86,7 @@ impl Value {
             Self::Identity(identity) => vec![wire::encode_identity(identity)],
             Self::Transfer(transfer) => wire::encode_transfer(transfer, wire::PROTOCOL_MAX),
             Self::SnapshotHead(head) => vec![wire::encode_snapshot_head(head)],
+            Self::SeedHead(head) => vec![wire::encode_seed_head(head)],
         }
     }
 
@@ -96,15 +102,23 @@ impl Value {
             Self::Metadata(_) => Self::Metadata(wire::decode_metadata(bytes)?),
             Self::Identity(_) => Self::Identity(wire::decode_identity(bytes)?),
             Self::Transfer(_) => Self::Transfer(wire::decode_transfer(bytes)?),
-            Self::SnapshotHead(_) => Self::SnapshotHead(read_head(&bytes)?),
+            Self::SnapshotHead(_) => {
+                Self::SnapshotHead(read_head(&bytes, &|from| wire::read_snapshot_head(from))?)
+            }
+            Self::SeedHead(_) => {
+                Self::SeedHead(read_head(&bytes, &|from| wire::read_seed_head(from))?)
+            }
         })
     }
 }
 
 /// A head and nothing behind it.
-fn read_head(mut bytes: &[u8]) -> Result<SnapshotHead, DecodeError> {
-    let what = "head of a snapshot";
-    let head = wire::read_snapshot_head(&mut bytes).map_err(|error| {
+fn read_head<T>(
+    mut bytes: &[u8],
+    read: &dyn Fn(&mut dyn std::io::Read) -> std::io::Result<T>,
+) -> Result<T, DecodeError> {
+    let what = "head";
+    let head = read(&mut bytes).map_err(|error| {
         let wrong = error.downcast::<DecodeError>();
         wrong.unwrap_or(DecodeError::Truncated { what })
     })?;
@@ -888,14 +902,84 @@ fn transfers() -> Vec<Sample> {
     ]
 }
 
-fn stored() -> Vec<Sample> {
-    let hello = Formation::Hello {
+fn seed() -> Seed {
+    Seed {
+        source: SnapshotFile {
+            last: LogId::new(120, 3),
+            bytes: 512,
+            checksum: 0xdead_beef,
+        },
+        file: SnapshotFile {
+            last: LogId::new(200, 1),
+            bytes: 513,
+            checksum: 0xbaad_f00d,
+        },
+    }
+}
+
+fn hello(seed: Option<Seed>) -> Formation {
+    Formation::Hello {
         node: NodeId(1),
         incarnation: Incarnation(300),
         advertise: "a:1".into(),
         founding: vec![(NodeId(1), "a:1".into()), (NodeId(2), "b:2".into())],
         known: vec![(NodeId(2), Incarnation(34), "b:2".into())],
+        seed,
+    }
+}
+
+/// What is only there where a backup was restored, or is made.
+fn backups() -> Vec<Sample> {
+    let seed = seed();
+    let seed_head = SeedHead {
+        source_cluster: ClusterId(*b"cluster-identity"),
+        source: seed.source,
+        founders: vec![(NodeId(1), "a:1".into()), (NodeId(2), "b:2".into())],
     };
+    let restored = DirectoryIdentity {
+        restored: true,
+        node: NodeId(1),
+        incarnation: Incarnation(0x11),
+    };
+    vec![
+        (
+            "backup",
+            Value::Request(Incoming::Backup { id: 7, offset: 512 }),
+            "01 05 0000 0700000000000000 0002000000000000",
+        ),
+        (
+            "backup reply",
+            respond(Ok(Reply::Backup(BackupPiece {
+                id: 7,
+                offset: 512,
+                bytes: "piece".into(),
+                end: true,
+            }))),
+            "01 000000 636c75737465722d6964656e74697479 0100000000000000 0200000000000000 \
+                0300000000000000 0400000000000000 06000000 06 07 8004 01 05 7069656365",
+        ),
+        (
+            "hello of a restored node",
+            Value::Formation(hello(Some(seed))),
+            "01 03 0000 7800000000000000 0300000000000000 0002000000000000 efbeadde \
+                c800000000000000 0100000000000000 0102000000000000 0df0adba \
+                01ac0203613a31020103613a310203623a3201022203623a32",
+        ),
+        (
+            "head of a seed",
+            Value::SeedHead(seed_head),
+            "01 000000 37000000 636c75737465722d6964656e74697479 \
+                7800000000000000 0300000000000000 0002000000000000 efbeadde 020103613a310203623a32",
+        ),
+        (
+            "identity of a restored directory",
+            Value::Identity(restored),
+            "01 010000 0100000000000000 1100000000000000",
+        ),
+    ]
+}
+
+fn stored() -> Vec<Sample> {
     let formed = Formation::Formed {
         cluster: ClusterId(*b"cluster-identity"),
         membership: membership(),
@@ -914,11 +998,12 @@ fn stored() -> Vec<Sample> {
     let identity = DirectoryIdentity {
         node: NodeId(1),
         incarnation: Incarnation(0x11),
+        restored: false,
     };
     vec![
         (
             "hello",
-            Value::Formation(hello),
+            Value::Formation(hello(None)),
             "01 01 0000 01ac0203613a31020103613a310203623a3201022203623a32",
         ),
         (
@@ -979,6 +1064,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         other_replies(),
         no_room(),
         stored(),
+        backups(),
         transfers(),
     ]
     .concat()

@@ -31,6 +31,56 @@ pub(crate) enum Verb {
     /// Look into the log of a node that does not run. Changes nothing, and needs no permission to write.
     #[command(subcommand)]
     Log(LogVerb),
+    /// Make a node's data directory of a backup: once for each node of a new cluster, from the same file and with the same --cluster.
+    ///
+    /// The nodes found the new cluster when all of them are started; it has a new id, so none of the old cluster can speak to it. The
+    /// revision is raised, so that nobody who remembers one of the old cluster takes it for another state; the sessions of the old
+    /// cluster have ended, so that a command that is sent again is answered as one whose outcome is unknown.
+    ///
+    /// Exit status: 0 done, and durable; 1 there is no such file; 2 wrong usage, or the directory is not empty; 3 the backup is damaged, or the
+    /// directory could not be written.
+    Restore(RestoreFlags),
+    /// Make a backup of what is left of a cluster that has lost its majority: of stopped nodes' directories, which stay as they are.
+    ///
+    /// Of several directories the one with the newest log is taken. All of its entries are kept, though one node cannot know which of the
+    /// last ones were committed; writes that only lost nodes had are gone. It says how much that may be. `raft-kv restore` makes a new
+    /// cluster of the file.
+    ///
+    /// Exit status: 0 done; 1 the file could not be written; 2 wrong usage, or nothing there; 3 a directory is damaged, in use, or another program's.
+    Recover(RecoverFlags),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreFlags {
+    /// The backup, as `raft-cli snapshot save` or `raft-kv recover` wrote it.
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshot: PathBuf,
+    /// The directory to make; it must not be there yet, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The node whose directory it is.
+    #[arg(long)]
+    pub(crate) id: u64,
+    /// All first members of the new cluster, this node included.
+    #[arg(long, value_name = "ID=HOST:PORT,…")]
+    pub(crate) cluster: Addresses,
+    /// By how much to raise the revision, and the log's indexes with it: more than the old cluster can have gone on by after the backup. The
+    /// same for every node.
+    #[arg(long, value_name = "N", default_value_t = raft_kv::backup::REVISION_JUMP)]
+    pub(crate) revision_jump: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecoverFlags {
+    /// The data directories of stopped nodes of one cluster.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// The backup to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Take the place of a file of that name.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Subcommand)]

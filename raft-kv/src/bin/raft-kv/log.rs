@@ -77,7 +77,12 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 }
 
 fn open(dir: &Path) -> Result<Inspection, Failure> {
-    Inspection::open(dir).map_err(|error| match error {
+    Inspection::open(dir).map_err(not_open)
+}
+
+/// Why a directory cannot be looked into, and what to do.
+pub(crate) fn not_open(error: InspectError) -> Failure {
+    match error {
         InspectError::Missing { dir } => Failure {
             hint: Some(NO_LOG_HINT.into()),
             ..Failure::new(
@@ -110,7 +115,7 @@ fn open(dir: &Path) -> Result<Inspection, Failure> {
             )
         },
         error => Failure::new(EXIT_DATA, error.to_string()),
-    })
+    }
 }
 
 /// Says whether the log is sound.

@@ -1,5 +1,7 @@
-//! The server: `raft-kv serve` and `raft-kv check-config`; and `raft-kv log`, which looks into a stopped node's log.
+//! The server: `raft-kv serve` and `raft-kv check-config`; `raft-kv log`, which looks into a stopped node's log; and `raft-kv restore` and
+//! `raft-kv recover`, which make a new cluster of a backup, and a backup of what is left.
 
+mod disaster;
 mod flags;
 mod log;
 mod serve;
@@ -78,6 +80,8 @@ fn run() -> Result<(), Failure> {
         }
         Verb::Log(LogVerb::Dump(flags)) => log::dump(&flags),
         Verb::Log(LogVerb::Verify(flags)) => log::verify(&flags),
+        Verb::Restore(flags) => disaster::run_restore(flags),
+        Verb::Recover(flags) => disaster::run_recover(&flags),
     }
 }
 
@@ -97,7 +101,7 @@ fn usage(error: &clap::Error) -> Result<(), Failure> {
     let (command, verbs) = command_given();
     let what = match (error.kind(), command.as_str()) {
         (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, "raft-kv") => {
-            "a command is missing: serve or check-config, log dump or log verify".to_owned()
+            "a command is missing: serve or check-config, log dump or log verify, restore or recover".to_owned()
         }
         (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
             let name = command.trim_start_matches("raft-kv ");

@@ -107,7 +107,8 @@ impl Machine {
                 }
                 self.answer(key, header, reply);
             }
-            (Ask::Admin { .. }, reply @ Reply::Admin(_)) => self.answer(key, header, reply),
+            (Ask::Admin { .. }, reply @ Reply::Admin(_))
+            | (Ask::Backup { .. }, reply @ Reply::Backup(_)) => self.answer(key, header, reply),
             (Ask::Status { .. }, Reply::Status(status)) => {
                 self.on_status(now, attempt.place, attempt.connection, &status);
                 self.complete(

@@ -87,6 +87,10 @@ impl Machine {
         };
         let request = match &open.ask {
             Ask::Admin { admin, .. } => Request::Admin(admin.clone()),
+            Ask::Backup { id, offset, .. } => Request::Backup {
+                id: *id,
+                offset: *offset,
+            },
             _ => Request::Status,
         };
         let purpose = Purpose::Request(key);

@@ -111,13 +111,24 @@ pub enum Ask {
         /// What.
         admin: Admin,
     },
+    /// A piece of a backup, of the node at this address. It is asked once.
+    Backup {
+        /// The endpoint; it becomes one of the machine's.
+        address: String,
+        /// Which backup; 0: a new one.
+        id: u64,
+        /// Where the piece begins.
+        offset: u64,
+    },
 }
 
 impl Ask {
     /// The one node that it is for, if it is for one alone.
     fn address(&self) -> Option<&str> {
         match self {
-            Ask::Status { address } | Ask::Admin { address, .. } => Some(address),
+            Ask::Status { address } | Ask::Admin { address, .. } | Ask::Backup { address, .. } => {
+                Some(address)
+            }
             Ask::Write(_) | Ask::Read { .. } => None,
         }
     }
@@ -360,7 +371,7 @@ impl Machine {
                 );
                 return key;
             }
-            Ask::Status { address } | Ask::Admin { address, .. } => {
+            Ask::Status { address } | Ask::Admin { address, .. } | Ask::Backup { address, .. } => {
                 let place = self.endpoints.place_of(address);
                 self.requests.insert(key, open);
                 self.ask_endpoint(now, place, key);
@@ -585,7 +596,7 @@ impl Machine {
             Ask::Write(_) => self.fresh_writes.insert(key),
             Ask::Read { stale: true, .. } => self.stale_reads.insert(key),
             Ask::Read { stale: false, .. } => self.reads.insert(key),
-            Ask::Status { .. } | Ask::Admin { .. } => false,
+            Ask::Status { .. } | Ask::Admin { .. } | Ask::Backup { .. } => false,
         };
     }
 
@@ -666,6 +677,6 @@ fn ask_bytes(ask: &Ask) -> usize {
     const FIXED: usize = 64;
     match ask {
         Ask::Write(Operation::Put { key, value, .. }) => FIXED + key.len() + value.len(),
-        Ask::Write(_) | Ask::Read { .. } | Ask::Status { .. } | Ask::Admin { .. } => FIXED,
+        _ => FIXED,
     }
 }

@@ -92,7 +92,7 @@ impl Machine {
                 stale: mutant(Mutant::ReadsFromAnyNode),
                 min_applied: 0,
             },
-            Ask::Status { .. } | Ask::Admin { .. } => return,
+            Ask::Status { .. } | Ask::Admin { .. } | Ask::Backup { .. } => return,
         };
         self.send(
             now,

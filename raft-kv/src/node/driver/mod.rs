@@ -10,13 +10,14 @@ mod log;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use raft_core::{FetchJob, JobId, Outcome, ProposalId, RoleName};
-use raft_log::Reader;
 use raft_log::writer::{OwnedBatch, SubmitError, Writer};
+use raft_log::{OsFiles, Reader};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::task::yield_now;
@@ -32,7 +33,8 @@ use super::inbox::{
     WriteTicket,
 };
 use super::peers::{self, Peers};
-use super::replica::{Action, NotDone, ReadFailure, Replica, SnapshotAction, WriteFailure};
+use super::replica::{Action, NotDone, Notice, ReadFailure, Replica, SnapshotAction, WriteFailure};
+use super::seed;
 use super::snapshot::shelf::Shelf;
 use super::snapshot::threads::SnapshotThreads;
 use super::snapshot::worker::Task;
@@ -63,6 +65,8 @@ pub(crate) struct Parts<S: StateMachine, F: Front<S>> {
     pub(crate) reader: Reader,
     pub(crate) fetches: mpsc::Sender<FetchJob>,
     pub(crate) snapshots: SnapshotThreads<S>,
+    /// The directory whose seed goes once the cluster is formed, if it is being restored.
+    pub(crate) seed_in: Option<PathBuf>,
     /// The loop looks around at least this often: well within a heartbeat, beyond which the core takes the process for one
     /// that stood still.
     pub(crate) sleep_max_ticks: u32,
@@ -464,6 +468,12 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             Action::Notice(notice) => {
                 self.parts.gate.update(self.parts.replica.identity(), None);
                 log::notice(&notice);
+                if let Notice::Formed { .. } = notice
+                    && let Some(dir) = self.parts.seed_in.take()
+                {
+                    // What is large may take long to remove.
+                    std::thread::spawn(move || seed::remove(&OsFiles, &dir));
+                }
             }
             Action::Fatal(why) => return Err(Exit::Fatal(why)),
         }

@@ -282,4 +282,10 @@ pub enum Fatal {
         "the snapshot of {0} is to be installed, and there is none; start the node again, and if it says so again, take it in anew"
     )]
     NoFile(LogId),
+    /// The first snapshot of a restored cluster could not be written.
+    #[error(
+        "the first snapshot of the restored cluster, at {0}, could not be written; the log of this process says why. What is there is as it was: \
+         free space, or mend the disk, then start the node again"
+    )]
+    NoFoundingSnapshot(LogId),
 }

@@ -1,13 +1,10 @@
-//! What the replica does about the core's effects, and about the formation of its cluster.
+//! What the replica does about the core's effects.
 
-use raft_core::{ApplyJob, Effect, Event, Index, Membership, Payload, PersistJob, Raft};
+use raft_core::{ApplyJob, Effect, Event, Index, Membership, Payload, PersistJob};
 
-use super::{
-    Action, Fatal, Member, NotDone, Notice, Phase, Replica, Standing, WriteFailure, start,
-};
+use super::{Action, Fatal, NotDone, Notice, Phase, Replica, Standing, WriteFailure};
 use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
-use crate::node::formation::{FormationMessage, Verdict};
 
 impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub(super) fn on_effect(&mut self, effect: Effect) {
@@ -115,42 +112,6 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         let applied = self.applied;
         if let Some(Err(error)) = self.core().map(|core| core.applied(applied)) {
             self.halt(Fatal::Answer(error));
-        }
-    }
-
-    /// Moves the formation of the cluster on.
-    pub(super) fn form(&mut self) {
-        let Phase::Forming(formation) = &mut self.phase else {
-            return;
-        };
-        if let Some(hello) = formation.next_hello() {
-            let me = self.identity.member.node;
-            for &to in formation.founders().keys().filter(|node| **node != me) {
-                let message = FormationMessage::Hello(hello.clone());
-                self.actions
-                    .push_back(Action::SendFormation { to, message });
-            }
-        }
-        // Only after the hello: it holds this node's own promise, which the others need to found with us.
-        if let Verdict::Found(founding) = formation.verdict() {
-            self.found(founding);
-        }
-    }
-
-    /// Starts the core with the first membership. Nothing is said in its name before that is durable: the core withholds.
-    pub(super) fn found(&mut self, founding: Membership) {
-        self.identity.cluster = crate::wire::cluster_id(&founding);
-        match Raft::bootstrap(self.config.core.clone(), self.identity, founding.clone()) {
-            Ok(core) => {
-                self.standing = start::standing(&core);
-                self.phase = Phase::Formed(Box::new(Member {
-                    core,
-                    founding: Some(founding),
-                    durable: false,
-                }));
-                self.refresh_addresses();
-            }
-            Err(error) => self.halt(Fatal::Bootstrap(error)),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod action;
 mod effects;
+mod founding;
 mod introduce;
 mod reads;
 mod snapshots;
@@ -34,6 +35,7 @@ pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, FormationError, FormationMessage, Formed, Verdict};
+use crate::wire::SnapshotHead;
 use reads::Reads;
 use snapshots::Snapshots;
 use upgrade::Upgrade;
@@ -43,6 +45,8 @@ use writes::Writes;
 #[derive(Clone, Debug)]
 enum Phase {
     Forming(Formation),
+    /// All founders agree; the state that the cluster begins with is being written as its first snapshot.
+    Founding(Box<SnapshotHead>),
     /// Waiting for a leader to take it in.
     Joining,
     Formed(Box<Member>),
@@ -132,7 +136,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         match &self.phase {
-            Phase::Forming(_) | Phase::Joining => None,
+            Phase::Forming(_) | Phase::Founding(_) | Phase::Joining => None,
             Phase::Formed(member) => Some(member.core.status()),
         }
     }
@@ -141,7 +145,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     #[must_use]
     pub fn raft(&self) -> Option<&Raft> {
         match &self.phase {
-            Phase::Forming(_) | Phase::Joining => None,
+            Phase::Forming(_) | Phase::Founding(_) | Phase::Joining => None,
             Phase::Formed(member) => Some(&member.core),
         }
     }
@@ -151,6 +155,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn waits_for(&self) -> Option<String> {
         match &self.phase {
             Phase::Forming(formation) => Some(formation.waits_for()),
+            Phase::Founding(_) => {
+                Some("writing the state that the restored cluster begins with".into())
+            }
             Phase::Joining => Some("waiting for a leader to take this node in".into()),
             Phase::Formed(_) => None,
         }
@@ -194,7 +201,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         }
         match &mut self.phase {
             Phase::Forming(formation) => formation.tick(elapsed_ticks),
-            Phase::Joining => {}
+            Phase::Founding(_) | Phase::Joining => {}
             Phase::Formed(member) => member.core.tick(elapsed_ticks),
         }
         self.introduce_in_ticks = self.introduce_in_ticks.saturating_sub(elapsed_ticks);
@@ -214,7 +221,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     pub fn ticks_until_deadline(&self) -> u32 {
         let own = match &self.phase {
             Phase::Forming(formation) => formation.ticks_until_deadline(),
-            Phase::Joining => u32::MAX,
+            Phase::Founding(_) | Phase::Joining => u32::MAX,
             Phase::Formed(member) => member.core.ticks_until_deadline(),
         };
         own.min(self.reads.ticks_until_deadline())
@@ -254,6 +261,11 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     Ok(Verdict::Found(founding)) => self.found(founding),
                     Ok(Verdict::Wait) => {}
                     Ok(Verdict::Join) => {
+                        if formation.seed().is_some() {
+                            // It was to begin a cluster, and was taken into another one: it begins there with nothing.
+                            self.machine = self.machine.empty();
+                            self.applied = Index::ZERO;
+                        }
                         self.phase = Phase::Joining;
                         self.introduced(&formed);
                     }
@@ -465,7 +477,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     }
                     continue;
                 }
-                Phase::Joining => return None,
+                Phase::Founding(_) | Phase::Joining => return None,
                 Phase::Formed(member) => member.core.next_effect()?,
             };
             self.on_effect(effect);

@@ -128,6 +128,9 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             }
             self.snapshots.remember(file);
         }
+        if self.is_founding() {
+            return self.founding_written(last, file.is_some());
+        }
         if let Some(core) = self.core() {
             let answer = core.snapshot_taken(last, file.is_some());
             self.must(answer);
@@ -534,7 +537,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         offers.min().unwrap_or(u32::MAX)
     }
 
-    fn employ(&mut self, job: SnapshotJob) {
+    pub(super) fn employ(&mut self, job: SnapshotJob) {
         self.order(SnapshotAction::Do(job));
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::node::StateMachine;
 use crate::node::formation::{Formation, Founders, FoundersError};
-use crate::wire::SnapshotFile;
+use crate::wire::{Seed, SnapshotFile};
 
 /// A replica's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,13 @@ pub struct Start {
 pub enum Origin {
     /// It founds one, with these.
     Found(Founders),
+    /// It founds one, with these, which begins with the state of a backup; the state machine that the replica starts with holds it.
+    Restore {
+        /// The founders.
+        founders: Founders,
+        /// The state.
+        seed: Seed,
+    },
     /// It waits for a leader to take it in, which it belongs to from then on.
     Join,
 }
@@ -117,7 +124,7 @@ pub enum ReplicaError {
 }
 
 impl<S: StateMachine, W, R> Replica<S, W, R> {
-    /// A node that begins its life, or goes on with it. `machine` has applied nothing yet, but for the snapshot that the disk holds.
+    /// A node that begins its life, or goes on with it. `machine` has applied nothing yet, but for the snapshot that the disk holds, or the seed of its origin.
     ///
     /// # Errors
     /// As [`ReplicaError`] lists them.
@@ -142,12 +149,19 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         };
         let found = disk.as_ref().and_then(|disk| disk.snapshot.clone());
         let file = found.as_ref().map(|(file, _)| *file);
+        let mut applied = file.map_or(Index::ZERO, |file| file.last.index);
         let phase = match disk {
             None => match origin {
                 Origin::Found(founders) => {
                     addresses = founders.clone();
                     let every = config.core.heartbeat_ticks;
-                    Phase::Forming(Formation::new(member, founders, every)?)
+                    Phase::Forming(Formation::new(member, founders, None, every)?)
+                }
+                Origin::Restore { founders, seed } => {
+                    addresses = founders.clone();
+                    applied = seed.file.last.index;
+                    let every = config.core.heartbeat_ticks;
+                    Phase::Forming(Formation::new(member, founders, Some(seed), every)?)
                 }
                 Origin::Join => Phase::Joining,
             },
@@ -171,7 +185,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             standing,
             upgrade: Upgrade::new(machine.release()),
             machine,
-            applied: file.map_or(Index::ZERO, |file| file.last.index),
+            applied,
             writes: Writes::new(),
             introduced: BTreeMap::new(),
             introduced_for_ticks: 0,

@@ -24,7 +24,7 @@ use crate::store::Store;
 /// How long a change waits for the one before it: a learner that catches up, say, and becomes a voter.
 const TURN_MAX: Duration = Duration::from_secs(3);
 
-type KvInbox = Inbox<Store, KvWrite, KvRead>;
+pub(super) type KvInbox = Inbox<Store, KvWrite, KvRead>;
 
 /// Carries it out, and says what came of it. `patience_ticks`: a member that was not heard of for so long does not answer.
 pub(super) async fn carry_out(
@@ -159,7 +159,7 @@ async fn move_lead(inbox: &KvInbox, to: u64) -> Result<AdminReply, RequestError>
 }
 
 /// Puts a question to the loop.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     inbox: &KvInbox,
     request: Request<Store, KvWrite, KvRead>,
     answer: oneshot::Receiver<T>,

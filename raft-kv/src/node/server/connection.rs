@@ -28,7 +28,7 @@ struct Outgoing {
 
 /// Where a request's answer goes, and its share of the quotas. Used once.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     request_id: u64,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     share: Share,
@@ -148,10 +148,11 @@ impl Door {
                 }) => batch.reads.push(ReadRequest {
                     freshness,
                     min_applied,
-                    ticket: KvRead { query, answer },
+                    ticket: KvRead::Query { query, answer },
                 }),
                 Ok(Admitted::Status) => batch.statuses.push(answer),
                 Ok(Admitted::Admin(admin)) => self.administer(admin, answer),
+                Ok(Admitted::Backup { id, offset }) => self.back_up(id, offset, answer),
                 Err(error) => {
                     let header = self.front.observed().header;
                     answer.send(header, Err(error));
@@ -170,6 +171,16 @@ impl Door {
             drop(turn);
             let header = front.observed().header;
             answer.send(header, done.map(Reply::Admin));
+        });
+    }
+
+    /// Answers with a piece of a backup, which may take a while to be made.
+    fn back_up(&self, id: u64, offset: u64, answer: Answer) {
+        let (front, inbox) = (self.front.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let piece = front.backups.piece(&inbox, id, offset).await;
+            let header = front.observed().header;
+            answer.send(header, piece.map(Reply::Backup));
         });
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use raft_core::Index;
 
 use super::answer::{REPLY_BYTES_MAX, is_range};
+use super::backup::PIECE_BYTES;
 use crate::api::{Admin, Command, Query, RequestError};
 use crate::mutants::{Mutant, mutant};
 use crate::node::replica::Freshness;
@@ -28,6 +29,10 @@ pub(crate) enum Admitted {
     },
     Status,
     Admin(Admin),
+    Backup {
+        id: u64,
+        offset: u64,
+    },
 }
 
 impl Admitted {
@@ -35,6 +40,7 @@ impl Admitted {
     pub(crate) fn reply_bytes(&self) -> usize {
         match self {
             Self::Read { query, .. } if is_range(query) && !query.count_only => RANGE_REPLY_BYTES,
+            Self::Backup { .. } => PIECE_BYTES,
             _ => 0,
         }
     }
@@ -71,6 +77,7 @@ pub(crate) fn admit(limits: &Limits, in_force: u16, body: Bytes) -> Result<Admit
         }
         Incoming::Status => Ok(Admitted::Status),
         Incoming::Admin(admin) => Ok(Admitted::Admin(admin)),
+        Incoming::Backup { id, offset } => Ok(Admitted::Backup { id, offset }),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admin;
 pub(crate) mod answer;
+mod backup;
 mod connection;
 pub(crate) mod door;
 mod plan;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_core::LogId;
 use raft_net_tcp::Link;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -38,6 +39,7 @@ use crate::mutants::{Mutant, mutant};
 use crate::release::{RELEASE, Release};
 use crate::store::{Limits, Settings, Store};
 use crate::wire;
+use backup::Backups;
 use connection::Answer;
 use quota::Quota;
 use status::DiskUse;
@@ -187,6 +189,7 @@ pub(crate) struct KvFront {
     disk_use: DiskUse,
     /// Whoever was not heard of for so long does not answer.
     patience_ticks: u64,
+    backups: Arc<Backups>,
     /// Held while one of an operator's wishes is carried out: one after the other.
     operator: tokio::sync::Mutex<()>,
     observed: Mutex<Observed>,
@@ -218,6 +221,7 @@ impl KvFront {
             disk_use: DiskUse::new(data_dir),
             patience_ticks: u64::try_from(patience.as_millis() / TICK.as_millis())
                 .unwrap_or(u64::MAX),
+            backups: Arc::default(),
             operator: tokio::sync::Mutex::new(()),
             observed: Mutex::new(Observed {
                 header: Header::default(),
@@ -255,11 +259,13 @@ impl Front<Store> for KvFront {
 #[derive(Debug)]
 pub(crate) struct KvWrite(Answer);
 
-/// A client that waits for an answer to a query.
+/// Whoever waits for a read.
 #[derive(Debug)]
-pub(crate) struct KvRead {
-    query: Query,
-    answer: Answer,
+pub(crate) enum KvRead {
+    /// A client, for the answer to a query.
+    Query { query: Query, answer: Answer },
+    /// Someone here, for the moment at which it may be answered.
+    Ready(oneshot::Sender<Result<(), ReadFailure>>),
 }
 
 impl super::inbox::WriteTicket<Store> for KvWrite {
@@ -275,11 +281,19 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
 
 impl super::inbox::ReadTicket<Store> for KvRead {
     fn is_long(&self) -> bool {
-        answer::is_range(&self.query)
+        match self {
+            Self::Query { query, .. } => answer::is_range(query),
+            Self::Ready(_) => false,
+        }
     }
 
     fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
-        let body = answer::read(context.machine, &self.query, result);
-        self.answer.send(answer::header(context), body);
+        match self {
+            Self::Query { query, answer } => {
+                let body = answer::read(context.machine, &query, result);
+                answer.send(answer::header(context), body);
+            }
+            Self::Ready(ready) => drop(ready.send(result)),
+        }
     }
 }

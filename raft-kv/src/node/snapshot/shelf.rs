@@ -16,8 +16,8 @@ impl Shelf {
         self.0.insert(last, Mark::Taken(finished));
     }
 
-    /// Another node sent it.
-    pub(crate) fn received(&mut self, last: LogId, finished: FinishedSnapshot) {
+    /// Another node sent it, or the cluster begins with it: it takes the place of all that the log holds.
+    pub(crate) fn replacing(&mut self, last: LogId, finished: FinishedSnapshot) {
         self.0.insert(last, Mark::Installed(finished));
     }
 

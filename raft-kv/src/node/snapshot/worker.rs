@@ -84,8 +84,10 @@ impl<S: StateMachine> Answer<S> {
             Self::Taken { last, finished } => {
                 let finished = finished.ok();
                 let file = finished.as_ref().map(|finished| work::file(finished.id()));
-                if let Some(finished) = finished {
-                    shelf.taken(last, finished);
+                match finished {
+                    Some(finished) if replica.is_founding() => shelf.replacing(last, finished),
+                    Some(finished) => shelf.taken(last, finished),
+                    None => {}
                 }
                 replica.snapshot_taken(last, file);
             }
@@ -99,7 +101,7 @@ impl<S: StateMachine> Answer<S> {
             Self::Written { file, run, written } => match written {
                 Written::Part(received) => replica.snapshot_written(run, received),
                 Written::Whole(head, finished) => {
-                    shelf.received(file.last, finished);
+                    shelf.replacing(file.last, finished);
                     replica.snapshot_received(run, Some(*head));
                 }
                 Written::Failed(_) => replica.snapshot_received(run, None),

@@ -39,7 +39,7 @@ pub(super) fn asked(
         }),
         Ok(Admitted::Status) => Asked::Status(ticket),
         // The simulator's operator has no client.
-        Ok(Admitted::Admin(_)) => Asked::HangUp,
+        Ok(Admitted::Admin(_) | Admitted::Backup { .. }) => Asked::HangUp,
         Err(error) => {
             let response = Response {
                 header: answer::header(context),

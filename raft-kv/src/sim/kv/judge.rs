@@ -21,6 +21,7 @@ pub(super) fn describe(ask: &Ask, end: &End) -> String {
         Ask::Read { query, .. } => format!("{query:?}"),
         Ask::Status { address } => format!("status of {address}"),
         Ask::Admin { address, admin } => format!("{admin:?} at {address}"),
+        Ask::Backup { address, .. } => format!("backup of {address}"),
     };
     match end {
         End::Answered { reply, .. } => format!("{what}: {reply:?}"),
@@ -88,7 +89,7 @@ fn input(ask: &Ask) -> Option<Input> {
     match ask {
         Ask::Write(operation) => Some(Input::Write(operation.clone())),
         Ask::Read { query, .. } => Some(Input::Read(query.clone())),
-        Ask::Status { .. } | Ask::Admin { .. } => None,
+        Ask::Status { .. } | Ask::Admin { .. } | Ask::Backup { .. } => None,
     }
 }
 
@@ -104,7 +105,7 @@ fn output(end: &End) -> Option<Output> {
             reply: reply.clone(),
             revision: Some(header.revision),
         }),
-        Reply::Status(_) | Reply::Admin(_) => None,
+        Reply::Status(_) | Reply::Admin(_) | Reply::Backup(_) => None,
     }
 }
 

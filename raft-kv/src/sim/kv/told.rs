@@ -12,6 +12,7 @@ pub(super) fn asked(client: usize, operation: usize, ask: &Ask) -> Happening {
         Ask::Read { query, .. } => format!("get {}", keys_in_words(&query.keys)),
         Ask::Status { address } => format!("status of {address}"),
         Ask::Admin { address, admin } => format!("{admin:?} at {address}"),
+        Ask::Backup { address, .. } => format!("backup of {address}"),
     };
     Happening::Asked {
         client,

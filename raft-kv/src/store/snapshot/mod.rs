@@ -28,7 +28,7 @@ pub const STORE_SNAPSHOT_VERSION: u8 = 1;
 pub const STORE_SNAPSHOT_ITEM_BYTES_MAX: usize = 16 << 20;
 
 /// No index and no revision reaches it: the log ends before.
-const NUMBERS_END: u64 = i64::MAX as u64;
+pub(super) const NUMBERS_END: u64 = i64::MAX as u64;
 
 impl Store {
     /// Writes the whole state, piece by piece and through a small buffer. Equal states give equal bytes. To let apply go on

@@ -57,7 +57,8 @@ pub(crate) fn decode_metadata(bytes: Bytes) -> Result<Metadata, DecodeError> {
 pub(crate) fn encode_identity(identity: &DirectoryIdentity) -> Bytes {
     let mut out = Vec::with_capacity(20);
     out.put_u8(VERSION);
-    out.put_slice(&[0; 3]);
+    out.put_u8(u8::from(identity.restored));
+    out.put_slice(&[0; 2]);
     out.put_u64_le(identity.node.0);
     out.put_u64_le(identity.incarnation.0);
     out.into()
@@ -66,10 +67,12 @@ pub(crate) fn encode_identity(identity: &DirectoryIdentity) -> Bytes {
 pub(crate) fn decode_identity(bytes: Bytes) -> Result<DirectoryIdentity, DecodeError> {
     let mut reader = Reader::new("directory identity", bytes);
     reader.u8()?;
-    reader.reserved(3)?;
+    let restored = reader.bool()?;
+    reader.reserved(2)?;
     let identity = DirectoryIdentity {
         node: NodeId(reader.u64()?),
         incarnation: Incarnation(reader.u64()?),
+        restored,
     };
     reader.finish()?;
     Ok(identity)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::VERSION;
 use super::membership::encode_membership;
 use super::pack::{List, append, unpack};
+use super::seed::{put_seed, read_seed};
 use crate::wire::buffer::Reader;
 use crate::wire::{ADDRESS_BYTES_MAX, DecodeError, Formation, MEMBERS_MAX, decode_membership};
 
@@ -14,6 +15,8 @@ const WHAT: &str = "formation message";
 
 const HELLO: u8 = 1;
 const FORMED: u8 = 2;
+/// A hello with a seed in front.
+const SEEDED: u8 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct HelloV1<'a> {
@@ -35,9 +38,13 @@ pub(crate) fn encode_formation(formation: &Formation) -> Bytes {
             advertise,
             founding,
             known,
+            seed,
         } => {
-            out.put_u8(HELLO);
+            out.put_u8(if seed.is_some() { SEEDED } else { HELLO });
             out.put_u16_le(0);
+            if let Some(seed) = seed {
+                put_seed(&mut out, seed);
+            }
             let hello = HelloV1 {
                 node: node.0,
                 incarnation: incarnation.0,
@@ -78,7 +85,9 @@ pub(crate) fn decode_formation(body: Bytes) -> Result<Formation, DecodeError> {
     let kind = reader.u8()?;
     reader.reserved(2)?;
     match kind {
-        HELLO => {
+        HELLO | SEEDED => {
+            let seeded = kind == SEEDED;
+            let seed = seeded.then(|| read_seed(&mut reader)).transpose()?;
             let body = reader.rest_taken();
             let hello: HelloV1<'_> = unpack(WHAT, &body)?;
             Ok(Formation::Hello {
@@ -97,6 +106,7 @@ pub(crate) fn decode_formation(body: Bytes) -> Result<Formation, DecodeError> {
                     .into_iter()
                     .map(|(node, life, text)| Ok((NodeId(node), Incarnation(life), address(text)?)))
                     .collect::<Result<_, DecodeError>>()?,
+                seed,
             })
         }
         FORMED => {
@@ -114,7 +124,7 @@ pub(crate) fn decode_formation(body: Bytes) -> Result<Formation, DecodeError> {
     }
 }
 
-fn address(text: &str) -> Result<String, DecodeError> {
+pub(super) fn address(text: &str) -> Result<String, DecodeError> {
     if text.len() > ADDRESS_BYTES_MAX {
         return Err(DecodeError::TooMany {
             what: "bytes of an address",

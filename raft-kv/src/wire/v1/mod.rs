@@ -11,6 +11,7 @@ mod membership;
 mod pack;
 mod request;
 mod response;
+mod seed;
 mod status;
 mod transfer;
 
@@ -21,6 +22,7 @@ pub(super) use formation::*;
 pub(super) use membership::*;
 pub(super) use request::*;
 pub(super) use response::*;
+pub(super) use seed::*;
 pub(super) use transfer::*;
 
 /// The first byte of all that is encoded here.

@@ -16,6 +16,7 @@ const WRITE: u8 = 1;
 const READ: u8 = 2;
 const STATUS: u8 = 3;
 const ADMIN: u8 = 4;
+const BACKUP: u8 = 5;
 
 #[derive(Serialize, Deserialize)]
 struct ReadV1<'a> {
@@ -33,6 +34,7 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
         Request::Read { .. } => READ,
         Request::Status => STATUS,
         Request::Admin(_) => ADMIN,
+        Request::Backup { .. } => BACKUP,
     });
     out.put_u16_le(0);
     match request {
@@ -51,6 +53,11 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
         }
         Request::Status => vec![out.into()],
         Request::Admin(admin) => vec![append(out, &AdminV1::from(admin)).into()],
+        Request::Backup { id, offset } => {
+            out.put_u64_le(*id);
+            out.put_u64_le(*offset);
+            vec![out.into()]
+        }
     }
 }
 
@@ -82,6 +89,11 @@ pub(crate) fn decode_request(body: Bytes) -> Result<Incoming, DecodeError> {
             let body = reader.rest_taken();
             let admin: AdminV1<'_> = unpack(WHAT, &body)?;
             Ok(Incoming::Admin(admin.into()))
+        }
+        BACKUP => {
+            let (id, offset) = (reader.u64()?, reader.u64()?);
+            reader.finish()?;
+            Ok(Incoming::Backup { id, offset })
         }
         kind => Err(DecodeError::UnknownKind { what: WHAT, kind }),
     }

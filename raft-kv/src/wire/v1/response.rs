@@ -9,8 +9,8 @@ use super::command::append_with_length;
 use super::pack::{List, Slice, unpack};
 use super::status::{MemberStatusV1, NodeStatusV1};
 use crate::api::{
-    AdminReply, CommandReply, Header, KeyValue, LeaderHint, QueryReply, Refusal, Reply,
-    RequestError, Response,
+    AdminReply, BackupPiece, CommandReply, Header, KeyValue, LeaderHint, QueryReply, Refusal,
+    Reply, RequestError, Response,
 };
 use crate::wire::buffer::{Chunks, Reader};
 use crate::wire::{DecodeError, KEY_VALUES_MAX, MEMBERS_MAX, TEXT_BYTES_MAX};
@@ -34,6 +34,13 @@ enum ReplyV1<'a> {
     },
     Moving {
         to: u64,
+    },
+    Backup {
+        id: u64,
+        offset: u64,
+        end: bool,
+        /// The bytes themselves stand in the tail.
+        bytes: u32,
     },
 }
 
@@ -132,10 +139,19 @@ pub(crate) fn encode_response(response: &Response) -> Vec<Bytes> {
             members: List(members.iter().take(MEMBERS_MAX).map(Into::into).collect()),
         },
         Ok(Reply::Admin(AdminReply::Moving { to })) => ReplyV1::Moving { to: *to },
+        Ok(Reply::Backup(piece)) => ReplyV1::Backup {
+            id: piece.id,
+            offset: piece.offset,
+            end: piece.end,
+            bytes: u32::try_from(piece.bytes.len()).expect("a piece is far below 4 GiB"),
+        },
         Err(error) => ReplyV1::Error(error.into()),
     };
     let mut chunks = Chunks::begin(append_with_length(out, &reply));
     key_values(response).for_each(|kv| chunks.add(&kv.value));
+    if let Ok(Reply::Backup(piece)) = &response.body {
+        chunks.add(&piece.bytes);
+    }
     chunks.finish()
 }
 
@@ -179,6 +195,17 @@ pub(crate) fn decode_response(body: Bytes) -> Result<Response, DecodeError> {
             Ok(Reply::Admin(AdminReply::Members { changed, members }))
         }
         ReplyV1::Moving { to } => Ok(Reply::Admin(AdminReply::Moving { to })),
+        ReplyV1::Backup {
+            id,
+            offset,
+            end,
+            bytes,
+        } => Ok(Reply::Backup(BackupPiece {
+            id,
+            offset,
+            bytes: reader.take(bytes as usize)?,
+            end,
+        })),
         ReplyV1::Error(error) => Err(error.into()),
     };
     reader.finish()?;

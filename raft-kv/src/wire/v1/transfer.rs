@@ -101,11 +101,7 @@ pub(crate) fn decode_transfer(body: Bytes) -> Result<Transfer, DecodeError> {
 }
 
 pub(crate) fn encode_snapshot_head(head: &SnapshotHead) -> Bytes {
-    let mut out = Vec::with_capacity(256);
-    out.put_u8(VERSION);
-    out.put_slice(&[0; 3]);
-    // The length of what follows, which is known at the end.
-    out.put_u32_le(0);
+    let mut out = begin_head();
     out.put_slice(&head.cluster.0);
     for id in [head.snapshot.last, head.snapshot.membership_at] {
         out.put_u64_le(id.index.0);
@@ -116,6 +112,19 @@ pub(crate) fn encode_snapshot_head(head: &SnapshotHead) -> Bytes {
         out.put_u32_le(length(bytes.len()));
         out.put_slice(&bytes);
     }
+    end_head(out)
+}
+
+/// The version, and room for the length of what follows, which is known at the end.
+pub(super) fn begin_head() -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.put_u8(VERSION);
+    out.put_slice(&[0; 3]);
+    out.put_u32_le(0);
+    out
+}
+
+pub(super) fn end_head(mut out: Vec<u8>) -> Bytes {
     let follows = length(out.len() - 8).to_le_bytes();
     out.iter_mut()
         .skip(4)
@@ -129,8 +138,8 @@ fn length(length: usize) -> u32 {
 }
 
 /// How long the head is behind its first eight bytes.
-pub(crate) fn snapshot_head_length(first: [u8; 8]) -> Result<usize, DecodeError> {
-    let mut reader = Reader::new(HEAD, Bytes::copy_from_slice(&first));
+pub(crate) fn head_length(what: &'static str, first: [u8; 8]) -> Result<usize, DecodeError> {
+    let mut reader = Reader::new(what, Bytes::copy_from_slice(&first));
     reader.u8()?;
     reader.reserved(3)?;
     let length = reader.u32()? as usize;
