@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the help for it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -156,6 +157,14 @@ Example:
   raft-cli member remove 2"
     )]
     Member(MemberCommand),
+    /// Saves the whole cluster's state to a file, or verifies such a file
+    ///
+    /// `raft-kv restore` makes a new cluster of it.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  raft-cli snapshot save backup.snap && raft-cli snapshot verify backup.snap"
+    )]
+    Snapshot(SnapshotCommand),
     /// Measures throughput and latency, and checks every answer
     ///
     /// Each client asks for the next thing when it has the answer to the last. Clients share a few connections. The keys are
@@ -174,6 +183,29 @@ pub(crate) enum LeaderCommand {
         /// To this member; without it, to the one that is best fit
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         id: Option<u64>,
+    },
+}
+
+/// What can be done about backups.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SnapshotCommand {
+    /// Saves all keys, as they are now, to a file; it holds every write that was acknowledged before
+    ///
+    /// The file has its name once it is durable and was read back and verified; of one that fails nothing is left. It is readable by its
+    /// owner alone. --timeout is how long the cluster may be silent, not how long the whole may take.
+    Save {
+        /// The file to make
+        file: PathBuf,
+        /// Take the place of a file of that name
+        #[arg(long)]
+        force: bool,
+    },
+    /// Reads a file of `snapshot save`, and checks all of it; exit status 1 if it is damaged, 3 if there is none
+    ///
+    /// No cluster is asked. The whole state is in memory meanwhile.
+    Verify {
+        /// The file
+        file: PathBuf,
     },
 }
 

@@ -9,7 +9,7 @@ use crate::args::{BenchArgs, DataCommand, Global, LeaderCommand};
 use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::{bench, member, read, status, write};
+use crate::{bench, member, read, snapshot, status, write};
 
 /// How long the end of a command may be held up to give its session back.
 const CLOSE_MAX: Duration = Duration::from_millis(250);
@@ -72,6 +72,7 @@ impl Context {
                 command: Some(LeaderCommand::Move { id }),
             } => member::move_lead(self, id).await,
             DataCommand::Member(command) => member::member(self, command).await,
+            DataCommand::Snapshot(command) => snapshot::snapshot(self, command).await,
             DataCommand::Bench(args) => Box::pin(self.bench(args)).await,
         }
     }

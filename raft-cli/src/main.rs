@@ -1,6 +1,6 @@
 //! The command-line client of raft-kv.
 //!
-//! `args` says what may be typed; each group of commands has a file (`write`, `read`, `status`, `member`, `bench`, `shell`); `context`
+//! `args` says what may be typed; each group of commands has a file (`write`, `read`, `status`, `member`, `snapshot`, `bench`, `shell`); `context`
 //! is what they work with, `output` prints, `failure` knows the exit statuses.
 
 mod args;
@@ -12,6 +12,7 @@ mod member;
 mod output;
 mod read;
 mod shell;
+mod snapshot;
 mod status;
 mod table;
 mod write;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     };
     if matches!(
         command,
-        Command::Shell | Command::Data(DataCommand::Bench(_))
+        Command::Shell | Command::Data(DataCommand::Bench(_) | DataCommand::Snapshot(_))
     ) && let Err(error) = context.interrupt.watch()
     {
         let failure = Failure::new(Exit::Other, format!("cannot watch for Ctrl-C: {error}"));

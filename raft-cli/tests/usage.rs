@@ -113,6 +113,7 @@ fn only_what_works_is_listed() {
         "check",
         "leader",
         "member",
+        "snapshot",
         "bench",
         "shell",
         "completions",

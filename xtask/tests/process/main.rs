@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backup;
 mod bounds;
 mod cluster_command;
 mod copied_directory;
