@@ -124,9 +124,7 @@ fn only_what_works_is_listed() {
             help.out
         );
     }
-    for absent in [
-        "txn", "watch", "lease", "lock", "elect", "compact", "snapshot",
-    ] {
+    for absent in ["txn", "watch", "lease", "lock", "elect", "compact"] {
         assert!(!help.out.contains(&format!("\n  {absent} ")), "{absent}");
     }
     let completions = run(command().args(["completions", "bash"]), "");

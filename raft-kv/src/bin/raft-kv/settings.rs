@@ -101,6 +101,20 @@ impl Settings {
     }
 }
 
+/// A node must not say that it is elsewhere than the list of the first members does.
+fn check_advertised(
+    id: u64,
+    advertise: Option<&From<String>>,
+    listed: Option<&String>,
+) -> Result<(), String> {
+    match (advertise.map(|advertise| &advertise.value), listed) {
+        (Some(given), Some(listed)) if given != listed => Err(format!(
+            "--advertise is {given} and --cluster says that node {id} is at {listed}; make them the same"
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Picked {
     fn pick(flags: Flags, file: File, pick: &Pick<'_>) -> Result<Self, String> {
         let id = pick
@@ -123,14 +137,7 @@ impl Picked {
             .or(from_cluster)
             .ok_or("--listen is missing: where this node listens, as HOST:PORT")?;
         let advertise = pick.one("advertise", flags.advertise, file.advertise);
-        if let (Some(advertise), Some(own)) = (&advertise, &own)
-            && advertise.value != *own
-        {
-            let (given, id) = (&advertise.value, id.value);
-            return Err(format!(
-                "--advertise is {given} and --cluster says that node {id} is at {own}; make them the same"
-            ));
-        }
+        check_advertised(id.value, advertise.as_ref(), own.as_ref())?;
         let overrides = overrides(flags.dial_override)?;
         let join = flags.join.then_some(true);
         let with_stdin = flags.exit_with_stdin.then_some(true);
