@@ -11,7 +11,8 @@ use crate::harness::{PATIENCE, T, TestCluster, alone, binaries, next_binaries, p
 /// A cluster of the shipped programs, which takes snapshots often.
 fn started() -> TestCluster {
     let mut arguments = election_arguments(T);
-    arguments.extend(["--snapshot-every".to_owned(), "60".to_owned()]);
+    // A quarter of it stays behind a snapshot.
+    arguments.extend(["--snapshot-bytes".to_owned(), "64KiB".to_owned()]);
     let mut cluster = prepared_with(3, arguments, alone());
     cluster.start_all().unwrap();
     cluster.wait_ready(PATIENCE).unwrap();
@@ -140,7 +141,8 @@ fn an_older_release_is_sent_snapshots_before_the_raise_and_turned_away_after_it(
     cluster.node(3).unwrap().kill().unwrap();
     let mut shell = old.shell().unwrap();
     for number in 0..200 {
-        let put = shell.ask(&format!("put key-{number} {number}")).unwrap();
+        let value = "v".repeat(1024);
+        let put = shell.ask(&format!("put key-{number} {value}")).unwrap();
         assert!(put["revision"].is_u64(), "{put}");
     }
     cluster.set_binaries(binaries());
