@@ -237,16 +237,17 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
     /// Offers what is to be offered, and reads what there is room for.
     fn send_on(&mut self, to: NodeId) {
         let every = self.offer_ticks();
-        let (piece, window) = (
+        let (piece, window, pace) = (
             self.config.snapshot_piece_bytes,
             self.config.snapshot_window_bytes,
+            self.config.snapshot_bytes_per_tick,
         );
         let Some(sending) = self.snapshots.sending.get_mut(&to) else {
             return;
         };
         let file = sending.file;
         let offer = sending.offer(every);
-        let wanted = sending.wants_piece(piece, window);
+        let wanted = sending.wants_piece(piece, window, pace);
         if let Some(message) = offer {
             self.order(SnapshotAction::Send { to, message });
         }
@@ -504,7 +505,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             let Some(sending) = self.snapshots.sending.get_mut(&to) else {
                 continue;
             };
-            sending.tick(elapsed_ticks);
+            sending.tick(elapsed_ticks, self.config.snapshot_bytes_per_tick);
             if !leads || sending.envelope.term < self.standing.term {
                 self.end_sending(to, Ended::Replaced);
             } else if sending.silent_ticks() >= patience {
@@ -529,12 +530,10 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
 
     /// Ticks until a transfer has something to do.
     pub(super) fn ticks_until_transfer(&self) -> u32 {
-        let offers = self
-            .snapshots
-            .sending
-            .values()
-            .map(Sending::ticks_until_offer);
-        offers.min().unwrap_or(u32::MAX)
+        let pace = self.config.snapshot_bytes_per_tick;
+        let sending = self.snapshots.sending.values();
+        let deadlines = sending.map(|sending| sending.ticks_until_deadline(pace));
+        deadlines.min().unwrap_or(u32::MAX)
     }
 
     pub(super) fn employ(&mut self, job: SnapshotJob) {

@@ -11,6 +11,7 @@ use super::{
     Action, Member, Phase, Reads, Replica, Snapshots, Standing, Upgrade, Writes, introduce,
 };
 use crate::node::StateMachine;
+use crate::node::config::TICK;
 use crate::node::formation::{Formation, Founders, FoundersError};
 use crate::wire::{Seed, SnapshotFile};
 
@@ -29,11 +30,14 @@ pub struct ReplicaConfig {
     pub snapshot_piece_bytes: usize,
     /// How many bytes of it may be on their way to a follower that has not said that it has them.
     pub snapshot_window_bytes: u64,
+    /// How many bytes of it are sent to a follower in a tick, on average: what a follower misses must not take all of the disks and of the
+    /// network from those who write.
+    pub snapshot_bytes_per_tick: u64,
 }
 
 impl ReplicaConfig {
     /// Safe settings around the core's: 65,536 writes and as many reads, two election timeouts of waiting, and snapshots in pieces of
-    /// 256 KiB, of which eight are under way.
+    /// 256 KiB, of which eight are under way, at 32 MiB a second.
     #[must_use]
     pub const fn new(core: Config) -> Self {
         let read_wait_ticks = core.election_timeout_ticks.saturating_mul(2);
@@ -44,6 +48,7 @@ impl ReplicaConfig {
             read_wait_ticks,
             snapshot_piece_bytes: 256 << 10,
             snapshot_window_bytes: 2 << 20,
+            snapshot_bytes_per_tick: (32 << 20) * TICK.as_millis() as u64 / 1000,
         }
     }
 }

@@ -21,6 +21,8 @@ pub(in super::super) struct Sending {
     next: u64,
     /// Whether a piece is being read. The first is read at once, so that the file is open.
     reading: bool,
+    /// How many bytes of pieces are ahead of the pace.
+    ahead_of_pace: u64,
     /// Whether the follower has said where to begin.
     answered: bool,
     /// It has said once that it has less than it had.
@@ -48,6 +50,7 @@ impl Sending {
             acknowledged: 0,
             next: 0,
             reading: true,
+            ahead_of_pace: 0,
             answered: false,
             behind: None,
             offer_in_ticks: delay_ticks,
@@ -58,7 +61,11 @@ impl Sending {
         }
     }
 
-    pub(in super::super) fn tick(&mut self, elapsed_ticks: u32) {
+    /// Time has passed, in which so many bytes a tick may be sent: what a follower misses must not take all of the disks and of the network
+    /// from those who write.
+    pub(in super::super) fn tick(&mut self, elapsed_ticks: u32, pace: u64) {
+        let may = pace.saturating_mul(elapsed_ticks.into());
+        self.ahead_of_pace = self.ahead_of_pace.saturating_sub(may);
         self.offer_in_ticks = self.offer_in_ticks.saturating_sub(elapsed_ticks);
         if self.offered {
             self.silent_ticks = self.silent_ticks.saturating_add(elapsed_ticks);
@@ -76,8 +83,12 @@ impl Sending {
         self.stuck_ticks
     }
 
-    pub(in super::super) fn ticks_until_offer(&self) -> u32 {
-        self.offer_in_ticks
+    /// Ticks until there is something to do: an offer, or a piece that the pace lets go.
+    pub(in super::super) fn ticks_until_deadline(&self, pace: u64) -> u32 {
+        match self.answered && self.ahead_of_pace >= pace {
+            true => self.offer_in_ticks.min(1),
+            false => self.offer_in_ticks,
+        }
     }
 
     /// The offer, when it is due: at first, and whenever nothing has come forward for a while.
@@ -148,17 +159,20 @@ impl Sending {
         self.offer_in_ticks = every_ticks;
     }
 
-    /// Where the piece begins that is to be read next, if the window has room for it.
+    /// Where the piece begins that is to be read next, if the window has room for it, and the pace lets it go.
     pub(in super::super) fn wants_piece(
         &mut self,
         piece_bytes: usize,
         window_bytes: u64,
+        pace: u64,
     ) -> Option<u64> {
         let under_way = self.next - self.acknowledged;
         let room = under_way == 0 || under_way + piece_bytes as u64 <= window_bytes;
-        let wanted = self.answered && !self.reading && self.next < self.file.bytes && room;
+        let paced = self.ahead_of_pace < pace;
+        let wanted = self.answered && !self.reading && self.next < self.file.bytes && room && paced;
         wanted.then(|| {
             self.reading = true;
+            self.ahead_of_pace += piece_bytes as u64;
             self.next
         })
     }

@@ -11,6 +11,8 @@ use raft_core::{
 use super::{Receiving, Sending, Taken};
 use crate::wire::{SnapshotFile, Transfer};
 
+/// Nothing holds back; but where it is what is tested.
+const PACE: u64 = u64::MAX;
 const PIECE: usize = 10;
 const WINDOW: u64 = 35;
 const EVERY: u32 = 3;
@@ -67,6 +69,8 @@ struct Pair {
     to_follower: Vec<Transfer>,
     to_leader: Vec<Transfer>,
     read: Option<u64>,
+    /// How many bytes a tick may be sent.
+    pace: u64,
     done: bool,
 }
 
@@ -82,6 +86,7 @@ impl Pair {
             to_follower: Vec::new(),
             to_leader: Vec::new(),
             read: Some(0),
+            pace: PACE,
             done: false,
         }
     }
@@ -93,7 +98,7 @@ impl Pair {
     /// The leader offers what is due and reads what has room.
     fn lead(&mut self) {
         self.to_follower.extend(self.sending.offer(EVERY));
-        if let Some(offset) = self.sending.wants_piece(PIECE, WINDOW) {
+        if let Some(offset) = self.sending.wants_piece(PIECE, WINDOW, self.pace) {
             assert!(self.read.replace(offset).is_none(), "one read at a time");
         }
     }
@@ -210,7 +215,7 @@ fn whatever_the_network_does_it_ends_and_goes_on_where_it_stopped() {
             assert!(steps < 100_000, "seed {seed}: it does not end");
             match rng.u8(0..12) {
                 0 => {
-                    pair.sending.tick(1);
+                    pair.sending.tick(1, PACE);
                     pair.lead();
                 }
                 1..=3 => pair.piece_read(),
@@ -311,7 +316,7 @@ fn a_slow_line_makes_no_piece_go_twice() {
         for message in std::mem::take(&mut pair.to_leader) {
             pair.answer(&message);
         }
-        pair.sending.tick(1);
+        pair.sending.tick(1, PACE);
         pair.lead();
     }
     assert_eq!(pair.written, pair.content);
@@ -326,12 +331,12 @@ fn a_follower_that_begins_anew_is_sent_all_of_it() {
     sending.on_ready(0, 0, EVERY);
     assert!(sending.on_piece(0, Bytes::from(vec![0; 10])).is_some());
     assert!(!sending.on_have(10, EVERY));
-    assert_eq!(sending.wants_piece(PIECE, WINDOW), Some(10));
+    assert_eq!(sending.wants_piece(PIECE, WINDOW, PACE), Some(10));
     // Once may be late.
     sending.on_ready(0, 10, EVERY);
     assert!(sending.on_piece(10, Bytes::from(vec![0; 10])).is_some());
     sending.on_ready(0, 20, EVERY);
-    assert_eq!(sending.wants_piece(PIECE, WINDOW), Some(0));
+    assert_eq!(sending.wants_piece(PIECE, WINDOW, PACE), Some(0));
 }
 
 /// Offers of which nothing comes become rarer.
@@ -343,9 +348,48 @@ fn offers_without_an_answer_become_rarer() {
         if sending.offer(EVERY).is_some() {
             offers.push(tick);
         }
-        sending.tick(1);
+        sending.tick(1, PACE);
     }
     assert_eq!(offers[..5], [0, 3, 9, 21, 45]);
     assert!(offers.len() < 16, "{offers:?}");
     assert!(sending.stuck_ticks() == 1000 && sending.silent_ticks() == 1000);
+}
+
+/// However fast the network and the disks are, no more is sent than the pace lets go, and not much less.
+#[test]
+fn the_pace_is_kept() {
+    let mut pair = Pair::new(100 * PIECE as u64);
+    pair.pace = 3 * PIECE as u64;
+    let mut ticks = 0_u64;
+    while !pair.done {
+        // All that can be done without waiting.
+        loop {
+            pair.lead();
+            pair.piece_read();
+            let before = pair.to_follower.len() + pair.to_leader.len() + pair.disk.len();
+            for message in std::mem::take(&mut pair.to_follower) {
+                pair.hear(message);
+            }
+            while !pair.disk.is_empty() {
+                pair.write();
+            }
+            for message in std::mem::take(&mut pair.to_leader) {
+                pair.answer(&message);
+            }
+            if before == 0 && pair.read.is_none() {
+                break;
+            }
+        }
+        let sent = pair.written.len() as u64;
+        assert!(
+            sent <= (ticks + 1) * pair.pace + PIECE as u64,
+            "{sent} in {ticks} ticks"
+        );
+        if !pair.done {
+            assert_eq!(pair.sending.ticks_until_deadline(pair.pace), 1);
+            pair.sending.tick(1, pair.pace);
+            ticks += 1;
+        }
+    }
+    assert!((30..=34).contains(&ticks), "{ticks}");
 }
