@@ -159,7 +159,7 @@ impl Draft {
         let votes = self.voters.contains(&id.node);
         // Who votes needs no promotion.
         let seat = match seat {
-            Seat::Promotable if votes => Seat::Voter,
+            Seat::Promotable if votes || mutant(Mutant::SeatsAtOnce) => Seat::Voter,
             seat => seat,
         };
         self.find(id)?.promote = seat == Seat::Promotable;
@@ -231,7 +231,8 @@ impl Raft {
             return Err(ChangeError::NotReady);
         }
         let actual = self.memberships.current_at();
-        if self.membership().is_joint() || actual.index > self.commit {
+        let under_way = self.membership().is_joint() || actual.index > self.commit;
+        if under_way && !mutant(Mutant::IgnoresChangeUnderWay) {
             return Err(ChangeError::UnderWay { at: actual });
         }
         if expect != actual {
@@ -276,8 +277,8 @@ impl Raft {
                 || peer.is_some_and(|peer| peer.member == id && peer.matched >= at)
         };
         match target.voter_ids().find(|&id| !knows(id)) {
-            Some(id) => Err(ChangeError::NotCaughtUp(id)),
-            None => Ok(()),
+            Some(id) if !mutant(Mutant::SeatsAtOnce) => Err(ChangeError::NotCaughtUp(id)),
+            _ => Ok(()),
         }
     }
 
@@ -328,8 +329,9 @@ impl Raft {
         leadership
             .catching_up
             .retain(|&node, _| (membership.member(node)).is_some_and(|member| member.promote));
+        let new = self.commit < leadership.term_start && mutant(Mutant::ForgetsPromotions);
         for (&node, member) in membership.seats().iter() {
-            if member.promote && node != me.node {
+            if member.promote && node != me.node && !new {
                 let begin = || CatchUp::begin(last, now);
                 leadership.catching_up.entry(node).or_insert_with(begin);
             }
@@ -345,7 +347,8 @@ impl Raft {
         let Role::Leader(leadership) = &mut self.role else {
             return;
         };
-        if at.index > commit || commit < leadership.term_start {
+        let early = joint && mutant(Mutant::LeavesJointEarly);
+        if at.index > commit && !early || commit < leadership.term_start {
             return;
         }
         leadership.settled_at.get_or_insert(last_number);
@@ -379,6 +382,9 @@ impl Raft {
         let news = self.memberships.commit(before, self.commit);
         if news.is_empty() {
             return;
+        }
+        if mutant(Mutant::AdoptsAtCommit) {
+            self.adopt_membership();
         }
         let mut held = self.is_held_at(before);
         for at in news {

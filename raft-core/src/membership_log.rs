@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::membership::Membership;
+use crate::mutants::{Mutant, mutant};
 use crate::types::{Index, LogId, MemberId};
 
 /// The memberships that the log holds: what was in force at the last entry handed out to apply, and those after it, the last
@@ -82,21 +83,33 @@ impl MembershipLog {
 
     pub(crate) fn append(&mut self, at: LogId, membership: Membership) {
         assert!(
-            at.index > self.current_at().index || self.entries.is_empty(),
+            at.index > self.current_at().index
+                || self.entries.is_empty()
+                || mutant(Mutant::KeepsCutMemberships),
             "a membership at {at} came out of order"
         );
         self.entries.push((at, membership));
-        self.note_current();
+        if self.entries.len() == 1 || !mutant(Mutant::AdoptsAtCommit) {
+            self.note_current();
+        }
     }
 
     /// The log was cut at `from`.
     pub(crate) fn truncate(&mut self, from: Index) {
         self.entries.retain(|&(at, _)| at.index < from);
-        self.note_current();
+        if !mutant(Mutant::KeepsCutMemberships) {
+            self.note_current();
+        }
     }
 
     /// The log begins anew with this membership, which a snapshot brought.
     pub(crate) fn reset(&mut self, at: LogId, membership: Membership) {
+        let keeps = mutant(Mutant::KeepsMembershipOnReset) && !self.entries.is_empty();
+        let membership = if keeps {
+            self.current.1.clone()
+        } else {
+            membership
+        };
         self.entries.clear();
         self.entries.push((at, membership));
         self.note_current();
@@ -130,7 +143,11 @@ impl MembershipLog {
 
     /// Everything up to `commit` is committed now, `before` being the commit index until now: those that became committed by this.
     pub(crate) fn commit(&mut self, before: Index, commit: Index) -> Vec<LogId> {
-        if self.current.0.index <= before {
+        if mutant(Mutant::AdoptsAtCommit) {
+            if let Some(now) = self.in_force_at(commit).cloned() {
+                self.current = now;
+            }
+        } else if self.current.0.index <= before {
             return Vec::new();
         }
         self.entries

@@ -52,6 +52,32 @@ pub enum Mutant {
     TrustsItsLead,
     /// Reads are answered before what was committed when they came in is applied (thesis §6.4).
     AnswersReadsBeforeApplied,
+    /// A membership is in force only from its commit on, not from its append (thesis §4.1).
+    AdoptsAtCommit,
+    /// A membership stays in force though its entry is cut (thesis §4.1).
+    KeepsCutMemberships,
+    /// A joint membership is left before it is committed (paper §6).
+    LeavesJointEarly,
+    /// In a joint membership the new half decides alone (paper §6).
+    NewHalfDecides,
+    /// In a joint membership the old half decides alone (paper §6).
+    OldHalfDecides,
+    /// A change is taken while another is under way (thesis §4.1).
+    IgnoresChangeUnderWay,
+    /// Who is added to be promoted votes at once, though it has nothing yet (thesis §4.2.1).
+    SeatsAtOnce,
+    /// A learner is promoted before it has caught up (thesis §4.2.1).
+    PromotesTooEarly,
+    /// A new leader does not go on with the promotions that the one before had begun.
+    ForgetsPromotions,
+    /// What a learner has counts as a voter's (thesis §4.2.1).
+    CountsLearners,
+    /// A snapshot says what is in force when it is taken, and not at its end (paper fig. 13).
+    SnapshotsNewestMembership,
+    /// The membership stays as it was when a snapshot takes the place of the log (paper fig. 13).
+    KeepsMembershipOnReset,
+    /// A node that starts again knows the oldest membership that its disk holds, and none after it (thesis §4.1).
+    StartsFromOldMembership,
 }
 
 /// Whether this bug is to show: never, and at no cost.

@@ -6,6 +6,7 @@
 //! with every leader.
 
 use crate::membership::{Membership, MembershipParts};
+use crate::mutants::{Mutant, mutant};
 use crate::raft::Raft;
 use crate::role::Role;
 use crate::types::Index;
@@ -83,8 +84,10 @@ impl Raft {
                 .is_some_and(|peer| peer.heard && now - peer.heard_at < timeout)
         };
         let ready = |node| {
-            (leadership.catching_up.get(node)).is_some_and(|catch_up| catch_up.caught_up)
-                && alive(node)
+            let caught_up =
+                |catch_up: &CatchUp| catch_up.caught_up || mutant(Mutant::PromotesTooEarly);
+            leadership.catching_up.get(node).is_some_and(caught_up)
+                && (alive(node) || mutant(Mutant::PromotesTooEarly))
         };
         if !may_change || !leadership.catching_up.keys().any(ready) {
             return;

@@ -24,6 +24,10 @@ pub(crate) fn majority(of: usize) -> usize {
 /// The highest value that a quorum has reached: the commit index when asked of match indexes, the latest confirmed round when
 /// asked of rounds.
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
+    #[cfg(raft_mutants)]
+    if mutant(Mutant::CountsLearners) {
+        return reached_with_learners(membership, value);
+    }
     // Of the old half, voters whose place was taken have reached nothing.
     let half = |voters: &[NodeId], replaced: usize| {
         // Mostly there are three.
@@ -49,10 +53,26 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
         values.get(at).copied()
     };
     let new = half(membership.voters(), 0).unwrap_or(0);
-    if !membership.is_joint() {
+    if !membership.is_joint() || mutant(Mutant::NewHalfDecides) {
         return new;
     }
-    half(membership.outgoing(), membership.replaced().len()).map_or(new, |old| old.min(new))
+    let old = half(membership.outgoing(), membership.replaced().len());
+    if mutant(Mutant::OldHalfDecides) {
+        return old.unwrap_or(new);
+    }
+    old.map_or(new, |old| old.min(new))
+}
+
+/// The value that as many members as are a majority of the voters have reached, whether they vote or not.
+#[cfg(raft_mutants)]
+fn reached_with_learners(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
+    let members = membership.members().map(|(id, _)| value(id.node));
+    let mut values: alloc::vec::Vec<u64> = members.collect();
+    values.sort_unstable();
+    let at = values
+        .len()
+        .saturating_sub(majority(membership.voters().len()));
+    values.get(at).copied().unwrap_or(0)
 }
 
 /// The value that a majority of three have reached.
@@ -85,10 +105,13 @@ pub(crate) fn tally(membership: &Membership, answer: impl Fn(NodeId) -> Option<b
         }
     };
     let new = half(membership.voters(), 0);
-    if !membership.is_joint() {
+    if !membership.is_joint() || mutant(Mutant::NewHalfDecides) {
         return new;
     }
     let old = half(membership.outgoing(), membership.replaced().len());
+    if mutant(Mutant::OldHalfDecides) {
+        return old;
+    }
     match (new, old) {
         (Tally::Won, Tally::Won) => Tally::Won,
         (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,

@@ -14,6 +14,7 @@ use crate::journal::Mark;
 use crate::log_view::LogView;
 use crate::membership::Membership;
 use crate::message::{AppendResult, Message, RequestId};
+use crate::mutants::{Mutant, mutant};
 use crate::progress::Mode;
 use crate::raft::Raft;
 use crate::role::Role;
@@ -157,6 +158,10 @@ impl Raft {
             .term_at(index)
             .filter(|_| index <= self.commit && index > Index::ZERO)?;
         let (membership_at, membership) = self.memberships.in_force_at(index)?;
+        let membership = match mutant(Mutant::SnapshotsNewestMembership) {
+            true => self.memberships.current(),
+            false => membership,
+        };
         Some(Snapshot {
             last: LogId { index, term },
             membership: membership.clone(),

@@ -182,6 +182,9 @@ impl Raft {
             }
             memberships.push((at, membership));
         }
+        if mutant(Mutant::StartsFromOldMembership) {
+            memberships.truncate(1);
+        }
         // Only a node that was never told anything knows of none: see `join`.
         if memberships.is_empty() && last != LogId::ZERO {
             return Err(RecoverError::NoMembership);

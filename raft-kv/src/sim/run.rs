@@ -193,7 +193,10 @@ impl<A: App> World<A> {
             "L4 those that come back become equal too",
             |world| world.are_equal(&good),
         )?;
-        self.wait_for(timeout * 20, "L5 the version is raised", |world| {
+        self.wait_for(timeout * 20, "L5 who is to be promoted votes", |world| {
+            world.nobody_waits_for_a_vote(&good)
+        })?;
+        self.wait_for(timeout * 20, "L6 the version is raised", |world| {
             world.is_raised(&good)
         })
     }
@@ -284,6 +287,23 @@ impl<A: App> World<A> {
                     && raft.is_some_and(|raft| {
                         raft.last().index.0 == committed && !raft.membership().is_joint()
                     })
+            })
+        })
+    }
+
+    /// Whether no member that is there in its incarnation is still to be promoted.
+    fn nobody_waits_for_a_vote(&self, hosts: &[usize]) -> bool {
+        let leader = self.leader(hosts);
+        let process = leader.and_then(|leader| self.hosts[leader].process.as_ref());
+        let raft = process.and_then(|process| process.replica.raft());
+        raft.is_some_and(|raft| {
+            hosts.iter().all(|&host| {
+                let here = self.hosts[host].member;
+                here.is_none_or(|here| {
+                    let known = raft.membership().member(here.node);
+                    known
+                        .is_none_or(|known| known.incarnation != here.incarnation || !known.promote)
+                })
             })
         })
     }
