@@ -24,7 +24,6 @@ pub(crate) fn majority(of: usize) -> usize {
 /// The highest value that a quorum has reached: the commit index when asked of match indexes, the latest confirmed round when
 /// asked of rounds.
 pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
-    #[cfg(raft_mutants)]
     if mutant(Mutant::CountsLearners) {
         return reached_with_learners(membership, value);
     }
@@ -64,7 +63,6 @@ pub(crate) fn reached(membership: &Membership, value: impl Fn(NodeId) -> u64) ->
 }
 
 /// The value that as many members as are a majority of the voters have reached, whether they vote or not.
-#[cfg(raft_mutants)]
 fn reached_with_learners(membership: &Membership, value: impl Fn(NodeId) -> u64) -> u64 {
     let members = membership.members().map(|(id, _)| value(id.node));
     let mut values: alloc::vec::Vec<u64> = members.collect();
