@@ -32,6 +32,7 @@ mod replica_upgrade;
 mod serve_binary;
 mod serve_cluster;
 mod sim;
+mod store_coordination;
 mod store_door;
 mod store_model;
 mod store_operations;

@@ -265,7 +265,9 @@ impl World {
             Request::Read { stale, .. } if !stale && self.leader != Some(node) => {
                 Err(self.not_leader())
             }
-            Request::Read { query, .. } => Ok(Reply::Query(self.store.query(&query, 1 << 20))),
+            Request::Read { query, .. } => {
+                Ok(Reply::Query(self.store.query(&query, 1 << 20).unwrap()))
+            }
             Request::Write(_) if self.leader != Some(node) => Err(self.not_leader()),
             Request::Write(_) if self.rng.percent(self.weather.busy) => Err(RequestError::Busy),
             Request::Write(command) => {
@@ -428,7 +430,7 @@ impl World {
                 },
                 1 << 20,
             );
-            let times = found.kvs.first().map_or(0, |kv| kv.version);
+            let times = found.unwrap().kvs.first().map_or(0, |kv| kv.version);
             match end {
                 End::Answered { .. } => assert_eq!(times, 1, "answered {key:?}"),
                 End::NotApplied(failure) => {
@@ -467,6 +469,7 @@ fn query() -> Query {
         keys_only: false,
         count_only: false,
         reverse: false,
+        revision: 0,
     }
 }
 

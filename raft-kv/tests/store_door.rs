@@ -12,6 +12,7 @@ fn query(keys: KeyRange, limit: u64) -> Query {
         keys_only: false,
         count_only: false,
         reverse: false,
+        revision: 0,
     }
 }
 

@@ -217,8 +217,9 @@ proptest! {
             keys_only: false,
             count_only: false,
             reverse: false,
+            revision: 0,
         };
-        let found = machine.store.query(&all, usize::MAX).kvs;
+        let found = machine.store.query(&all, usize::MAX).unwrap().kvs;
         prop_assert_eq!(found, model.keys.into_values().collect::<Vec<_>>());
     }
 

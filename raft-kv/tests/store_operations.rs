@@ -44,7 +44,10 @@ impl Client {
     }
 
     fn query(&self, keys: KeyRange, limit: u64) -> QueryReply {
-        self.machine.store.query(&query(keys, limit), usize::MAX)
+        self.machine
+            .store
+            .query(&query(keys, limit), usize::MAX)
+            .unwrap()
     }
 }
 
@@ -55,6 +58,7 @@ fn query(keys: KeyRange, limit: u64) -> Query {
         keys_only: false,
         count_only: false,
         reverse: false,
+        revision: 0,
     }
 }
 
@@ -321,7 +325,7 @@ fn a_query_gives_what_it_is_asked_for() {
     let client = Client::with(&[("a", "1"), ("b", "22"), ("c", "333")]);
     let all = query(prefix(b""), 0);
     let ask = |query: &Query, bytes_max| {
-        let reply = client.machine.store.query(query, bytes_max);
+        let reply = client.machine.store.query(query, bytes_max).unwrap();
         (names(&reply.kvs), reply.count, reply.more)
     };
     let said = |names: &str, count, more| (names.to_owned(), count, more);
@@ -358,6 +362,7 @@ fn a_query_gives_what_it_is_asked_for() {
     );
     let reverse = Query {
         reverse: true,
+        revision: 0,
         ..all.clone()
     };
     assert_eq!(ask(&reverse, usize::MAX), said("c b a", 3, false));
@@ -385,7 +390,7 @@ fn a_query_gives_what_it_is_asked_for() {
         ..all
     };
     assert_eq!(ask(&keys_only, 3 * 49), said("a b c", 3, false));
-    let reply = client.machine.store.query(&keys_only, usize::MAX);
+    let reply = client.machine.store.query(&keys_only, usize::MAX).unwrap();
     assert!(
         reply
             .kvs

@@ -237,6 +237,7 @@ fn query() -> impl Strategy<Value = Query> {
             keys_only,
             count_only,
             reverse,
+            revision: 0,
         })
 }
 

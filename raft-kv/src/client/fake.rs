@@ -308,10 +308,15 @@ impl Shared {
                     return Fate::Silence;
                 }
                 Fate::answer(match validate_query(&query, &Limits::default()) {
-                    Ok(()) => Ok(Reply::Query(self.store.query(&query, REPLY_BYTES_MAX))),
+                    Ok(()) => self
+                        .store
+                        .query(&query, REPLY_BYTES_MAX)
+                        .map(Reply::Query)
+                        .map_err(Into::into),
                     Err(error) => Err(error),
                 })
             }
+            Incoming::Ask(_) | Incoming::Watch(_) | Incoming::Unwatch { .. } => Fate::Silence,
             Incoming::Admin(_) | Incoming::Backup { .. } => {
                 Fate::answer(Err(RequestError::Invalid("no operator here".into())))
             }

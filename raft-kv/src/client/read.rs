@@ -79,6 +79,7 @@ impl Get {
             keys_only: false,
             count_only: false,
             reverse: false,
+            revision: 0,
         };
         let (header, reply) = read(&self.client, query, self.stale).await?;
         Ok(Found {
@@ -113,6 +114,7 @@ impl Range {
             keys_only: false,
             count_only: false,
             reverse: false,
+            revision: 0,
         };
         Range {
             client,

@@ -62,6 +62,9 @@ fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoSuchLease => "there is no such lease",
         Refusal::TooManyOutstanding => "too many writes of this session are unacknowledged",
+        Refusal::TooManyLeases => "there are as many leases as there may be",
+        Refusal::TooManyClaims => "there are as many claims on locks as there may be",
+        Refusal::FutureRevision => "the revision is yet to come",
     }
 }
 

@@ -23,9 +23,11 @@ pub(crate) trait Front<S: StateMachine>: Send + Sync + 'static {
     /// Whether clients are let in at all.
     const SERVES_CLIENTS: bool;
 
-    /// The node has done what was to be done for now; this is how it stands.
-    fn observe(&self, context: &Context<'_, S>) {
+    /// The node has done what was to be done for now; this is how it stands. Says whether it wants to be called again soon, even if nothing
+    /// happens.
+    fn observe(&self, context: &Context<'_, S>) -> bool {
         let _ = context;
+        false
     }
 
     /// Serves one connection until it ends.

@@ -226,7 +226,7 @@ impl<S: StateMachine> WriteTicket<S> for EmbeddedWrite<S> {
 }
 
 impl<S: StateMachine> ReadTicket<S> for EmbeddedRead<S> {
-    fn done(self, context: &Context<'_, S>, result: Result<(), ReadFailure>) {
-        (self.0)(result.map(|()| context.machine));
+    fn done(self, context: &mut Context<'_, S>, result: Result<(), ReadFailure>) {
+        (self.0)(result.map(|()| &*context.machine));
     }
 }

@@ -22,9 +22,10 @@ use crate::wire::Transfer;
 /// How many batches of requests, and of envelopes, wait for the loop.
 const WAITING_MAX: usize = 1024;
 
-/// What an answer may look at: the node as it is when the answer is made.
+/// What an answer may look at: the node as it is when the answer is made. An answer to a read may change what the state machine keeps beside
+/// the replicated state.
 pub(crate) struct Context<'a, S> {
-    pub(crate) machine: &'a S,
+    pub(crate) machine: &'a mut S,
     pub(crate) view: View,
 }
 
@@ -42,7 +43,7 @@ pub(crate) trait ReadTicket<S: StateMachine>: Send + 'static {
     }
 
     /// The answer: `Ok` says that the question may be put to the state machine now.
-    fn done(self, context: &Context<'_, S>, result: Result<(), ReadFailure>);
+    fn done(self, context: &mut Context<'_, S>, result: Result<(), ReadFailure>);
 }
 
 /// What someone wants to know of the node itself.

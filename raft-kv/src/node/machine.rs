@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use bytes::Bytes;
-use raft_core::LogId;
+use raft_core::{LogId, Term};
 
 use crate::release::Release;
 
@@ -49,6 +49,15 @@ pub trait StateMachine: Sized + Send + 'static {
     fn raise(&self, version: u16) -> Option<Bytes> {
         let _ = version;
         None
+    }
+
+    /// Time has passed: `elapsed_ms` milliseconds of this node's own. `leading` is the term in which this node leads and has applied an entry,
+    /// if it does: so all that earlier leaders wrote is applied. The commands that come back are proposed; whether they are ever
+    /// applied is not certain, and nobody waits for it. So something can end by the leader's clock, and yet at the same entry everywhere;
+    /// what [`apply`](Self::apply) does may not depend on what is remembered here. The default does nothing.
+    fn tick(&mut self, leading: Option<Term>, elapsed_ms: u32) -> Vec<Bytes> {
+        let _ = (leading, elapsed_ms);
+        Vec::new()
     }
 
     /// The whole state as it is now, to be written by another thread while this one applies on. Nothing else happens at the node until

@@ -80,7 +80,7 @@ pub(crate) trait App: Sized {
     /// A read may be answered now, at a node, or never.
     fn read(
         &mut self,
-        context: &Context<'_, Self::Machine>,
+        context: &mut Context<'_, Self::Machine>,
         ticket: Self::Read,
         result: Result<(), ReadFailure>,
         desk: &mut Desk<'_, Self>,

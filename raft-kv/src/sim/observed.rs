@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use raft_core::LogId;
+use raft_core::{LogId, Term};
 
 use crate::node::{Halt, Image, StateMachine};
 use crate::release::Release;
@@ -68,6 +68,10 @@ impl<S: StateMachine> StateMachine for Observed<S> {
 
     fn raise(&self, version: u16) -> Option<Bytes> {
         self.inner.raise(version)
+    }
+
+    fn tick(&mut self, leading: Option<Term>, elapsed_ms: u32) -> Vec<Bytes> {
+        self.inner.tick(leading, elapsed_ms)
     }
 
     fn image(&self) -> Image {

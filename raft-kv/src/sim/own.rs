@@ -334,7 +334,7 @@ impl<W: Workload> App for Own<W> {
 
     fn read(
         &mut self,
-        context: &Context<'_, W::Machine>,
+        context: &mut Context<'_, W::Machine>,
         ticket: u64,
         result: Result<(), ReadFailure>,
         desk: &mut Desk<'_, Self>,

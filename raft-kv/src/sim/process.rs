@@ -418,14 +418,15 @@ impl<A: App> World<A> {
     fn answer(
         &mut self,
         host: usize,
-        act: impl FnOnce(&mut A, &Context<'_, A::Machine>, &mut super::app::Desk<'_, A>),
+        act: impl FnOnce(&mut A, &mut Context<'_, A::Machine>, &mut super::app::Desk<'_, A>),
     ) -> Checked {
-        let Some(process) = self.hosts[host].process.take() else {
+        let Some(mut process) = self.hosts[host].process.take() else {
             return Ok(());
         };
-        let context = Context {
-            machine: &process.replica.machine().inner,
-            view: process.replica.view(),
+        let view = process.replica.view();
+        let mut context = Context {
+            machine: &mut process.replica.machine_mut().inner,
+            view,
         };
         let mut orders = Vec::new();
         let mut desk = super::app::Desk {
@@ -434,7 +435,7 @@ impl<A: App> World<A> {
             last_link: self.net.last_id(),
             orders: &mut orders,
         };
-        act(&mut self.app, &context, &mut desk);
+        act(&mut self.app, &mut context, &mut desk);
         self.hosts[host].process = Some(process);
         self.carry_out(&mut orders)
     }

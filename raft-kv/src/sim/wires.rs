@@ -307,9 +307,10 @@ impl<A: App> World<A> {
         let Some(process) = &mut self.hosts[host].process else {
             return Ok(());
         };
+        let view = process.replica.view();
         let context = Context {
-            machine: &process.replica.machine().inner,
-            view: process.replica.view(),
+            machine: &mut process.replica.machine_mut().inner,
+            view,
         };
         match self.app.asked(&context, id, frame) {
             Asked::Write(command, ticket) => process.inbox.writes.push((command, ticket)),

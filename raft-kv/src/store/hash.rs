@@ -3,7 +3,7 @@
 //! It is there to notice that two replicas differ, and equal on every platform. It does not withstand someone who looks for
 //! collisions.
 
-use crate::api::{CommandReply, KeyValue, Refusal};
+use crate::api::{CommandReply, KeyValue, QueryReply, Refusal, StepReply};
 
 const SECRET: [u64; 4] = [
     0x9e37_79b9_7f4a_7c15,
@@ -19,6 +19,9 @@ pub(super) enum Kind {
     Session = 2,
     Reply = 3,
     Whole = 4,
+    Lease = 5,
+    Claim = 6,
+    Past = 7,
 }
 
 /// Hashes one item, field by field.
@@ -77,6 +80,51 @@ impl ItemHash {
             CommandReply::Forgotten => self.word(8),
             CommandReply::Refused(Refusal::NoSuchLease) => self.word(9),
             CommandReply::Refused(Refusal::TooManyOutstanding) => self.word(10),
+            CommandReply::Refused(Refusal::TooManyLeases) => self.word(11),
+            CommandReply::Refused(Refusal::TooManyClaims) => self.word(12),
+            CommandReply::Refused(Refusal::FutureRevision) => self.word(13),
+            CommandReply::Transaction {
+                succeeded,
+                revision,
+                steps,
+            } => steps.iter().fold(
+                self.word(14)
+                    .word((*succeeded).into())
+                    .word(*revision)
+                    .word(steps.len() as u64),
+                Self::step,
+            ),
+            CommandReply::Granted { lease } => self.word(15).word(*lease),
+            CommandReply::Revoked { count, revision } => self.word(16).word(*count).word(*revision),
+            CommandReply::Claimed {
+                token,
+                ahead,
+                revision,
+            } => self.word(17).word(*token).word(*ahead).word(*revision),
+            CommandReply::Taken { holder, revision } => self
+                .word(18)
+                .word(holder.token)
+                .word(holder.lease)
+                .bytes(&holder.value)
+                .word(*revision),
+            CommandReply::Released { stood, revision } => {
+                self.word(19).word((*stood).into()).word(*revision)
+            }
+            CommandReply::Compacted { oldest } => self.word(20).word(*oldest),
+        }
+    }
+
+    fn step(self, step: &StepReply) -> Self {
+        match step {
+            StepReply::Put { previous } => self.word(1).key_values(previous.as_slice()),
+            StepReply::Deleted { count, previous } => {
+                self.word(2).word(*count).key_values(previous)
+            }
+            StepReply::Got(QueryReply { kvs, count, more }) => self
+                .word(3)
+                .word(*count)
+                .word((*more).into())
+                .key_values(kvs),
         }
     }
 

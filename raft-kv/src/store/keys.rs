@@ -3,15 +3,22 @@
 //! The map keeps copies of its own of keys and values: what a command brings is a slice of a received frame, and keeping a
 //! slice of ten bytes would keep the whole frame.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::chunks::{Chunks, Entry};
+pub(super) use super::chunks::Entry;
+
+use super::chunks::Chunks;
 use super::hash::{HashSum, ItemHash, Kind};
 use crate::api::{KeyRange, KeyValue, LeaseId, Revision};
 use crate::mutants::{Mutant, mutant};
 
 /// About what a key-value takes in a reply besides its key and value, in bytes.
 pub(super) const KEY_VALUE_OVERHEAD_BYTES: usize = 48;
+
+/// About what an item takes in memory besides its key and value, in bytes.
+const ITEM_OVERHEAD_BYTES: u64 = 160;
 
 /// What is kept with a key.
 #[derive(Clone)]
@@ -22,7 +29,7 @@ pub(super) struct Record {
     pub(super) version: u64,
     pub(super) lease: LeaseId,
     /// This item's share of the state hash.
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl Record {
@@ -40,6 +47,16 @@ impl Record {
             version: self.version,
             lease: self.lease,
         }
+    }
+
+    /// All numbers of it: create revision, mod revision, version, lease.
+    pub(super) fn numbers(&self) -> [u64; 4] {
+        [
+            self.create_revision,
+            self.mod_revision,
+            self.version,
+            self.lease,
+        ]
     }
 
     fn into_key_value(self, key: Bytes) -> KeyValue {
@@ -66,10 +83,35 @@ impl Record {
     }
 }
 
-/// What a deletion took away.
-pub(super) struct Deleted {
-    pub(super) count: u64,
-    pub(super) previous: Vec<KeyValue>,
+/// A key with its record, shared by the map, its clones and the history.
+pub(super) type Item = Arc<Entry<Record>>;
+
+impl Entry<Record> {
+    /// It for a reply, sharing the bytes of both.
+    pub(super) fn to_key_value(&self) -> KeyValue {
+        self.value.with_key(&self.key)
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.key.len() + self.value.value.len()) as u64 + ITEM_OVERHEAD_BYTES
+    }
+}
+
+/// An item of its own, as a snapshot has it. Its bytes are kept as they are given.
+pub(super) fn restored(kv: KeyValue) -> Item {
+    let record = Record {
+        value: kv.value,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+        hash: 0,
+    };
+    Arc::new(Entry {
+        value: record.hashed(&kv.key),
+        key: kv.key,
+    })
 }
 
 /// The map. A clone shares nearly all memory with it.
@@ -93,36 +135,38 @@ impl Keys {
     }
 
     /// All keys, ascending.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Record)> {
-        self.map.iter().map(pair)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<Record>> {
+        self.map.iter()
     }
 
     /// The hash, reckoned anew from what is there.
     #[cfg(test)]
     pub(super) fn hash_anew(&self) -> u64 {
         let mut sum = HashSum::default();
-        for (key, record) in self.iter() {
-            sum.add(record.clone().hashed(key).hash);
+        for entry in self.iter() {
+            sum.add(entry.value.clone().hashed(&entry.key).hash);
         }
         sum.value()
     }
 
+    pub(super) fn item(&self, key: &[u8]) -> Option<&Item> {
+        self.map.get(key)
+    }
+
     /// The key with its record, for a reply.
     pub(super) fn key_value(&self, key: &[u8]) -> Option<KeyValue> {
-        let (key, record) = pair(self.map.get(key)?);
-        Some(record.with_key(key))
+        self.item(key).map(|item| item.to_key_value())
     }
 
     /// The keys of a range, ascending.
     pub(super) fn range(
         &self,
         keys: &KeyRange,
-    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Record)> + use<'_> {
+    ) -> impl DoubleEndedIterator<Item = &Entry<Record>> + use<'_> {
         bounds(keys)
             .map(|(from, to)| self.map.range(from, to))
             .into_iter()
             .flatten()
-            .map(pair)
     }
 
     /// How many keys a range holds.
@@ -133,15 +177,14 @@ impl Keys {
         bounds(keys).map_or(0, |(from, to)| self.map.count(&from, to.as_ref()))
     }
 
-    /// Sets a key as of this revision. What stood there comes back when it is wanted.
+    /// Sets a key as of this revision. Says what stood there, and what stands there now.
     pub(super) fn put(
         &mut self,
         revision: Revision,
         key: &[u8],
         value: &[u8],
         lease: LeaseId,
-        want_previous: bool,
-    ) -> Option<KeyValue> {
+    ) -> (Option<Item>, Item) {
         let fresh = Record {
             value: Bytes::copy_from_slice(value),
             create_revision: revision,
@@ -150,26 +193,39 @@ impl Keys {
             lease,
             hash: 0,
         };
-        if let Some(record) = self.map.get_mut(key) {
+        let mut after = None;
+        let before = self.map.replace(key, |before| {
+            let record = &before.value;
             let next = Record {
                 create_revision: if mutant(Mutant::ForgetsCreateRevision) {
                     revision
                 } else {
                     record.create_revision
                 },
-                version: record.version + 1,
-                ..fresh
+                // Of several writes at one revision only the last is ever seen.
+                version: record.version + u64::from(record.mod_revision < revision),
+                ..fresh.clone()
             };
-            let before = std::mem::replace(record, next.hashed(key));
-            self.hash.remove(before.hash);
-            self.hash.add(record.hash);
-            want_previous.then(|| before.into_key_value(Bytes::copy_from_slice(key)))
-        } else {
-            let record = fresh.hashed(key);
-            self.hash.add(record.hash);
-            self.map.insert(Bytes::copy_from_slice(key), record);
-            None
+            let next = Arc::new(Entry {
+                value: next.hashed(key),
+                key: before.key.clone(),
+            });
+            after = Some(next.clone());
+            next
+        });
+        let after = after.unwrap_or_else(|| {
+            let entry = Arc::new(Entry {
+                value: fresh.hashed(key),
+                key: Bytes::copy_from_slice(key),
+            });
+            self.map.insert(entry.clone());
+            entry
+        });
+        if let Some(before) = &before {
+            self.hash.remove(before.value.hash);
         }
+        self.hash.add(after.value.hash);
+        (before, after)
     }
 
     /// Takes in a key that a snapshot has, behind all that are there; says whether it could. Its bytes are kept as they are given.
@@ -178,49 +234,30 @@ impl Keys {
         if self.map.last().is_some_and(|last| last.key >= kv.key) {
             return false;
         }
-        let record = Record {
-            value: kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
-            hash: 0,
-        };
-        let record = record.hashed(&kv.key);
-        self.hash.add(record.hash);
-        self.map.insert(kv.key, record);
+        let item = restored(kv);
+        self.hash.add(item.value.hash);
+        self.map.insert(item);
         true
     }
 
-    /// Deletes a range. Of what stood there comes back as much as fits, and at least one, when it is wanted.
-    pub(super) fn delete(&mut self, keys: &KeyRange, previous_bytes_max: Option<u64>) -> Deleted {
-        let mut deleted = Deleted {
-            count: 0,
-            previous: Vec::new(),
-        };
-        let Some((from, to)) = bounds(keys) else {
-            return deleted;
-        };
-        let mut room = previous_bytes_max;
-        self.map.extract(&from, to.as_ref(), |key, record| {
-            self.hash.remove(record.hash);
-            deleted.count += 1;
-            let bytes = (key.len() + record.value.len() + KEY_VALUE_OVERHEAD_BYTES) as u64;
-            // The first that does not fit is the last: what comes back is the beginning of the range, without gaps.
-            room = room.and_then(|room| {
-                room.checked_sub(bytes)
-                    .or(deleted.previous.is_empty().then_some(0))
+    /// Deletes a range, and hands over what stood there, ascending.
+    pub(super) fn delete(&mut self, keys: &KeyRange, mut each: impl FnMut(Item)) {
+        if let Some((from, to)) = bounds(keys) {
+            self.map.extract(&from, to.as_ref(), |item| {
+                self.hash.remove(item.value.hash);
+                each(item);
             });
-            if room.is_some() {
-                deleted.previous.push(record.into_key_value(key));
-            }
-        });
-        deleted
+        }
     }
 }
 
-fn pair(entry: &Entry<Record>) -> (&Bytes, &Record) {
-    (&entry.key, &entry.value)
+/// Whether a key is in a range.
+pub(crate) fn is_in(key: &[u8], keys: &KeyRange) -> bool {
+    match keys {
+        KeyRange::Key(one) => one == key,
+        KeyRange::Prefix(prefix) => key.starts_with(prefix),
+        KeyRange::Range(from, to) => **from <= *key && to.as_ref().is_none_or(|to| *key < **to),
+    }
 }
 
 /// A range's first possible key, and the first behind it, if there is one; none when nothing can be in it.

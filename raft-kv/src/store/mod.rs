@@ -34,10 +34,16 @@
 //! # Ok::<(), raft_kv::store::ApplyError>(())
 //! ```
 
+mod carry_out;
 mod chunks;
+mod conditions;
 mod error;
 mod hash;
+mod history;
 mod keys;
+mod leases;
+mod lessor;
+mod locks;
 #[cfg(raft_kv_next)]
 mod next;
 mod query;
@@ -52,26 +58,34 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
-use raft_core::{Index, LogId};
+use raft_core::{Index, LogId, Term};
 
 use crate::api::{
-    Command, CommandReply, Condition, Operation, Query, QueryReply, Refusal, Revision,
+    Change, Command, CommandReply, LeaseId, LeaseInfo, LockInfo, Operation, Query, QueryReply,
+    RequestError, Revision, RevisionError, Watched,
 };
 use crate::mutants::{Mutant, mutant};
-use crate::release;
 use crate::wire::{self, COMMAND_FORMAT_MAX};
 use hash::{ItemHash, Kind};
-use keys::{Keys, Record};
+use history::History;
+use keys::Keys;
+use leases::Leases;
+use lessor::Lessor;
+use locks::Locks;
 use sessions::{Sessions, Verdict};
 use snapshot::NUMBERS_END;
 
 pub use crate::release::CLUSTER_VERSION_MAX;
 pub use error::{ApplyError, JumpTooFar};
+pub(crate) use keys::is_in;
 pub use settings::Settings;
 pub use snapshot::{
     STORE_SNAPSHOT_ITEM_BYTES_MAX, STORE_SNAPSHOT_VERSION, StoreSnapshotError, StoreSnapshotPlace,
 };
-pub use validate::{CONDITIONS_MAX, Limits, validate_command, validate_query};
+pub use validate::{
+    CLAIM_VALUE_BYTES_MAX, CONDITIONS_MAX, Limits, STEPS_MAX, validate_command, validate_lock,
+    validate_query, validate_range,
+};
 
 /// Keys, sessions, and how far they have come.
 ///
@@ -90,7 +104,12 @@ pub struct Store {
     /// The newest version that this store follows: no part of the state.
     follows: u16,
     keys: Keys,
+    leases: Leases,
+    locks: Locks,
+    history: History,
     sessions: Sessions,
+    /// No part of the state.
+    lessor: Lessor,
     /// What the state's hash was at some of the last entries: no part of the state.
     past: VecDeque<(Index, u64)>,
 }
@@ -130,7 +149,11 @@ impl Store {
             raised_by: String::new(),
             follows,
             keys: Keys::default(),
+            leases: Leases::default(),
+            locks: Locks::default(),
+            history: History::default(),
             sessions: Sessions::default(),
+            lessor: Lessor::default(),
             past: VecDeque::new(),
         }
     }
@@ -186,8 +209,8 @@ impl Store {
             });
         }
         self.note_applied(at.index);
-        if mutant(Mutant::ReadsChance) {
-            self.revision += crate::node::disk::random() % 2;
+        if mutant(Mutant::ReadsChance) && crate::node::disk::random().is_multiple_of(2) {
+            self.commit([]);
         }
         Ok(match (&command.operation, command.session) {
             (Operation::RegisterSession, _) => {
@@ -198,10 +221,11 @@ impl Store {
             (Operation::SetClusterVersion { version, release }, 0) => {
                 self.raise_cluster_version(*version, release)
             }
+            (Operation::Expire { leases }, 0) => self.end_leases(leases),
             _ => match self.sessions.judge(at.index.0, command, &self.settings) {
                 Verdict::Answered(reply) => reply,
                 Verdict::Fresh => {
-                    let reply = self.carry_out(command);
+                    let reply = self.carry_out(at.index, command);
                     self.sessions.keep(command, &reply, &self.settings);
                     reply
                 }
@@ -243,6 +267,8 @@ impl Store {
             return Err(JumpTooFar { jump });
         };
         self.revision = revision;
+        // Whoever watched the old cluster, or read it at some revision, must not go on here as if it were the same.
+        self.history = History::beginning_at(revision);
         self.sessions = Sessions::default();
         self.past = VecDeque::new();
         self.applied = at;
@@ -260,113 +286,122 @@ impl Store {
         self.sessions = Sessions::default();
     }
 
-    fn carry_out(&mut self, command: &Command) -> CommandReply {
-        match &command.operation {
-            // Never comes here: it stands outside of sessions.
-            Operation::RegisterSession => CommandReply::SessionExpired,
-            Operation::EndSession => {
-                self.sessions.end(command.session);
-                CommandReply::Ended
-            }
-            Operation::SetClusterVersion { version, release } => {
-                self.raise_cluster_version(*version, release)
-            }
-            #[cfg(raft_kv_next)]
-            Operation::Append { key, value } => self.append(key, value),
-            Operation::Put {
-                key,
-                value,
-                lease,
-                want_previous,
-                conditions,
-            } => {
-                if let Some(failed) = self.failed(conditions) {
-                    return failed;
-                }
-                if *lease != 0 {
-                    // There are no leases yet, so there is none of this number.
-                    return CommandReply::Refused(Refusal::NoSuchLease);
-                }
-                self.revision += 1;
-                let mut previous = self
-                    .keys
-                    .put(self.revision, key, value, *lease, *want_previous);
-                if mutant(Mutant::ReturnsNewAsPrevious) {
-                    previous = previous.and_then(|_| self.keys.key_value(key));
-                }
-                CommandReply::Put {
-                    revision: self.revision,
-                    previous,
-                }
-            }
-            Operation::Delete {
-                keys,
-                want_previous,
-                conditions,
-            } => {
-                if let Some(failed) = self.failed(conditions) {
-                    if mutant(Mutant::DeletesOnCondition) {
-                        self.keys.delete(keys, None);
-                    }
-                    return failed;
-                }
-                let room = want_previous.then_some(self.settings.deleted_bytes_max);
-                let deleted = self.keys.delete(keys, room);
-                let counts = deleted.count > 0 || mutant(Mutant::CountsEmptyDeletes);
-                self.revision += u64::from(counts);
-                CommandReply::Deleted {
-                    count: deleted.count,
-                    revision: self.revision,
-                    previous: deleted.previous,
-                }
-            }
+    /// Answers a query: with as many key-values as it asks for and as fit into `reply_bytes_max`,
+    /// though with at least one when there is one. Values are shared, not copied. Takes time in proportion to the key-values
+    /// in the reply, and to a small part of the keys in the range, which it counts; at an older revision, to the changes since as well.
+    ///
+    /// # Errors
+    /// When the revision that it asks for is not kept any more, or is yet to come.
+    pub fn query(
+        &self,
+        query: &Query,
+        reply_bytes_max: usize,
+    ) -> Result<QueryReply, RevisionError> {
+        if query.revision == 0 || query.revision == self.revision {
+            return Ok(query::query(&self.keys, query, reply_bytes_max));
         }
+        self.history.check(query.revision)?;
+        Ok(query::query_past(
+            &self.keys,
+            &self.history,
+            query,
+            reply_bytes_max,
+        ))
     }
 
-    fn raise_cluster_version(&mut self, version: u16, release: &str) -> CommandReply {
-        if version > self.cluster_version {
-            self.cluster_version = version;
-            self.raised_by = release::clip(release).to_owned();
-        }
-        CommandReply::ClusterVersion(self.cluster_version)
+    /// What happened from a revision on to what is watched: whole revisions, ascending, as many as about fit into `bytes_max`, though at
+    /// least one if there is one; and from which revision to go on. Looks at no more than about `looked_max` changes, so it may find
+    /// nothing and say to go on all the same. Beyond the newest revision there is nothing yet.
+    ///
+    /// # Errors
+    /// [`RevisionError::Compacted`] when changes at this revision, or behind it, are not kept any more.
+    pub fn changes(
+        &self,
+        from: Revision,
+        watched: &Watched,
+        bytes_max: u64,
+        looked_max: usize,
+    ) -> Result<(Vec<Change>, Revision), RevisionError> {
+        let watched = Some(watched);
+        self.history.changes(from, watched, bytes_max, looked_max)
     }
 
-    /// The answer when a condition does not hold.
-    fn failed(&self, conditions: &[Condition]) -> Option<CommandReply> {
-        let key = conditions.iter().find_map(|condition| {
-            let (key, holds) = match condition {
-                Condition::Absent { key } => (key, self.keys.record(key).is_none()),
-                Condition::ModRevision { key, revision } => {
-                    let found = self
-                        .keys
-                        .record(key)
-                        .map_or(0, |record| record.mod_revision);
-                    (key, found == *revision)
-                }
-                Condition::Value { key, value } => (
-                    key,
-                    mutant(Mutant::SkipsValueConditions)
-                        || self
-                            .keys
-                            .record(key)
-                            .is_some_and(|record| record.value == value),
-                ),
-            };
-            (!holds).then_some(key)
-        })?;
-        let current = self.keys.key_value(key);
-        Some(CommandReply::ConditionFailed {
-            current,
-            revision: self.revision,
+    /// [`changes`](Self::changes) of all keys and locks.
+    pub(crate) fn all_changes(
+        &self,
+        from: Revision,
+        bytes_max: u64,
+        looked_max: usize,
+    ) -> Result<(Vec<Change>, Revision), RevisionError> {
+        self.history.changes(from, None, bytes_max, looked_max)
+    }
+
+    /// The oldest revision that can be read; changes can be watched from the one behind it.
+    #[must_use]
+    pub fn oldest_revision(&self) -> Revision {
+        self.history.oldest()
+    }
+
+    /// A lease, with at most so many of its keys, and of its claims.
+    #[must_use]
+    pub fn lease(&self, lease: LeaseId, max: usize) -> Option<LeaseInfo> {
+        let found = self.leases.get(lease)?;
+        let claims = found.claims.iter().take(max);
+        Some(LeaseInfo {
+            lease,
+            ttl_ms: found.ttl_ms,
+            remaining_ms: self.lessor.remaining_ms(lease),
+            keys: found.keys.iter().take(max).cloned().collect(),
+            claims: claims.map(|(lock, &token)| (lock.clone(), token)).collect(),
         })
     }
 
-    /// Answers a query from the state as it is: with as many key-values as it asks for and as fit into `reply_bytes_max`,
-    /// though with at least one when there is one. Values are shared, not copied. Takes time in proportion to the key-values
-    /// in the reply, and to a small part of the keys in the range, which it counts.
+    /// The leases behind this one, ascending, each with its time to live in milliseconds.
+    pub fn leases(&self, behind: LeaseId) -> impl Iterator<Item = (LeaseId, u64)> + use<'_> {
+        let leases = self.leases.behind(behind);
+        leases.map(|(lease, found)| (lease, found.ttl_ms))
+    }
+
+    /// Time has passed, and this node leads in this term and has applied an entry of it, if it does. Gives the commands that a leader has
+    /// to propose: leases that were not kept alive end by them.
     #[must_use]
-    pub fn query(&self, query: &Query, reply_bytes_max: usize) -> QueryReply {
-        query::query(&self.keys, query, reply_bytes_max)
+    pub fn tick(&mut self, leading: Option<Term>, elapsed_ms: u32) -> Vec<Operation> {
+        let due = self.lessor.tick(leading, elapsed_ms, &self.leases);
+        due.into_iter()
+            .map(|leases| Operation::Expire { leases })
+            .collect()
+    }
+
+    /// Lets a lease live for its whole time again, by the clock of this node, which leads in this term and has confirmed that since it was
+    /// asked to (thesis §6.4). No part of the state: a new leader gives every lease its whole time.
+    ///
+    /// # Errors
+    /// [`RequestError::NoSuchLease`], and [`RequestError::ReadFailed`] when this node does not know the times of that term yet.
+    pub fn keep_alive(&mut self, lease: LeaseId, leading: Term) -> Result<u64, RequestError> {
+        let ttl_ms = self.leases.get(lease).map(|lease| lease.ttl_ms);
+        let ttl_ms = ttl_ms.ok_or(RequestError::NoSuchLease)?;
+        if self.lessor.leading() != Some(leading) {
+            return Err(RequestError::ReadFailed);
+        }
+        match self.lessor.keep_alive(lease, ttl_ms) {
+            true => Ok(ttl_ms),
+            false => Err(RequestError::NoSuchLease),
+        }
+    }
+
+    /// How many leases there are.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// A lock's queue, with at most so many claims.
+    #[must_use]
+    pub fn lock(&self, lock: &[u8], max: usize) -> LockInfo {
+        LockInfo {
+            claims: self.locks.queue(lock).take(max).collect(),
+            more: self.locks.queue_len(lock) > max,
+        }
     }
 
     /// The limits that apply judges by: part of the state.
@@ -417,7 +452,7 @@ impl Store {
         self.follows
     }
 
-    /// A hash of the whole state: keys, sessions, revision, applied index, cluster version and settings. Replicas at the same
+    /// A hash of the whole state: keys, leases, locks, history, sessions, revision, applied index, cluster version and settings. Replicas at the same
     /// applied index have the same. It is kept up to date by apply, so asking costs nothing.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
@@ -430,7 +465,11 @@ impl Store {
             .word(self.revision)
             .word(self.cluster_version.into())
             .word(self.keys.hash())
-            .word(self.sessions.hash());
+            .word(self.sessions.hash())
+            .word(self.leases.hash())
+            .word(self.locks.hash())
+            .word(self.history.oldest())
+            .word(self.history.hash());
         match self.raised_by.as_str() {
             "" => hash.finish(),
             release => hash.bytes(release.as_bytes()).finish(),

@@ -14,13 +14,6 @@ impl Store {
             record.lease
         });
         whole.extend_from_slice(value);
-        self.revision += 1;
-        let previous = self
-            .keys
-            .put(self.revision, key, &whole.freeze(), lease, false);
-        CommandReply::Put {
-            revision: self.revision,
-            previous,
-        }
+        self.put_alone(key, &whole.freeze(), lease, false)
     }
 }

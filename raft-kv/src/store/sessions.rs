@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::hash::{HashSum, ItemHash, Kind};
-use crate::api::{Command, CommandReply, KeyValue, Refusal, SessionId};
+use crate::api::{Command, CommandReply, KeyValue, Refusal, SessionId, StepReply};
 use crate::mutants::{Mutant, mutant};
 
 /// About what a kept reply takes in memory besides keys and values, in bytes.
@@ -365,12 +365,22 @@ fn reply_hash(session: SessionId, sequence: u64, reply: &CommandReply) -> u64 {
 
 fn content_bytes(reply: &CommandReply) -> u64 {
     let bytes = |kv: &KeyValue| (kv.key.len() + kv.value.len()) as u64;
+    let all_bytes = |kvs: &[KeyValue]| kvs.iter().map(|kv| bytes(kv) + KEPT_OVERHEAD_BYTES).sum();
     match reply {
         CommandReply::Put { previous, .. } => previous.as_ref().map_or(0, bytes),
         CommandReply::ConditionFailed { current, .. } => current.as_ref().map_or(0, bytes),
-        CommandReply::Deleted { previous, .. } => previous
+        CommandReply::Deleted { previous, .. } => all_bytes(previous),
+        CommandReply::Taken { holder, .. } => holder.value.len() as u64,
+        CommandReply::Transaction { steps, .. } => steps
             .iter()
-            .map(|kv| bytes(kv) + KEPT_OVERHEAD_BYTES)
+            .map(|step| {
+                KEPT_OVERHEAD_BYTES
+                    + match step {
+                        StepReply::Put { previous } => previous.as_ref().map_or(0, bytes),
+                        StepReply::Deleted { previous, .. } => all_bytes(previous),
+                        StepReply::Got(reply) => all_bytes(&reply.kvs),
+                    }
+            })
             .sum(),
         _ => 0,
     }

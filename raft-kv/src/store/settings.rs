@@ -19,8 +19,20 @@ pub struct Settings {
     /// limit divided by `sessions_max`), the least recently used first. The session in use does not end, so that one
     /// session's replies may come on top. Default 256 MiB.
     pub reply_bytes_max: u64,
-    /// How many bytes of deleted key-values one reply carries, though always at least one. Default 1 MiB.
+    /// How many bytes of key-values one command's reply carries: what it deleted, what a transaction found; though always at least one
+    /// of each step. Default 1 MiB.
     pub deleted_bytes_max: u64,
+    /// How many leases there may be. Default 100,000.
+    pub leases_max: usize,
+    /// How many claims there may be on all locks together. Default 100,000.
+    pub claims_max: usize,
+    /// How many claims there may be on one lock. Default 10,000.
+    pub queue_max: usize,
+    /// For how many revisions their changes are kept, so that they can be watched and older ones read. Default 50,000.
+    pub history_revisions_max: u64,
+    /// How many bytes what was overwritten and deleted in them may take, in memory and about so many in a snapshot; those of the newest
+    /// revision come on top. Default 16 MiB.
+    pub history_bytes_max: u64,
 }
 
 impl Default for Settings {
@@ -32,13 +44,18 @@ impl Default for Settings {
             session_reply_bytes_max: 2 << 20,
             reply_bytes_max: 256 << 20,
             deleted_bytes_max: 1 << 20,
+            leases_max: 100_000,
+            claims_max: 100_000,
+            queue_max: 10_000,
+            history_revisions_max: 50_000,
+            history_bytes_max: 16 << 20,
         }
     }
 }
 
 impl Settings {
     /// The settings as words of the state hash.
-    pub(super) fn words(&self) -> [u64; 6] {
+    pub(super) fn words(&self) -> [u64; 11] {
         let Self {
             cluster_version,
             sessions_max,
@@ -46,6 +63,11 @@ impl Settings {
             session_reply_bytes_max,
             reply_bytes_max,
             deleted_bytes_max,
+            leases_max,
+            claims_max,
+            queue_max,
+            history_revisions_max,
+            history_bytes_max,
         } = *self;
         [
             cluster_version.into(),
@@ -54,6 +76,11 @@ impl Settings {
             session_reply_bytes_max,
             reply_bytes_max,
             deleted_bytes_max,
+            leases_max as u64,
+            claims_max as u64,
+            queue_max as u64,
+            history_revisions_max,
+            history_bytes_max,
         ]
     }
 }

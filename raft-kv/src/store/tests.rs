@@ -51,6 +51,24 @@ fn check(store: &Store) {
     assert_eq!(store.sessions.hash(), hash);
     assert_eq!(store.sessions.reply_bytes(), reply_bytes);
     assert_eq!(store.keys.hash(), store.keys.hash_anew());
+    assert_eq!(store.leases.hash(), store.leases.hash_anew());
+    assert_eq!(store.locks.hash(), store.locks.hash_anew());
+    let history = &store.history;
+    assert_eq!((history.hash(), history.bytes()), history.anew());
+    assert_eq!(history.newest(), store.revision);
+    // A lease knows exactly what lives by it.
+    for (id, lease) in store.leases.iter() {
+        let keys = store.keys.iter().filter(|entry| entry.value.lease == id);
+        assert!(keys.map(|entry| &entry.key).eq(&lease.keys));
+        let claims = store.locks.iter().filter(|(_, claim)| claim.lease == id);
+        let claims = claims.map(|(lock, claim)| (lock, claim.token));
+        assert!(claims.eq(lease.claims.iter().map(|(lock, &token)| (lock, token))));
+    }
+    let all = store.keys.iter().map(|entry| entry.value.lease);
+    let claims = store.locks.iter().map(|(_, claim)| claim.lease);
+    for lease in all.chain(claims) {
+        assert!(lease == 0 || store.leases.get(lease).is_some());
+    }
 }
 
 proptest! {
@@ -65,10 +83,13 @@ proptest! {
             outstanding_max: 5,
             session_reply_bytes_max: 2000,
             reply_bytes_max: 3000,
+            history_revisions_max: 12,
+            history_bytes_max: 4000,
             ..Settings::default()
         };
         let mut store = Store::new(settings);
         let mut sessions = vec![0];
+        let mut leases = vec![];
         for (kind, sequence, first, key, value_bytes) in steps {
             let at = LogId { index: store.applied.next(), ..LogId::ZERO };
             let session = sessions[sessions.len() - 1 - usize::from(kind) % sessions.len().min(5)];
@@ -76,11 +97,31 @@ proptest! {
                 0..5 => Operation::RegisterSession,
                 5 => Operation::EndSession,
                 6..12 => delete(key),
+                12..14 => Operation::Grant { ttl_ms: 5000 },
+                14..20 => Operation::Put {
+                    key: Bytes::copy_from_slice(&[key]),
+                    value: vec![key; value_bytes].into(),
+                    lease: leases.get(usize::from(kind) % leases.len().max(1)).copied().unwrap_or(0),
+                    want_previous: false,
+                    conditions: vec![],
+                },
+                20..25 => Operation::Claim {
+                    lock: Bytes::copy_from_slice(&[key]),
+                    lease: leases.get(usize::from(kind) % leases.len().max(1)).copied().unwrap_or(0),
+                    value: Bytes::copy_from_slice(&[key]),
+                    queue: true,
+                },
+                25..27 => Operation::Revoke {
+                    lease: leases.get(usize::from(kind) % leases.len().max(1)).copied().unwrap_or(0),
+                },
+                27..29 => Operation::Compact { revision: store.revision.saturating_sub(2).max(1) },
                 _ => put(key, value_bytes),
             };
             let reply = store.apply(at, &command(session, sequence, first, operation)).unwrap();
-            if let CommandReply::Registered { session } = reply {
-                sessions.push(session);
+            match reply {
+                CommandReply::Registered { session } => sessions.push(session),
+                CommandReply::Granted { lease } => leases.push(lease),
+                _ => {}
             }
             check(&store);
         }
@@ -193,7 +234,7 @@ fn the_hash_is_the_same_on_every_platform() {
             command(1, 3, 1, put(2, 20)),
         ],
     );
-    assert_eq!(store.state_hash(), 2_925_871_446_736_621_475);
+    assert_eq!(store.state_hash(), 8_313_222_907_032_916_645);
 }
 
 /// As after a rolling upgrade: the newer release goes on from the snapshot, and the older one says what to start.

@@ -4,11 +4,18 @@
 use bytes::Bytes;
 
 use crate::api::{
-    Command, Condition, KEY_BYTES_MAX, KeyRange, Operation, Query, RequestError, VALUE_BYTES_MAX,
+    Command, Condition, Field, KEY_BYTES_MAX, KeyRange, Operation, Query, RequestError, Step,
+    TTL_MS_MAX, TTL_MS_MIN, Transaction, VALUE_BYTES_MAX,
 };
 
 /// How many conditions a command may carry.
 pub const CONDITIONS_MAX: usize = 64;
+
+/// How many steps either branch of a transaction may have.
+pub const STEPS_MAX: usize = 128;
+
+/// The largest value of a claim on a lock, in bytes: it is there to say who holds it.
+pub const CLAIM_VALUE_BYTES_MAX: usize = 4 << 10;
 
 /// What a node lets in. It may differ from node to node: only what a leader lets in matters, and apply takes everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +72,82 @@ pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), Reques
             validate_key(key, limits)?;
             at_most("the value", value.len(), limits.value_bytes_max)
         }
+        Operation::Transaction(transaction) => validate_transaction(transaction, limits),
+        Operation::Grant {
+            ttl_ms: TTL_MS_MIN..=TTL_MS_MAX,
+        } => Ok(()),
+        Operation::Grant { ttl_ms } => invalid(&format!(
+            "a lease of {ttl_ms} ms; {TTL_MS_MIN} to {TTL_MS_MAX} ms are allowed"
+        )),
+        Operation::Revoke { lease } => validate_lease(*lease),
+        Operation::Expire { .. } => {
+            invalid("only a leader says that a lease has expired; a client revokes it")
+        }
+        Operation::Claim {
+            lock, lease, value, ..
+        } => {
+            validate_lock(lock, limits)?;
+            validate_lease(*lease)?;
+            at_most("the claim's value", value.len(), CLAIM_VALUE_BYTES_MAX)
+        }
+        Operation::Release { lock, token } => {
+            validate_lock(lock, limits)?;
+            match token {
+                0 => invalid("no claim has the token 0"),
+                _ => Ok(()),
+            }
+        }
+        Operation::Compact { revision: 0 } => invalid("there is nothing before revision 0"),
+        Operation::Compact { .. } => Ok(()),
     }
+}
+
+fn validate_transaction(transaction: &Transaction, limits: &Limits) -> Result<(), RequestError> {
+    validate_conditions(&transaction.conditions, limits)?;
+    for steps in [&transaction.then, &transaction.otherwise] {
+        if steps.len() > STEPS_MAX {
+            return invalid(&format!(
+                "{} steps; at most {STEPS_MAX} are allowed",
+                steps.len()
+            ));
+        }
+        for step in steps {
+            validate_step(step, limits)?;
+        }
+    }
+    Ok(())
+}
+
+fn validate_step(step: &Step, limits: &Limits) -> Result<(), RequestError> {
+    match step {
+        Step::Put { key, value, .. } => {
+            validate_key(key, limits)?;
+            at_most("the value", value.len(), limits.value_bytes_max)
+        }
+        Step::Delete { keys, .. } => validate_range(keys, limits),
+        Step::Get(query) if query.revision != 0 => {
+            invalid("a transaction asks of the state as it is, and of no older revision")
+        }
+        Step::Get(query) => validate_range(&query.keys, limits),
+    }
+}
+
+fn validate_lease(lease: u64) -> Result<(), RequestError> {
+    match lease {
+        0 => invalid("there is no lease 0"),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a lock's name.
+///
+/// # Errors
+/// [`RequestError::Invalid`] or [`RequestError::TooLarge`].
+pub fn validate_lock(lock: &Bytes, limits: &Limits) -> Result<(), RequestError> {
+    if lock.is_empty() {
+        return invalid("a lock's name must not be empty");
+    }
+    at_most("the lock's name", lock.len(), limits.key_bytes_max)
 }
 
 /// Checks a query's keys.
@@ -104,10 +186,24 @@ fn validate_conditions(conditions: &[Condition], limits: &Limits) -> Result<(), 
             validate_key(key, limits)?;
             at_most("a condition's value", value.len(), limits.value_bytes_max)
         }
+        Condition::Compare { key, field, .. } => {
+            validate_key(key, limits)?;
+            match field {
+                Field::Value(value) => {
+                    at_most("a condition's value", value.len(), limits.value_bytes_max)
+                }
+                _ => Ok(()),
+            }
+        }
+        Condition::Holds { lock, .. } => validate_lock(lock, limits),
     })
 }
 
-fn validate_range(range: &KeyRange, limits: &Limits) -> Result<(), RequestError> {
+/// Checks a range's keys.
+///
+/// # Errors
+/// [`RequestError::Invalid`] or [`RequestError::TooLarge`].
+pub fn validate_range(range: &KeyRange, limits: &Limits) -> Result<(), RequestError> {
     match range {
         KeyRange::Key(key) => validate_key(key, limits),
         KeyRange::Prefix(prefix) => at_most("the prefix", prefix.len(), limits.key_bytes_max),

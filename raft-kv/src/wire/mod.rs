@@ -21,7 +21,7 @@ use raft_core::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::api::{Admin, Command, Query, Request, Response};
+use crate::api::{Admin, Command, Query, Question, Request, Response, Watch};
 use crate::release::Release;
 
 pub use crate::release::{PROTOCOL_MAX, PROTOCOL_MIN};
@@ -52,7 +52,7 @@ pub const ADDRESS_BYTES_MAX: usize = Membership::CONTEXT_BYTES_MAX;
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// How many key-values one response may carry.
 pub const KEY_VALUES_MAX: usize = 1 << 18;
-/// How many conditions a command may carry as far as its decoder is concerned; the door allows fewer.
+/// How many conditions, steps or leases a command may carry as far as its decoder is concerned; the door allows fewer.
 pub const LIST_MAX: usize = 1024;
 
 /// How long the head of a snapshot may be behind its first eight bytes: two memberships as large as they can be, and their places.
@@ -237,6 +237,15 @@ pub enum Incoming {
         id: u64,
         /// Where the piece begins.
         offset: u64,
+    },
+    /// Ask about leases and locks.
+    Ask(Question),
+    /// Be told what changes.
+    Watch(Watch),
+    /// End a watch.
+    Unwatch {
+        /// The number of the frame that began it.
+        request: u64,
     },
 }
 

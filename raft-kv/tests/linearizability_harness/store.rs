@@ -84,6 +84,7 @@ pub(crate) fn query(keys: KeyRange) -> Query {
         keys_only: false,
         count_only: false,
         reverse: false,
+        revision: 0,
     }
 }
 
@@ -195,7 +196,7 @@ impl RealStore {
         match input {
             Input::Write(operation) => Output::Write(self.command(operation.clone())),
             Input::Read(query) => Output::Read {
-                reply: self.store.query(query, 100),
+                reply: self.store.query(query, 100).unwrap(),
                 revision: Some(self.store.revision()),
             },
         }
@@ -254,6 +255,7 @@ impl Asks {
                 keys_only: random.percent(10),
                 count_only: random.percent(10),
                 reverse: random.percent(30),
+                revision: 0,
                 ..query(keys)
             }),
             4 => Input::Write(Operation::Delete {

@@ -1,5 +1,7 @@
 //! A value of every kind that has an encoding, and the bytes that it must have for ever.
 
+mod coordination;
+
 use bytes::Bytes;
 use raft_core::{
     AppendResult, Boot, ClusterId, Entry, Envelope, HardState, Incarnation, Index, LogId, Member,
@@ -44,7 +46,12 @@ impl Value {
                 stale,
                 min_applied,
             },
-            _ => Incoming::Status,
+            Request::Ask(question) => Incoming::Ask(question),
+            Request::Watch(watch) => Incoming::Watch(watch),
+            Request::Unwatch { request } => Incoming::Unwatch { request },
+            Request::Admin(admin) => Incoming::Admin(admin),
+            Request::Status => Incoming::Status,
+            other => unreachable!("{other:?}"),
         })
     }
 
@@ -81,6 +88,15 @@ impl Value {
             Self::Response(response) => wire::encode_response(response, wire::PROTOCOL_MAX),
             Self::Formation(formation) => {
                 vec![wire::encode_formation(formation, wire::PROTOCOL_MAX)]
+            }
+            Self::Request(Incoming::Ask(question)) => {
+                wire::encode_request(&Request::Ask(question.clone()), wire::PROTOCOL_MAX)
+            }
+            Self::Request(Incoming::Watch(watch)) => {
+                wire::encode_request(&Request::Watch(watch.clone()), wire::PROTOCOL_MAX)
+            }
+            Self::Request(Incoming::Unwatch { request }) => {
+                wire::encode_request(&Request::Unwatch { request: *request }, wire::PROTOCOL_MAX)
             }
             Self::Metadata(metadata) => vec![wire::encode_metadata(metadata)],
             Self::Identity(identity) => vec![wire::encode_identity(identity)],
@@ -575,6 +591,7 @@ fn requests() -> Vec<Sample> {
             keys_only: true,
             count_only: false,
             reverse: true,
+            revision: 0,
         },
         stale: true,
         min_applied: 8,
@@ -589,7 +606,7 @@ fn requests() -> Vec<Sample> {
         (
             "read",
             Value::request(&read),
-            "01 02 0000 010170ac020100010108",
+            "01020000010170ac02010001000108",
         ),
         ("status", Value::request(&Request::Status), "01 03 0000"),
     ]
@@ -1066,6 +1083,10 @@ pub(crate) fn samples() -> Vec<Sample> {
         stored(),
         backups(),
         transfers(),
+        coordination::commands(),
+        coordination::replies(),
+        coordination::questions(),
+        coordination::watches(),
     ]
     .concat()
 }

@@ -264,7 +264,10 @@ impl Machine {
                 }
                 self.retry(key, false);
             }
-            error @ (RequestError::Invalid(_) | RequestError::TooLarge { .. }) => match key {
+            error @ (RequestError::Invalid(_)
+            | RequestError::TooLarge { .. }
+            | RequestError::Revision(_)
+            | RequestError::NoSuchLease) => match key {
                 Some(key) => self.fail(key, Cause::Refused(error)),
                 // A registration has nothing that could be wrong: the node is, and it may pass.
                 None => self.hold(now),

@@ -240,6 +240,7 @@ fn query() -> Query {
         keys_only: false,
         count_only: false,
         reverse: false,
+        revision: 0,
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Driver<S: StateMachine, F: Front<S>> {
     waiting: VecDeque<OwnedBatch>,
     /// Reads that may be answered, and take long, in order.
     long_reads: VecDeque<F::Read>,
+    /// Whether the front has more to do than one round had time for.
+    front_is_busy: bool,
     condition: Condition,
     /// Snapshots that the log is still to mark.
     shelf: Shelf,
@@ -122,6 +124,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             backlog_bytes: 0,
             waiting: VecDeque::new(),
             long_reads: VecDeque::new(),
+            front_is_busy: false,
             condition: Condition::default(),
             shelf: Shelf::default(),
             changes: BTreeMap::new(),
@@ -148,7 +151,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             let _ = self.carry_out(action);
         }
         for ticket in std::mem::take(&mut self.long_reads) {
-            ticket.done(&self.context(), Err(ReadFailure(NotDone::Stopping)));
+            ticket.done(&mut self.context(), Err(ReadFailure(NotDone::Stopping)));
         }
         self.parts.acceptor.abort();
         match exit {
@@ -179,7 +182,7 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             _ = arrivals.peers.recv_many(peers, ROUND_MAX) => {}
             _ = arrivals.requests.recv_many(requests, ROUND_MAX), if takes_requests => {}
             // Nothing has come in: on with what was left.
-            () = yield_now(), if !self.long_reads.is_empty() => {}
+            () = yield_now(), if !self.long_reads.is_empty() || self.front_is_busy => {}
             () = sleep_until(wake) => {}
         }
         while own.len() < ROUND_MAX
@@ -310,17 +313,14 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             self.parts.replica.read(all_reads);
             return;
         }
-        let context = Context {
-            machine: self.parts.replica.machine(),
-            view: self.parts.replica.view(),
-        };
+        let mut context = self.context();
         for (_, ticket) in all_writes {
             ticket.done(&context, Err(WriteFailure::Not(NotDone::Stopping)));
         }
         for request in all_reads {
             request
                 .ticket
-                .done(&context, Err(ReadFailure(NotDone::Stopping)));
+                .done(&mut context, Err(ReadFailure(NotDone::Stopping)));
         }
     }
 
@@ -393,7 +393,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             }
         }
         self.answer_long_reads();
-        self.parts.front.observe(&self.context());
+        let front = self.parts.front.clone();
+        self.front_is_busy = front.observe(&self.context());
         None
     }
 
@@ -402,17 +403,18 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
     fn answer_long_reads(&mut self) {
         let until = Instant::now() + LONG_READS_TIME;
         while let Some(ticket) = self.long_reads.pop_front() {
-            ticket.done(&self.context(), Ok(()));
+            ticket.done(&mut self.context(), Ok(()));
             if Instant::now() >= until {
                 break;
             }
         }
     }
 
-    fn context(&self) -> Context<'_, S> {
+    fn context(&mut self) -> Context<'_, S> {
+        let view = self.parts.replica.view();
         Context {
-            machine: self.parts.replica.machine(),
-            view: self.parts.replica.view(),
+            machine: self.parts.replica.machine_mut(),
+            view,
         }
     }
 
@@ -452,8 +454,8 @@ impl<S: StateMachine, F: Front<S>> Driver<S, F> {
             }
             Action::WriteFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
             Action::ReadReady(ticket) if ticket.is_long() => self.long_reads.push_back(ticket),
-            Action::ReadReady(ticket) => ticket.done(&self.context(), Ok(())),
-            Action::ReadFailed { ticket, why } => ticket.done(&self.context(), Err(why)),
+            Action::ReadReady(ticket) => ticket.done(&mut self.context(), Ok(())),
+            Action::ReadFailed { ticket, why } => ticket.done(&mut self.context(), Err(why)),
             Action::Changed { id, outcome } => {
                 if let Some(answer) = self.changes.remove(&id) {
                     let _ = answer.send(match (outcome, self.parts.replica.status()) {

@@ -56,7 +56,7 @@ impl ReadTicket<Nothing> for Read {
         self.long
     }
 
-    fn done(self, _: &Context<'_, Nothing>, result: Result<(), ReadFailure>) {
+    fn done(self, _: &mut Context<'_, Nothing>, result: Result<(), ReadFailure>) {
         if self.long {
             std::thread::sleep(LONG_READS_TIME);
         }

@@ -98,7 +98,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     None
                 }
             };
-            self.applied = at.index;
+            (self.applied, self.applied_term) = (at.index, at.term);
             self.upgrade.applied(at.term);
             if let (Some(ticket), Some(output)) = (self.writes.applied(at), output) {
                 self.actions

@@ -34,6 +34,7 @@ pub use start::{FormedDisk, Origin, ReplicaConfig, ReplicaError, Start};
 
 use crate::mutants::{Mutant, mutant};
 use crate::node::StateMachine;
+use crate::node::config::TICK;
 use crate::node::formation::{Formation, FormationError, FormationMessage, Formed, Verdict};
 use crate::wire::SnapshotHead;
 use reads::Reads;
@@ -82,6 +83,8 @@ where
     standing: Standing,
     machine: S,
     applied: Index,
+    /// The term of the entry at `applied`.
+    applied_term: Term,
     writes: Writes<W>,
     /// Where nodes are, as a leader has said; what the own log says later goes before it.
     introduced: BTreeMap<NodeId, String>,
@@ -114,8 +117,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         &self.machine
     }
 
-    /// To take away what a simulated state machine has written down.
-    #[cfg(feature = "sim")]
+    /// The state machine, to change what is beside the replicated state.
     pub(crate) fn machine_mut(&mut self) -> &mut S {
         &mut self.machine
     }
@@ -208,6 +210,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         self.forget_introductions(elapsed_ticks);
         self.upgrade.tick(elapsed_ticks);
         self.tick_transfers(elapsed_ticks);
+        self.propose_own(elapsed_ticks);
         for ticket in self.reads.tick(elapsed_ticks) {
             self.actions.push_back(Action::ReadFailed {
                 ticket,
@@ -510,6 +513,20 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     });
                 }
             }
+        }
+    }
+
+    /// Proposes what the state machine wants by itself. Nobody waits for it.
+    fn propose_own(&mut self, elapsed_ticks: u32) {
+        let Standing { term, role, .. } = self.standing;
+        let leads = role == RoleName::Leader && self.applied_term == term;
+        let elapsed_ms = elapsed_ticks.saturating_mul(TICK.as_millis() as u32);
+        let commands = self.machine.tick(leads.then_some(term), elapsed_ms);
+        if let Some(core) = self.core()
+            && !commands.is_empty()
+        {
+            // One that is not taken is wanted again.
+            let _ = core.propose(commands);
         }
     }
 

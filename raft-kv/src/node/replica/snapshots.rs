@@ -187,7 +187,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         } else {
             std::mem::replace(&mut self.machine, machine)
         };
-        self.applied = last.index;
+        (self.applied, self.applied_term) = (last.index, last.term);
         for ticket in self.writes.covered(last.index) {
             let why = WriteFailure::Unknown;
             self.actions.push_back(Action::WriteFailed { ticket, why });

@@ -191,6 +191,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             upgrade: Upgrade::new(machine.release()),
             machine,
             applied,
+            applied_term: file.map_or(Term::ZERO, |file| file.last.term),
             writes: Writes::new(),
             introduced: BTreeMap::new(),
             introduced_for_ticks: 0,

@@ -219,8 +219,9 @@ impl Lone {
                 keys_only: false,
                 count_only: false,
                 reverse: false,
+                revision: 0,
             };
-            assert_eq!(store.query(&query, 1 << 20).count, 1, "{key}");
+            assert_eq!(store.query(&query, 1 << 20).unwrap().count, 1, "{key}");
         }
         // The command that came again belongs to a session of the old cluster.
         assert_eq!(store.revision(), 2 + JUMP);

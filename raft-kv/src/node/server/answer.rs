@@ -2,7 +2,9 @@
 
 use raft_core::LogId;
 
-use crate::api::{CommandReply, Header, KeyRange, LeaderHint, Query, Reply, RequestError};
+use crate::api::{
+    Answer, CommandReply, Header, KeyRange, LeaderHint, Query, Question, Reply, RequestError,
+};
 use crate::node::inbox::Context;
 use crate::node::replica::{NotDone, ReadFailure, WriteFailure};
 use crate::store::Store;
@@ -10,6 +12,13 @@ use crate::store::Store;
 /// How many bytes of key-values one reply carries at most, though always one key-value. The largest frame that a client takes
 /// is 2 MiB; this leaves room for keys and headers.
 pub(crate) const REPLY_BYTES_MAX: usize = 1 << 20;
+
+/// How many leases one reply lists.
+const LEASES_MAX: usize = 50_000;
+/// How many claims: each has a value of up to 4 KiB.
+const CLAIMS_MAX: usize = 200;
+/// How many keys, and claims, of one lease: names have up to 4 KiB.
+const LISTED_MAX: usize = 100;
 
 /// What stands over every answer.
 pub(crate) fn header(context: &Context<'_, Store>) -> Header {
@@ -34,21 +43,69 @@ pub(crate) fn written(
     }
 }
 
-/// The answer to a query, from the store as it is now.
-pub(crate) fn read(
-    store: &Store,
-    query: &Query,
-    result: Result<(), ReadFailure>,
-) -> Result<Reply, RequestError> {
-    match result {
-        Ok(()) => Ok(Reply::Query(store.query(query, REPLY_BYTES_MAX))),
-        Err(ReadFailure(why)) => Err(not_done(why)),
+/// What may be asked of the store once a read is ready.
+#[derive(Clone, Debug)]
+pub(crate) enum Asking {
+    Query(Query),
+    Question(Question),
+}
+
+impl Asking {
+    /// Whether the answer may take long to make, and much memory.
+    pub(crate) fn is_long(&self) -> bool {
+        match self {
+            Self::Query(query) => {
+                let one = matches!(query.keys, KeyRange::Key(_)) && query.revision == 0;
+                !one && !query.count_only
+            }
+            Self::Question(Question::KeepAlive { .. }) => false,
+            Self::Question(_) => true,
+        }
     }
 }
 
-/// Whether it may be about more than one key.
-pub(crate) fn is_range(query: &Query) -> bool {
-    !matches!(query.keys, KeyRange::Key(_))
+/// The answer to a question, from the store as it is now.
+pub(crate) fn read(
+    context: &mut Context<'_, Store>,
+    asking: &Asking,
+    result: Result<(), ReadFailure>,
+) -> Result<Reply, RequestError> {
+    if let Err(ReadFailure(why)) = result {
+        return Err(not_done(why));
+    }
+    match asking {
+        Asking::Query(query) => Ok(Reply::Query(context.machine.query(query, REPLY_BYTES_MAX)?)),
+        Asking::Question(question) => answer(context, question).map(Reply::Answer),
+    }
+}
+
+fn answer(context: &mut Context<'_, Store>, question: &Question) -> Result<Answer, RequestError> {
+    let term = context.view.term;
+    let store = &mut *context.machine;
+    Ok(match question {
+        Question::Lease { lease } => Answer::Lease(store.lease(*lease, LISTED_MAX)),
+        Question::Leases { behind, limit } => {
+            let limit = at_most(*limit, LEASES_MAX);
+            let mut leases: Vec<_> = store.leases(*behind).take(limit + 1).collect();
+            let more = leases.len() > limit;
+            leases.truncate(limit);
+            Answer::Leases { leases, more }
+        }
+        Question::Lock { lock, limit } => {
+            Answer::Lock(store.lock(lock, at_most(*limit, CLAIMS_MAX)))
+        }
+        Question::KeepAlive { lease } => Answer::KeptAlive {
+            ttl_ms: store.keep_alive(*lease, term)?,
+        },
+    })
+}
+
+/// As many as are asked for, 0 being all, and as one reply may have.
+fn at_most(limit: u64, max: usize) -> usize {
+    match usize::try_from(limit) {
+        Ok(0) | Err(_) => max,
+        Ok(limit) => limit.min(max),
+    }
 }
 
 pub(super) fn not_done(why: NotDone) -> RequestError {

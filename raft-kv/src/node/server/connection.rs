@@ -8,8 +8,9 @@ use tracing::debug;
 
 use super::door::{self, Admitted};
 use super::quota::{ConnectionQuota, Share};
+use super::watching::{UnderWay, Watcher};
 use super::{KvFront, KvRead, KvWrite, admin, status};
-use crate::api::{Admin, Header, Reply, RequestError, Response};
+use crate::api::{Admin, Header, Reply, RequestError, Response, Watch};
 use crate::node::inbox::{Inbox, Request};
 use crate::node::replica::ReadRequest;
 use crate::store::Store;
@@ -20,10 +21,22 @@ const ANSWERS_MAX: usize = 256;
 
 /// An answer on its way to the task that encodes it.
 #[derive(Debug)]
-struct Outgoing {
-    request_id: u64,
-    response: Response,
-    share: Share,
+pub(super) struct Outgoing {
+    pub(super) request_id: u64,
+    pub(super) response: Response,
+    pub(super) held: Held,
+}
+
+/// What an answer holds until it is queued for sending.
+#[derive(Debug)]
+#[allow(dead_code, reason = "held to be dropped")]
+pub(super) enum Held {
+    /// A request's share of the quotas.
+    Share(Share),
+    /// A watcher's.
+    Watch(UnderWay),
+    /// It is small, and comes once.
+    Nothing,
 }
 
 /// Where a request's answer goes, and its share of the quotas. Used once.
@@ -45,7 +58,7 @@ impl Answer {
         let _ = outgoing.send(Outgoing {
             request_id,
             response: Response { header, body },
-            share,
+            held: Held::Share(share),
         });
     }
 }
@@ -69,6 +82,7 @@ pub(super) async fn serve(
     let mut closing = front.closing.clone();
     let door = Door {
         quota: ConnectionQuota::new(front.quota.clone()),
+        watcher: front.watching.connect(outgoing.clone()),
         front,
         inbox,
         outgoing,
@@ -99,6 +113,7 @@ struct Door {
     front: Arc<KvFront>,
     quota: ConnectionQuota,
     inbox: Inbox<Store, KvWrite, KvRead>,
+    watcher: Watcher,
     outgoing: mpsc::UnboundedSender<Outgoing>,
 }
 
@@ -142,17 +157,25 @@ impl Door {
             match admitted {
                 Ok(Admitted::Write(payload)) => batch.writes.push((payload, KvWrite(answer))),
                 Ok(Admitted::Read {
-                    query,
+                    asking,
                     freshness,
                     min_applied,
                 }) => batch.reads.push(ReadRequest {
                     freshness,
                     min_applied,
-                    ticket: KvRead::Query { query, answer },
+                    ticket: KvRead::Asked { asking, answer },
                 }),
                 Ok(Admitted::Status) => batch.statuses.push(answer),
                 Ok(Admitted::Admin(admin)) => self.administer(admin, answer),
                 Ok(Admitted::Backup { id, offset }) => self.back_up(id, offset, answer),
+                Ok(Admitted::Watch(watch)) => {
+                    // It begins behind what came before it on this connection.
+                    self.hand_on(std::mem::take(&mut batch)).await?;
+                    self.watch(request_id, watch).await?;
+                }
+                Ok(Admitted::Unwatch { request }) => {
+                    self.watcher.end(request, self.front.observed().header);
+                }
                 Err(error) => {
                     let header = self.front.observed().header;
                     answer.send(header, Err(error));
@@ -160,6 +183,17 @@ impl Door {
             }
         }
         self.hand_on(batch).await
+    }
+
+    /// Has a watch begun in the loop, where the store is.
+    async fn watch(&self, request_id: u64, watch: Watch) -> Result<(), Ended> {
+        let handle = self.watcher.handle();
+        let header = self.front.observed().header;
+        let request = Request::Inspect(Box::new(move |inspection| {
+            let store = inspection.replica.machine();
+            Watcher::begin(&handle, request_id, watch, store, header);
+        }));
+        self.inbox.requests.send(request).await.map_err(|_| Ended)
     }
 
     /// Has an operator's wish carried out, which may take long, beside the connection's other requests.
@@ -233,12 +267,12 @@ async fn send_all(
         for Outgoing {
             request_id,
             response,
-            share,
+            held,
         } in batch.drain(..)
         {
             let body = wire::encode_response(&response, protocol);
             sender.send(kind::RESPONSE, request_id, body).await?;
-            drop(share);
+            drop(held);
         }
     }
     Ok(())

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use raft_core::Index;
 
-use super::answer::{REPLY_BYTES_MAX, is_range};
+use super::answer::{Asking, REPLY_BYTES_MAX};
 use super::backup::PIECE_BYTES;
-use crate::api::{Admin, Command, Query, RequestError};
+use crate::api::{Admin, Command, Question, RequestError, Watch, Watched};
 use crate::mutants::{Mutant, mutant};
 use crate::node::replica::Freshness;
-use crate::store::{Limits, validate_command, validate_query};
+use crate::store::{Limits, validate_command, validate_lock, validate_query, validate_range};
 use crate::wire::{self, DecodeError, Incoming};
 
 /// A payload below this is copied out of the buffer that it came in: the log keeps it for long, and a small slice would keep
@@ -23,7 +23,7 @@ const RANGE_REPLY_BYTES: usize = 2 * REPLY_BYTES_MAX;
 pub(crate) enum Admitted {
     Write(Bytes),
     Read {
-        query: Query,
+        asking: Asking,
         freshness: Freshness,
         min_applied: Index,
     },
@@ -33,13 +33,17 @@ pub(crate) enum Admitted {
         id: u64,
         offset: u64,
     },
+    Watch(Watch),
+    Unwatch {
+        request: u64,
+    },
 }
 
 impl Admitted {
     /// How much memory the reply may take beyond what every reply does. A single key's value is shared with the store.
     pub(crate) fn reply_bytes(&self) -> usize {
         match self {
-            Self::Read { query, .. } if is_range(query) && !query.count_only => RANGE_REPLY_BYTES,
+            Self::Read { asking, .. } if asking.is_long() => RANGE_REPLY_BYTES,
             Self::Backup { .. } => PIECE_BYTES,
             _ => 0,
         }
@@ -70,7 +74,7 @@ pub(crate) fn admit(limits: &Limits, in_force: u16, body: Bytes) -> Result<Admit
                 Freshness::Linearizable
             };
             Ok(Admitted::Read {
-                query,
+                asking: Asking::Query(query),
                 freshness,
                 min_applied: Index(min_applied),
             })
@@ -78,6 +82,29 @@ pub(crate) fn admit(limits: &Limits, in_force: u16, body: Bytes) -> Result<Admit
         Incoming::Status => Ok(Admitted::Status),
         Incoming::Admin(admin) => Ok(Admitted::Admin(admin)),
         Incoming::Backup { id, offset } => Ok(Admitted::Backup { id, offset }),
+        Incoming::Ask(question) => {
+            validate_question(&question, limits)?;
+            Ok(Admitted::Read {
+                asking: Asking::Question(question),
+                freshness: Freshness::Linearizable,
+                min_applied: Index::ZERO,
+            })
+        }
+        Incoming::Watch(watch) => {
+            match &watch.watched {
+                Watched::Keys(keys) => validate_range(keys, limits)?,
+                Watched::Lock(lock) => validate_lock(lock, limits)?,
+            }
+            Ok(Admitted::Watch(watch))
+        }
+        Incoming::Unwatch { request } => Ok(Admitted::Unwatch { request }),
+    }
+}
+
+fn validate_question(question: &Question, limits: &Limits) -> Result<(), RequestError> {
+    match question {
+        Question::Lock { lock, .. } => validate_lock(lock, limits),
+        Question::Lease { .. } | Question::Leases { .. } | Question::KeepAlive { .. } => Ok(()),
     }
 }
 

@@ -14,6 +14,8 @@ mod quota;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watches;
+mod watching;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::LogId;
+use raft_core::{LogId, Term};
 use raft_net_tcp::Link;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -34,15 +36,28 @@ use super::inbox::{Context, Inbox, Own};
 use super::launch::{Running, launch};
 use super::replica::{ReadFailure, WriteFailure};
 use super::{Exit, Halt, Image, NodeConfig, StartError, StateMachine};
-use crate::api::{Command, CommandReply, Header, Operation, Query};
+use crate::api::{Command, CommandReply, Header, Operation};
 use crate::mutants::{Mutant, mutant};
 use crate::release::{RELEASE, Release};
 use crate::store::{Limits, Settings, Store};
 use crate::wire;
+use answer::Asking;
 use backup::Backups;
 use connection::Answer;
 use quota::Quota;
 use status::DiskUse;
+use watching::Watching;
+
+/// A command that a leader proposes by itself, in no session.
+fn leaders_command(operation: Operation) -> Bytes {
+    wire::encode_command(&Command {
+        session: 0,
+        sequence: 0,
+        first_outstanding: 0,
+        principal: Bytes::new(),
+        operation,
+    })
+}
 
 impl StateMachine for Store {
     type Output = CommandReply;
@@ -71,16 +86,15 @@ impl StateMachine for Store {
     }
 
     fn raise(&self, version: u16) -> Option<Bytes> {
-        Some(wire::encode_command(&Command {
-            session: 0,
-            sequence: 0,
-            first_outstanding: 0,
-            principal: Bytes::new(),
-            operation: Operation::SetClusterVersion {
-                version,
-                release: RELEASE.to_owned(),
-            },
+        Some(leaders_command(Operation::SetClusterVersion {
+            version,
+            release: RELEASE.to_owned(),
         }))
+    }
+
+    fn tick(&mut self, leading: Option<Term>, elapsed_ms: u32) -> Vec<Bytes> {
+        let chores = Store::tick(self, leading, elapsed_ms).into_iter();
+        chores.map(leaders_command).collect()
     }
 
     fn image(&self) -> Image {
@@ -193,6 +207,7 @@ pub(crate) struct KvFront {
     /// Held while one of an operator's wishes is carried out: one after the other.
     operator: tokio::sync::Mutex<()>,
     observed: Mutex<Observed>,
+    watching: Watching,
     closing: watch::Receiver<bool>,
     /// Never used: every connection holds it, with the front, for as long as it lives.
     _alive: mpsc::Sender<Infallible>,
@@ -227,6 +242,7 @@ impl KvFront {
                 header: Header::default(),
                 cluster_version,
             }),
+            watching: Watching::default(),
             closing,
             _alive: alive,
         }
@@ -243,11 +259,12 @@ impl Front<Store> for KvFront {
     type Read = KvRead;
     const SERVES_CLIENTS: bool = true;
 
-    fn observe(&self, context: &Context<'_, Store>) {
+    fn observe(&self, context: &Context<'_, Store>) -> bool {
         *self.observed() = Observed {
             header: answer::header(context),
             cluster_version: context.machine.cluster_version(),
         };
+        self.watching.tell(context)
     }
 
     async fn serve(self: Arc<Self>, link: Link, inbox: Inbox<Store, KvWrite, KvRead>) {
@@ -262,8 +279,8 @@ pub(crate) struct KvWrite(Answer);
 /// Whoever waits for a read.
 #[derive(Debug)]
 pub(crate) enum KvRead {
-    /// A client, for the answer to a query.
-    Query { query: Query, answer: Answer },
+    /// A client, for the answer to what it asks.
+    Asked { asking: Asking, answer: Answer },
     /// Someone here, for the moment at which it may be answered.
     Ready(oneshot::Sender<Result<(), ReadFailure>>),
 }
@@ -282,15 +299,15 @@ impl super::inbox::WriteTicket<Store> for KvWrite {
 impl super::inbox::ReadTicket<Store> for KvRead {
     fn is_long(&self) -> bool {
         match self {
-            Self::Query { query, .. } => answer::is_range(query),
+            Self::Asked { asking, .. } => asking.is_long(),
             Self::Ready(_) => false,
         }
     }
 
-    fn done(self, context: &Context<'_, Store>, result: Result<(), ReadFailure>) {
+    fn done(self, context: &mut Context<'_, Store>, result: Result<(), ReadFailure>) {
         match self {
-            Self::Query { query, answer } => {
-                let body = answer::read(context.machine, &query, result);
+            Self::Asked { asking, answer } => {
+                let body = answer::read(context, &asking, result);
                 answer.send(answer::header(context), body);
             }
             Self::Ready(ready) => drop(ready.send(result)),

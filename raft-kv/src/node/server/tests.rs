@@ -8,7 +8,7 @@ use raft_net_tcp::{Config, Dial, Local, Role};
 use super::answer::REPLY_BYTES_MAX;
 use super::door::{Admitted, admit};
 use super::*;
-use crate::api::{Command, KeyRange, Operation, Request, RequestError};
+use crate::api::{Command, KeyRange, Operation, Query, Request, RequestError};
 use crate::client::{Client, Options};
 use crate::glue;
 use crate::wire::{self, kind};
@@ -18,6 +18,7 @@ fn query(keys: KeyRange) -> Query {
         keys,
         limit: 0,
         reverse: false,
+        revision: 0,
         keys_only: false,
         count_only: false,
     }

@@ -170,6 +170,7 @@ impl Client {
                         keys_only: false,
                         count_only: false,
                         reverse: false,
+                        revision: 0,
                     },
                     stale: false,
                 };

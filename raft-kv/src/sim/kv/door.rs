@@ -29,17 +29,19 @@ pub(super) fn asked(
     match admit(limits, context.machine.cluster_version(), frame.body) {
         Ok(Admitted::Write(payload)) => Asked::Write(payload, ticket),
         Ok(Admitted::Read {
-            query,
+            asking,
             freshness,
             min_applied,
         }) => Asked::Read(ReadRequest {
             freshness,
             min_applied,
-            ticket: (ticket, query),
+            ticket: (ticket, asking),
         }),
         Ok(Admitted::Status) => Asked::Status(ticket),
         // The simulator's operator has no client.
         Ok(Admitted::Admin(_) | Admitted::Backup { .. }) => Asked::HangUp,
+        // Its clients do not watch yet.
+        Ok(Admitted::Watch(_) | Admitted::Unwatch { .. }) => Asked::HangUp,
         Err(error) => {
             let response = Response {
                 header: answer::header(context),

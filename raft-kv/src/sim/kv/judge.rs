@@ -105,7 +105,11 @@ fn output(end: &End) -> Option<Output> {
             reply: reply.clone(),
             revision: Some(header.revision),
         }),
-        Reply::Status(_) | Reply::Admin(_) | Reply::Backup(_) => None,
+        Reply::Status(_)
+        | Reply::Admin(_)
+        | Reply::Backup(_)
+        | Reply::Answer(_)
+        | Reply::Watch(_) => None,
     }
 }
 

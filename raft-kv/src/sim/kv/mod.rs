@@ -17,10 +17,11 @@ use super::net::LinkId;
 use super::observed::Observed;
 use super::run::{Report, run};
 use super::setup::Setup;
-use crate::api::{CommandReply, Query, Response};
+use crate::api::{CommandReply, Response};
 use crate::client::machine::{Ask, End};
 use crate::node::inbox::{Context, Inspection};
 use crate::node::replica::{ReadFailure, WriteFailure};
+use crate::node::server::answer::Asking;
 use crate::node::server::{answer, status};
 use crate::store::{Limits, Settings, Store};
 use crate::wire;
@@ -106,7 +107,7 @@ impl Kv {
 impl App for Kv {
     type Machine = Store;
     type Write = Ticket;
-    type Read = (Ticket, Query);
+    type Read = (Ticket, Asking);
     type Status = Ticket;
 
     fn machine(&self, follows: u16) -> Store {
@@ -172,21 +173,22 @@ impl App for Kv {
 
     fn read(
         &mut self,
-        context: &Context<'_, Store>,
-        (ticket, query): (Ticket, Query),
+        context: &mut Context<'_, Store>,
+        (ticket, asking): (Ticket, Asking),
         result: Result<(), ReadFailure>,
         desk: &mut Desk<'_, Self>,
     ) {
+        let body = answer::read(context, &asking, result);
         let response = Response {
             header: answer::header(context),
-            body: answer::read(context.machine, &query, result),
+            body,
         };
         Self::reply(desk, ticket, &response);
     }
 
     fn inspected(
         &mut self,
-        inspection: &Inspection<'_, Observed<Store>, Ticket, (Ticket, Query)>,
+        inspection: &Inspection<'_, Observed<Store>, Ticket, (Ticket, Asking)>,
         ticket: Ticket,
         desk: &mut Desk<'_, Self>,
     ) {

@@ -185,6 +185,13 @@ fn in_words(operation: &Operation) -> (&'static str, Option<String>) {
         }
         #[cfg(raft_kv_next)]
         Operation::Append { .. } => ("append", None),
+        Operation::Transaction(_) => ("transaction", None),
+        Operation::Grant { .. } => ("grant", None),
+        Operation::Revoke { .. } => ("revoke", None),
+        Operation::Expire { .. } => ("expire", None),
+        Operation::Claim { lock, .. } => ("claim", Some(text(lock))),
+        Operation::Release { lock, .. } => ("release", Some(text(lock))),
+        Operation::Compact { .. } => ("compact", None),
     }
 }
 

@@ -74,9 +74,9 @@ impl<V> Chunk<V> {
         self.slots.iter().map(|slot| &*slot.entry)
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry<V>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<Entry<V>>> {
         let at = self.find(key).ok()?;
-        self.slots.get(at).map(|slot| &*slot.entry)
+        self.slots.get(at).map(|slot| &slot.entry)
     }
 
     /// Where a key stands, or would stand.
@@ -113,20 +113,41 @@ impl<V> Chunk<V> {
     }
 
     /// Adds a key that is not there; says whether it is the last one now.
-    pub(super) fn insert(&mut self, key: Bytes, value: V) -> bool {
-        let at = self.find(&key).unwrap_or_else(|at| at);
+    pub(super) fn insert(&mut self, entry: Arc<Entry<V>>) -> bool {
+        let key = &entry.key;
+        let at = self.find(key).unwrap_or_else(|at| at);
         let fits = self
             .first()
-            .is_some_and(|first| head(&first.key, self.common) == head(&key, self.common));
+            .is_some_and(|first| head(&first.key, self.common) == head(key, self.common));
         let slot = Slot {
-            word: word(&key, self.common),
-            entry: Arc::new(Entry { key, value }),
+            word: word(key, self.common),
+            entry,
         };
         self.slots.insert(at, slot);
         if !fits {
             self.set_words();
         }
         at + 1 == self.len()
+    }
+
+    /// Puts another entry, of the same key, in the place of one; gives back what stood there.
+    pub(super) fn replace(
+        &mut self,
+        at: usize,
+        next: impl FnOnce(&Arc<Entry<V>>) -> Arc<Entry<V>>,
+    ) -> Option<Arc<Entry<V>>> {
+        let slot = self.slots.get_mut(at)?;
+        let next = next(&slot.entry);
+        Some(std::mem::replace(&mut slot.entry, next))
+    }
+
+    /// Takes out the keys at these positions.
+    ///
+    /// # Panics
+    /// When there are no such positions.
+    pub(super) fn take(&mut self, positions: Range<usize>) -> Vec<Arc<Entry<V>>> {
+        let taken = self.slots.drain(positions);
+        taken.map(|slot| slot.entry).collect()
     }
 
     /// The last keys of the chunk, from this position on, as a chunk of their own.
@@ -159,24 +180,6 @@ impl<V> Chunk<V> {
         for slot in &mut self.slots {
             slot.word = word(&slot.entry.key, self.common);
         }
-    }
-}
-
-impl<V: Clone> Chunk<V> {
-    pub(super) fn value_mut(&mut self, at: usize) -> Option<&mut V> {
-        let slot = self.slots.get_mut(at)?;
-        Some(&mut Arc::make_mut(&mut slot.entry).value)
-    }
-
-    /// Takes out the keys at these positions.
-    ///
-    /// # Panics
-    /// When there are no such positions.
-    pub(super) fn take(&mut self, positions: Range<usize>) -> Vec<Entry<V>> {
-        self.slots
-            .drain(positions)
-            .map(|slot| Arc::unwrap_or_clone(slot.entry))
-            .collect()
     }
 }
 

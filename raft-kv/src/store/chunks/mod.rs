@@ -61,7 +61,7 @@ impl<V> From<Chunk<V>> for Counted<V> {
     }
 }
 
-impl<V: Clone> Counted<V> {
+impl<V> Counted<V> {
     /// Changes the chunk, which is copied if it is shared.
     fn change<T>(&mut self, change: impl FnOnce(&mut Chunk<V>) -> T) -> T {
         let chunk = Arc::make_mut(&mut self.chunk);
@@ -77,7 +77,7 @@ impl<V> Chunks<V> {
     }
 
     /// The key with its value.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry<V>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<Entry<V>>> {
         let (_, counted) = self.chunks.range::<[u8], _>(up_to(key)).next_back()?;
         counted.chunk.get(key)
     }
@@ -134,25 +134,32 @@ impl<V> Chunks<V> {
     }
 }
 
-impl<V: Clone> Chunks<V> {
-    /// Changes the value of a key that is there; copies what is shared of its chunk and itself.
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+impl<V> Chunks<V> {
+    /// Puts another entry in the place of that of a key that is there; gives back what stood there. Copies the chunk if it is shared.
+    ///
+    /// `next` must have the same key.
+    pub(super) fn replace(
+        &mut self,
+        key: &[u8],
+        next: impl FnOnce(&Arc<Entry<V>>) -> Arc<Entry<V>>,
+    ) -> Option<Arc<Entry<V>>> {
         let (_, counted) = self.chunks.range_mut::<[u8], _>(up_to(key)).next_back()?;
         let at = counted.chunk.find(key).ok()?;
-        Arc::make_mut(&mut counted.chunk).value_mut(at)
+        Arc::make_mut(&mut counted.chunk).replace(at, next)
     }
 
     /// Adds a key that is not there. It is kept as it is given.
-    pub(super) fn insert(&mut self, key: Bytes, value: V) {
+    pub(super) fn insert(&mut self, entry: Arc<Entry<V>>) {
         self.len += 1;
-        let Some((_, counted)) = self.chunks.range_mut::<[u8], _>(up_to(&key)).next_back() else {
+        let place = self.chunks.range_mut::<[u8], _>(up_to(&entry.key));
+        let Some((_, counted)) = place.into_iter().next_back() else {
             let mut first = Chunk::default();
-            first.insert(key, value);
+            first.insert(entry);
             self.chunks.insert(Bytes::new(), first.into());
             return;
         };
         let rest = counted.change(|chunk| {
-            let at_end = chunk.insert(key, value);
+            let at_end = chunk.insert(entry);
             let cut = chunk.len() > CHUNK_KEYS_MAX;
             // Keys that come in ascending order leave full chunks behind.
             cut.then(|| {
@@ -176,7 +183,7 @@ impl<V: Clone> Chunks<V> {
         &mut self,
         from: &[u8],
         to: Option<&Bytes>,
-        mut each: impl FnMut(Bytes, V),
+        mut each: impl FnMut(Arc<Entry<V>>),
     ) {
         let start = Bytes::copy_from_slice(self.start(from));
         let mut taken = 0;
@@ -193,7 +200,7 @@ impl<V: Clone> Chunks<V> {
             }
             taken += within.len();
             for entry in counted.change(|chunk| chunk.take(within)) {
-                each(entry.key, entry.value);
+                each(entry);
             }
             last = Some(start.clone());
             // One that is larger than this is so with any neighbour.

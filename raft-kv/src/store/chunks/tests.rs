@@ -9,6 +9,10 @@ fn key(number: u64) -> Bytes {
     Bytes::copy_from_slice(&(number as u16).to_be_bytes())
 }
 
+fn entry<V>(key: Bytes, value: V) -> Arc<Entry<V>> {
+    Arc::new(Entry { key, value })
+}
+
 struct Random(u64);
 
 impl Random {
@@ -63,24 +67,27 @@ fn it_holds_what_a_plain_map_holds_and_counts_what_walking_gives() {
         for value in 0..1000 {
             let key = key(random.next());
             if plain.insert(key.clone(), value).is_none() {
-                assert!(map.get_mut(&key).is_none());
-                map.insert(key, value);
+                assert!(map.replace(&key, |_| unreachable!()).is_none());
+                map.insert(entry(key, value));
             } else {
-                *map.get_mut(&key).unwrap() = value;
+                map.replace(&key, |old| entry(old.key.clone(), value))
+                    .unwrap();
             }
         }
         // Now and then a stretch of any length goes, and single keys.
         let (from, to) = (key(random.next()), key(random.next()));
         if from < to && round % 3 == 0 {
             let mut gone = Vec::new();
-            map.extract(&from, Some(&to), |key, value| gone.push((key, value)));
+            map.extract(&from, Some(&to), |entry| {
+                gone.push((entry.key.clone(), entry.value))
+            });
             let expected = plain.extract_if(from..to, |_, _| true);
             assert!(expected.eq(gone));
         }
         for _ in 0..300 {
             let from = key(random.next());
             let to = Bytes::from([&from[..], &[0]].concat());
-            map.extract(&from, Some(&to), |_, _| {});
+            map.extract(&from, Some(&to), |_| {});
             plain.remove(&from);
         }
         check(&map);
@@ -125,13 +132,13 @@ fn keys_of_all_lengths_and_beginnings_are_found() {
             Some(()) if round % 2 == 0 => {
                 let to = Bytes::from([&key[..], &[0]].concat());
                 let mut count = 0;
-                map.extract(&key, Some(&to), |_, ()| count += 1);
+                map.extract(&key, Some(&to), |_| count += 1);
                 assert_eq!(count, 1);
             }
             before => {
-                assert_eq!(map.get_mut(&key).is_some(), before.is_some());
+                assert_eq!(map.get(&key).is_some(), before.is_some());
                 if before.is_none() {
-                    map.insert(key.clone(), ());
+                    map.insert(entry(key.clone(), ()));
                 }
                 plain.insert(key, ());
             }
@@ -158,29 +165,30 @@ fn keys_of_all_lengths_and_beginnings_are_found() {
 fn memory_does_not_degenerate() {
     // Ascending keys fill their chunks.
     let mut map = Chunks::default();
-    (0..60_000).for_each(|number| map.insert(key(number), ()));
+    (0..60_000).for_each(|number| map.insert(entry(key(number), ())));
     check(&map);
     assert_eq!(map.chunks.len(), 60_000_usize.div_ceil(CHUNK_KEYS_MAX));
     // Of many, few stay.
     for number in (0..60_000).filter(|number| number % 100 != 0) {
-        map.extract(&key(number), Some(&key(number + 1)), |_, ()| {});
+        map.extract(&key(number), Some(&key(number + 1)), |_| {});
     }
     check(&map);
     assert_eq!(map.len(), 600);
     assert!(map.chunks.len() <= 2 * 600 / JOINED_KEYS_MAX + 1);
-    map.extract(b"", None, |_, ()| {});
+    map.extract(b"", None, |_| {});
     check(&map);
     assert_eq!((map.len(), map.chunks.len()), (0, 1));
-    map.insert(key(7), ());
+    map.insert(entry(key(7), ()));
     assert_eq!(map.count(b"", None), 1);
 }
 
 #[test]
 fn a_clone_shares_all_but_what_is_written() {
     let mut map = Chunks::default();
-    (0..10_000).for_each(|number| map.insert(key(number), number));
+    (0..10_000).for_each(|number| map.insert(entry(key(number), number)));
     let picture = map.clone();
-    *map.get_mut(&key(5000)).unwrap() = 0;
+    map.replace(&key(5000), |old| entry(old.key.clone(), 0))
+        .unwrap();
     let shared = |a: &Counted<u64>, b: &Counted<u64>| Arc::ptr_eq(&a.chunk, &b.chunk);
     let both = || map.chunks.values().zip(picture.chunks.values());
     assert_eq!(both().filter(|(a, b)| !shared(a, b)).count(), 1);

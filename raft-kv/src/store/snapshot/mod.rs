@@ -4,6 +4,7 @@
 //! state that they were written from, or none.
 
 mod error;
+mod past;
 mod read;
 mod reply;
 mod write;
@@ -13,6 +14,7 @@ use std::io;
 use super::{CLUSTER_VERSION_MAX, Settings, Store};
 use crate::api::{KeyValue, SessionId};
 use crate::release::RELEASE_BYTES_MAX;
+use crate::store::history::History;
 use crate::store::sessions::Session;
 use raft_core::Index;
 use read::In;
@@ -44,15 +46,19 @@ impl Store {
         out.u8(u8::try_from(self.raised_by.len()).unwrap_or(0))?;
         out.u16(0)?;
         self.write_head(&mut out)?;
-        for (key, record) in self.keys.iter() {
-            let numbers = [
-                record.create_revision,
-                record.mod_revision,
-                record.version,
-                record.lease,
-            ];
-            out.key_value(key, &record.value, numbers)?;
+        for (lease, found) in self.leases.iter() {
+            out.u64(lease)?;
+            out.u64(found.ttl_ms)?;
         }
+        for entry in self.keys.iter() {
+            let record = &entry.value;
+            out.key_value(&entry.key, &record.value, record.numbers())?;
+        }
+        for (lock, claim) in self.locks.iter() {
+            out.counted(lock)?;
+            out.claim(&claim)?;
+        }
+        past::write(&mut out, &self.history, &self.keys)?;
         for (id, session) in self.sessions.iter() {
             write_session(&mut out, id, session)?;
         }
@@ -68,6 +74,11 @@ impl Store {
             session_reply_bytes_max,
             reply_bytes_max,
             deleted_bytes_max,
+            leases_max,
+            claims_max,
+            queue_max,
+            history_revisions_max,
+            history_bytes_max,
         } = self.settings;
         out.u16(self.cluster_version)?;
         out.u16(cluster_version)?;
@@ -78,9 +89,17 @@ impl Store {
             session_reply_bytes_max,
             reply_bytes_max,
             deleted_bytes_max,
+            leases_max as u64,
+            claims_max as u64,
+            queue_max as u64,
+            history_revisions_max,
+            history_bytes_max,
             self.applied.0,
             self.revision,
+            self.history.oldest(),
+            self.leases.len() as u64,
             self.keys.len() as u64,
+            self.locks.claim_count() as u64,
             self.sessions.len() as u64,
         ] {
             out.u64(number)?;
@@ -105,9 +124,12 @@ impl Store {
     ) -> Result<Self, StoreSnapshotError> {
         let mut from = In::new(from);
         let front = read_front(&mut from, follows)?;
-        let (mut store, keys, sessions) = read_head(&mut from, front, follows)?;
-        read_keys(&mut from, &mut store, keys)?;
-        read_sessions(&mut from, &mut store, sessions)?;
+        let (mut store, counts) = read_head(&mut from, front, follows)?;
+        read_leases(&mut from, &mut store, counts.leases)?;
+        read_keys(&mut from, &mut store, counts.keys)?;
+        read_claims(&mut from, &mut store, counts.claims)?;
+        past::read(&mut from, &mut store)?;
+        read_sessions(&mut from, &mut store, counts.sessions)?;
         from.at("end", 0);
         let written = from.u64()?;
         let read = store.state_hash();
@@ -117,6 +139,14 @@ impl Store {
         from.finish()?;
         Ok(store)
     }
+}
+
+/// How many of each follow behind the head.
+struct Counts {
+    leases: u64,
+    keys: u64,
+    claims: u64,
+    sessions: u64,
 }
 
 /// What stands in front in every version.
@@ -159,27 +189,18 @@ fn read_front(from: &mut In<'_>, follows: u16) -> Result<Front, StoreSnapshotErr
     })
 }
 
-/// An empty store with all that stands before the keys, and how many keys and sessions follow.
+/// An empty store with all that the head holds, and how many leases, keys, claims and sessions follow.
 fn read_head(
     from: &mut In<'_>,
     front: Front,
     follows: u16,
-) -> Result<(Store, u64, u64), StoreSnapshotError> {
+) -> Result<(Store, Counts), StoreSnapshotError> {
     let Front {
         cluster_version,
         settings_cluster_version,
         raised_by,
     } = front;
-    let sessions_max = from.u64()?;
-    let settings = Settings {
-        cluster_version: settings_cluster_version,
-        sessions_max: usize::try_from(sessions_max)
-            .map_err(|_| from.malformed("more sessions than this machine can count"))?,
-        outstanding_max: from.u64()?,
-        session_reply_bytes_max: from.u64()?,
-        reply_bytes_max: from.u64()?,
-        deleted_bytes_max: from.u64()?,
-    };
+    let settings = read_settings(from, settings_cluster_version)?;
     let mut store = Store::following(settings, follows);
     store.raised_by = raised_by;
     let never_lowered = cluster_version >= settings.cluster_version;
@@ -192,12 +213,85 @@ fn read_head(
         store.revision < NUMBERS_END,
         "no log leads to such a revision",
     )?;
-    let keys = from.u64()?;
-    let sessions = from.u64()?;
+    let oldest = from.u64()?;
+    from.check(
+        oldest <= store.revision,
+        "the oldest revision is behind the newest",
+    )?;
+    store.history = History::beginning_at(oldest);
+    let counts = Counts {
+        leases: from.u64()?,
+        keys: from.u64()?,
+        claims: from.u64()?,
+        sessions: from.u64()?,
+    };
+    let fits = |count, max: usize| usize::try_from(count).is_ok_and(|count| count <= max);
+    let leases_fit = fits(counts.leases, settings.leases_max);
+    from.check(leases_fit, "more leases than the settings allow")?;
+    let claims_fit = fits(counts.claims, settings.claims_max);
+    from.check(claims_fit, "more claims than the settings allow")?;
     // The session in use never ends for the limit.
-    let sessions_fit = sessions <= sessions_max.max(1);
+    let sessions_fit = fits(counts.sessions, settings.sessions_max.max(1));
     from.check(sessions_fit, "more sessions than the settings allow")?;
-    Ok((store, keys, sessions))
+    Ok((store, counts))
+}
+
+fn read_settings(from: &mut In<'_>, cluster_version: u16) -> Result<Settings, StoreSnapshotError> {
+    let count = |from: &mut In<'_>| {
+        let number = from.u64()?;
+        usize::try_from(number).map_err(|_| from.malformed("more than this machine can count"))
+    };
+    Ok(Settings {
+        cluster_version,
+        sessions_max: count(from)?,
+        outstanding_max: from.u64()?,
+        session_reply_bytes_max: from.u64()?,
+        reply_bytes_max: from.u64()?,
+        deleted_bytes_max: from.u64()?,
+        leases_max: count(from)?,
+        claims_max: count(from)?,
+        queue_max: count(from)?,
+        history_revisions_max: from.u64()?,
+        history_bytes_max: from.u64()?,
+    })
+}
+
+fn read_leases(from: &mut In<'_>, store: &mut Store, count: u64) -> Result<(), StoreSnapshotError> {
+    let mut last = 0;
+    for number in 1..=count {
+        from.at("lease", number);
+        let (id, ttl_ms) = (from.u64()?, from.u64()?);
+        let granted = (last + 1..=store.applied.0).contains(&id);
+        from.check(
+            granted,
+            "the leases do not ascend, or one was granted after the last entry",
+        )?;
+        last = id;
+        store.leases.grant(id, ttl_ms);
+    }
+    Ok(())
+}
+
+fn read_claims(from: &mut In<'_>, store: &mut Store, count: u64) -> Result<(), StoreSnapshotError> {
+    let mut last = None;
+    for number in 1..=count {
+        from.at("claim", number);
+        let (lock, claim) = (from.counted()?, from.claim()?);
+        let this = Some((lock, claim.token));
+        from.check(last < this, "the claims do not ascend")?;
+        let made = (1..=store.revision).contains(&claim.token);
+        from.check(made, "a claim of a revision that was not yet")?;
+        let Some((lock, _)) = &this else { continue };
+        let lease = store.leases.get(claim.lease);
+        let alone = lease.is_some_and(|lease| !lease.claims.contains_key(lock));
+        from.check(alone, "a claim without a lease, or one of two of a lease")?;
+        let fits = store.locks.queue_len(lock) < store.settings.queue_max;
+        from.check(fits, "more claims on a lock than the settings allow")?;
+        let (lock, _) = store.locks.set(lock, &claim);
+        store.leases.add_claim(claim.lease, &lock, claim.token);
+        last = this;
+    }
+    Ok(())
 }
 
 fn read_keys(from: &mut In<'_>, store: &mut Store, count: u64) -> Result<(), StoreSnapshotError> {
@@ -205,8 +299,12 @@ fn read_keys(from: &mut In<'_>, store: &mut Store, count: u64) -> Result<(), Sto
         from.at("key", number);
         let kv = from.key_value()?;
         check_revisions(from, &kv, store.revision)?;
+        let lives = kv.lease == 0 || store.leases.get(kv.lease).is_some();
+        from.check(lives, "it lives by a lease that is not there")?;
+        let (key, lease) = (kv.key.clone(), kv.lease);
         let behind = store.keys.restore(kv);
         from.check(behind, "the keys do not ascend")?;
+        store.leases.move_key(&key, 0, lease);
     }
     Ok(())
 }

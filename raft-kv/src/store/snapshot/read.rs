@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read};
 use bytes::Bytes;
 
 use super::{STORE_SNAPSHOT_ITEM_BYTES_MAX, StoreSnapshotError, StoreSnapshotPlace};
-use crate::api::KeyValue;
+use crate::api::{Claim, KeyValue};
 
 /// So much is read at once, and so much at most is allocated for what was only claimed.
 const STEP_BYTES: usize = 64 << 10;
@@ -81,6 +81,32 @@ impl<'a> In<'a> {
             key: self.bytes(key)?,
             value: self.bytes(value)?,
         })
+    }
+
+    /// A key-value, of which only the key was read yet.
+    pub(super) fn record(&mut self, key: Bytes) -> Result<KeyValue, StoreSnapshotError> {
+        Ok(KeyValue {
+            key,
+            create_revision: self.u64()?,
+            mod_revision: self.u64()?,
+            version: self.u64()?,
+            lease: self.u64()?,
+            value: self.counted()?,
+        })
+    }
+
+    pub(super) fn claim(&mut self) -> Result<Claim, StoreSnapshotError> {
+        Ok(Claim {
+            token: self.u64()?,
+            lease: self.u64()?,
+            value: self.counted()?,
+        })
+    }
+
+    /// Bytes behind their length.
+    pub(super) fn counted(&mut self) -> Result<Bytes, StoreSnapshotError> {
+        let length = self.length()?;
+        self.bytes(length)
     }
 
     /// Nothing may be left.

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 
 use super::STORE_SNAPSHOT_ITEM_BYTES_MAX;
+use crate::api::Claim;
+use crate::store::keys::Record;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -59,6 +61,27 @@ impl<'a> Out<'a> {
         }
         self.bytes(key)?;
         self.bytes(value)
+    }
+
+    /// A key-value without its key: create revision, mod revision, version and lease, and the value behind its length.
+    pub(super) fn record(&mut self, record: &Record) -> io::Result<()> {
+        for number in record.numbers() {
+            self.u64(number)?;
+        }
+        self.counted(&record.value)
+    }
+
+    /// A claim: token, lease, and the value behind its length.
+    pub(super) fn claim(&mut self, claim: &Claim) -> io::Result<()> {
+        self.u64(claim.token)?;
+        self.u64(claim.lease)?;
+        self.counted(&claim.value)
+    }
+
+    /// Bytes behind their length.
+    pub(super) fn counted(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.length(bytes)?;
+        self.bytes(bytes)
     }
 
     fn length(&mut self, bytes: &[u8]) -> io::Result<()> {

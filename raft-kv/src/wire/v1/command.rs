@@ -7,9 +7,10 @@ use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use super::coordination::{FieldV1, RelationV1, Steps, share_steps};
 use super::keys::KeyRangeV1;
 use super::pack::{List, Slice, append, unpack};
-use crate::api::{Command, Condition, Operation};
+use crate::api::{Command, Condition, Operation, Transaction};
 use crate::release;
 use crate::wire::buffer::{Chunks, Reader};
 use crate::wire::{CommandHeader, DecodeError, LIST_MAX};
@@ -50,6 +51,33 @@ enum OperationV1<'a> {
         version: u16,
         release: &'a str,
     },
+    Transaction {
+        conditions: Conditions<'a>,
+        then: Steps<'a>,
+        otherwise: Steps<'a>,
+    },
+    Grant {
+        ttl_ms: u64,
+    },
+    Revoke {
+        lease: u64,
+    },
+    Expire {
+        leases: List<u64, LIST_MAX>,
+    },
+    Claim {
+        lock: Slice<'a>,
+        lease: u64,
+        value: Slice<'a>,
+        queue: bool,
+    },
+    Release {
+        lock: Slice<'a>,
+        token: u64,
+    },
+    Compact {
+        revision: u64,
+    },
 }
 
 type Conditions<'a> = List<ConditionV1<'a>, LIST_MAX>;
@@ -68,6 +96,15 @@ enum ConditionV1<'a> {
         key: Slice<'a>,
         value: Slice<'a>,
     },
+    Compare {
+        key: Slice<'a>,
+        relation: RelationV1,
+        field: FieldV1<'a>,
+    },
+    Holds {
+        lock: Slice<'a>,
+        token: u64,
+    },
 }
 
 /// The least cluster version in which an operation may be written.
@@ -77,7 +114,14 @@ fn cluster_version(operation: &Operation) -> u16 {
         | Operation::EndSession
         | Operation::Put { .. }
         | Operation::Delete { .. }
-        | Operation::SetClusterVersion { .. } => 1,
+        | Operation::SetClusterVersion { .. }
+        | Operation::Transaction(_)
+        | Operation::Grant { .. }
+        | Operation::Revoke { .. }
+        | Operation::Expire { .. }
+        | Operation::Claim { .. }
+        | Operation::Release { .. }
+        | Operation::Compact { .. } => 1,
         #[cfg(raft_kv_next)]
         Operation::Append { .. } => 2,
     }
@@ -201,6 +245,37 @@ impl<'a> From<&'a Operation> for OperationV1<'a> {
             },
             #[cfg(raft_kv_next)]
             Operation::Append { .. } => unreachable!("version 2 of commands has it"),
+            Operation::Transaction(transaction) => {
+                let conditions = transaction.conditions.iter().map(Into::into).collect();
+                Self::Transaction {
+                    conditions: List(conditions),
+                    then: List(transaction.then.iter().map(Into::into).collect()),
+                    otherwise: List(transaction.otherwise.iter().map(Into::into).collect()),
+                }
+            }
+            Operation::Grant { ttl_ms } => Self::Grant { ttl_ms: *ttl_ms },
+            Operation::Revoke { lease } => Self::Revoke { lease: *lease },
+            Operation::Expire { leases } => Self::Expire {
+                leases: List(leases.clone()),
+            },
+            Operation::Claim {
+                lock,
+                lease,
+                value,
+                queue,
+            } => Self::Claim {
+                lock: Slice(lock),
+                lease: *lease,
+                value: Slice(value),
+                queue: *queue,
+            },
+            Operation::Release { lock, token } => Self::Release {
+                lock: Slice(lock),
+                token: *token,
+            },
+            Operation::Compact { revision } => Self::Compact {
+                revision: *revision,
+            },
         }
     }
 }
@@ -237,6 +312,34 @@ impl OperationV1<'_> {
                 version,
                 release: release::clip(release).to_owned(),
             },
+            Self::Transaction {
+                conditions,
+                then,
+                otherwise,
+            } => Operation::Transaction(Transaction {
+                conditions: share_all(conditions),
+                then: share_steps(then, body),
+                otherwise: share_steps(otherwise, body),
+            }),
+            Self::Grant { ttl_ms } => Operation::Grant { ttl_ms },
+            Self::Revoke { lease } => Operation::Revoke { lease },
+            Self::Expire { leases } => Operation::Expire { leases: leases.0 },
+            Self::Claim {
+                lock,
+                lease,
+                value,
+                queue,
+            } => Operation::Claim {
+                lock: lock.share(body),
+                lease,
+                value: value.share(body),
+                queue,
+            },
+            Self::Release { lock, token } => Operation::Release {
+                lock: lock.share(body),
+                token,
+            },
+            Self::Compact { revision } => Operation::Compact { revision },
         };
         if value.is_some() == is_put {
             Ok(operation)
@@ -261,6 +364,19 @@ impl<'a> From<&'a Condition> for ConditionV1<'a> {
                 key: Slice(key),
                 value: Slice(value),
             },
+            Condition::Compare {
+                key,
+                relation,
+                field,
+            } => Self::Compare {
+                key: Slice(key),
+                relation: (*relation).into(),
+                field: field.into(),
+            },
+            Condition::Holds { lock, token } => Self::Holds {
+                lock: Slice(lock),
+                token: *token,
+            },
         }
     }
 }
@@ -278,6 +394,19 @@ impl ConditionV1<'_> {
             Self::Value { key, value } => Condition::Value {
                 key: key.share(body),
                 value: value.share(body),
+            },
+            Self::Compare {
+                key,
+                relation,
+                field,
+            } => Condition::Compare {
+                key: key.share(body),
+                relation: relation.into(),
+                field: field.share(body),
+            },
+            Self::Holds { lock, token } => Condition::Holds {
+                lock: lock.share(body),
+                token,
             },
         }
     }

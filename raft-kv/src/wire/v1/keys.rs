@@ -41,6 +41,7 @@ pub(super) struct QueryV1<'a> {
     keys_only: bool,
     count_only: bool,
     reverse: bool,
+    revision: u64,
 }
 
 impl<'a> From<&'a Query> for QueryV1<'a> {
@@ -51,6 +52,7 @@ impl<'a> From<&'a Query> for QueryV1<'a> {
             keys_only,
             count_only,
             reverse,
+            revision,
         } = query;
         Self {
             keys: keys.into(),
@@ -58,6 +60,7 @@ impl<'a> From<&'a Query> for QueryV1<'a> {
             keys_only: *keys_only,
             count_only: *count_only,
             reverse: *reverse,
+            revision: *revision,
         }
     }
 }
@@ -70,6 +73,7 @@ impl QueryV1<'_> {
             keys_only: self.keys_only,
             count_only: self.count_only,
             reverse: self.reverse,
+            revision: self.revision,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod blobs;
 mod command;
+mod coordination;
 mod envelope;
 mod formation;
 mod keys;

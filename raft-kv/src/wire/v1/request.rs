@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use super::coordination::{QuestionV1, WatchV1};
 use super::keys::QueryV1;
 use super::pack::{append, unpack};
 use crate::api::{Admin, Request};
@@ -17,6 +18,9 @@ const READ: u8 = 2;
 const STATUS: u8 = 3;
 const ADMIN: u8 = 4;
 const BACKUP: u8 = 5;
+const ASK: u8 = 6;
+const WATCH: u8 = 7;
+const UNWATCH: u8 = 8;
 
 #[derive(Serialize, Deserialize)]
 struct ReadV1<'a> {
@@ -35,6 +39,9 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
         Request::Status => STATUS,
         Request::Admin(_) => ADMIN,
         Request::Backup { .. } => BACKUP,
+        Request::Ask(_) => ASK,
+        Request::Watch(_) => WATCH,
+        Request::Unwatch { .. } => UNWATCH,
     });
     out.put_u16_le(0);
     match request {
@@ -58,6 +65,9 @@ pub(crate) fn encode_request(request: &Request) -> Vec<Bytes> {
             out.put_u64_le(*offset);
             vec![out.into()]
         }
+        Request::Ask(question) => vec![append(out, &QuestionV1::from(question)).into()],
+        Request::Watch(watch) => vec![append(out, &WatchV1::from(watch)).into()],
+        Request::Unwatch { request } => vec![append(out, request).into()],
     }
 }
 
@@ -94,6 +104,21 @@ pub(crate) fn decode_request(body: Bytes) -> Result<Incoming, DecodeError> {
             let (id, offset) = (reader.u64()?, reader.u64()?);
             reader.finish()?;
             Ok(Incoming::Backup { id, offset })
+        }
+        ASK => {
+            let body = reader.rest_taken();
+            let question: QuestionV1<'_> = unpack(WHAT, &body)?;
+            Ok(Incoming::Ask(question.share(&body)))
+        }
+        WATCH => {
+            let body = reader.rest_taken();
+            let watch: WatchV1<'_> = unpack(WHAT, &body)?;
+            Ok(Incoming::Watch(watch.share(&body)))
+        }
+        UNWATCH => {
+            let body = reader.rest_taken();
+            let request = unpack(WHAT, &body)?;
+            Ok(Incoming::Unwatch { request })
         }
         kind => Err(DecodeError::UnknownKind { what: WHAT, kind }),
     }

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::VERSION;
 use super::command::append_with_length;
+use super::coordination::{AnswerV1, ClaimV1, StepReplyV1, WatchReplyV1};
 use super::pack::{List, Slice, unpack};
 use super::status::{MemberStatusV1, NodeStatusV1};
 use crate::api::{
-    AdminReply, BackupPiece, CommandReply, Header, KeyValue, LeaderHint, QueryReply, Refusal,
-    Reply, RequestError, Response,
+    AdminReply, BackupPiece, CommandReply, Event, Header, KeyValue, LeaderHint, QueryReply,
+    Refusal, Reply, RequestError, Response, RevisionError, StepReply, WatchReply,
 };
 use crate::wire::buffer::{Chunks, Reader};
-use crate::wire::{DecodeError, KEY_VALUES_MAX, MEMBERS_MAX, TEXT_BYTES_MAX};
+use crate::wire::{DecodeError, KEY_VALUES_MAX, LIST_MAX, MEMBERS_MAX, TEXT_BYTES_MAX};
 
 const WHAT: &str = "response";
 
@@ -42,12 +43,14 @@ enum ReplyV1<'a> {
         /// The bytes themselves stand in the tail.
         bytes: u32,
     },
+    Answer(AnswerV1<'a>),
+    Watch(WatchReplyV1<'a>),
 }
 
-type KeyValues<'a> = List<KeyValueV1<'a>, KEY_VALUES_MAX>;
+pub(super) type KeyValues<'a> = List<KeyValueV1<'a>, KEY_VALUES_MAX>;
 
 #[derive(Serialize, Deserialize)]
-struct KeyValueV1<'a> {
+pub(super) struct KeyValueV1<'a> {
     #[serde(borrow)]
     key: Slice<'a>,
     /// The value itself stands in the tail.
@@ -82,12 +85,67 @@ enum CommandReplyV1<'a> {
     SessionExpired,
     Forgotten,
     Refused(RefusalV1),
+    Transaction {
+        succeeded: bool,
+        revision: u64,
+        steps: List<StepReplyV1<'a>, LIST_MAX>,
+    },
+    Granted {
+        lease: u64,
+    },
+    Revoked {
+        count: u64,
+        revision: u64,
+    },
+    Claimed {
+        token: u64,
+        ahead: u64,
+        revision: u64,
+    },
+    Taken {
+        holder: ClaimV1<'a>,
+        revision: u64,
+    },
+    Released {
+        stood: bool,
+        revision: u64,
+    },
+    Compacted {
+        oldest: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 enum RefusalV1 {
     NoSuchLease,
     TooManyOutstanding,
+    TooManyLeases,
+    TooManyClaims,
+    FutureRevision,
+}
+
+impl From<Refusal> for RefusalV1 {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchLease => Self::NoSuchLease,
+            Refusal::TooManyOutstanding => Self::TooManyOutstanding,
+            Refusal::TooManyLeases => Self::TooManyLeases,
+            Refusal::TooManyClaims => Self::TooManyClaims,
+            Refusal::FutureRevision => Self::FutureRevision,
+        }
+    }
+}
+
+impl From<RefusalV1> for Refusal {
+    fn from(refusal: RefusalV1) -> Self {
+        match refusal {
+            RefusalV1::NoSuchLease => Self::NoSuchLease,
+            RefusalV1::TooManyOutstanding => Self::TooManyOutstanding,
+            RefusalV1::TooManyLeases => Self::TooManyLeases,
+            RefusalV1::TooManyClaims => Self::TooManyClaims,
+            RefusalV1::FutureRevision => Self::FutureRevision,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,6 +171,13 @@ enum RequestErrorV1<'a> {
         max: u64,
     },
     Full,
+    Compacted {
+        oldest: u64,
+    },
+    Future {
+        newest: u64,
+    },
+    NoSuchLease,
 }
 
 pub(crate) fn encode_response(response: &Response) -> Vec<Bytes> {
@@ -145,29 +210,51 @@ pub(crate) fn encode_response(response: &Response) -> Vec<Bytes> {
             end: piece.end,
             bytes: u32::try_from(piece.bytes.len()).expect("a piece is far below 4 GiB"),
         },
+        Ok(Reply::Answer(answer)) => ReplyV1::Answer(answer.into()),
+        Ok(Reply::Watch(reply)) => ReplyV1::Watch(reply.into()),
         Err(error) => ReplyV1::Error(error.into()),
     };
     let mut chunks = Chunks::begin(append_with_length(out, &reply));
-    key_values(response).for_each(|kv| chunks.add(&kv.value));
+    for_each_key_value(response, &mut |kv| chunks.add(&kv.value));
     if let Ok(Reply::Backup(piece)) = &response.body {
         chunks.add(&piece.bytes);
     }
     chunks.finish()
 }
 
-/// All key-values of a response, in the order in which they stand in its head.
-fn key_values(response: &Response) -> impl Iterator<Item = &KeyValue> {
-    let (one, many): (Option<&KeyValue>, &[KeyValue]) = match &response.body {
-        Ok(Reply::Query(reply)) => (None, &reply.kvs),
+/// Visits all key-values of a response, in the order in which they stand in its head.
+fn for_each_key_value(response: &Response, each: &mut dyn FnMut(&KeyValue)) {
+    match &response.body {
+        Ok(Reply::Query(reply)) => reply.kvs.iter().for_each(each),
         Ok(Reply::Command(reply)) => match reply {
-            CommandReply::Put { previous, .. } => (previous.as_ref(), &[]),
-            CommandReply::ConditionFailed { current, .. } => (current.as_ref(), &[]),
-            CommandReply::Deleted { previous, .. } => (None, previous),
-            _ => (None, &[]),
+            CommandReply::Put { previous, .. } => previous.iter().for_each(each),
+            CommandReply::ConditionFailed { current, .. } => current.iter().for_each(each),
+            CommandReply::Deleted { previous, .. } => previous.iter().for_each(each),
+            CommandReply::Transaction { steps, .. } => {
+                for step in steps {
+                    match step {
+                        StepReply::Put { previous } => previous.iter().for_each(&mut *each),
+                        StepReply::Deleted { previous, .. } => previous.iter().for_each(&mut *each),
+                        StepReply::Got(reply) => reply.kvs.iter().for_each(&mut *each),
+                    }
+                }
+            }
+            _ => {}
         },
-        _ => (None, &[]),
-    };
-    one.into_iter().chain(many)
+        Ok(Reply::Watch(WatchReply::Changes { changes, .. })) => {
+            for event in changes.iter().flat_map(|change| &change.events) {
+                match event {
+                    Event::Put { kv, previous } => {
+                        each(kv);
+                        previous.iter().for_each(&mut *each);
+                    }
+                    Event::Deleted { previous } => each(previous),
+                    Event::Claimed { .. } | Event::Released { .. } => {}
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 pub(crate) fn decode_response(body: Bytes) -> Result<Response, DecodeError> {
@@ -206,13 +293,15 @@ pub(crate) fn decode_response(body: Bytes) -> Result<Response, DecodeError> {
             bytes: reader.take(bytes as usize)?,
             end,
         })),
+        ReplyV1::Answer(answer) => Ok(Reply::Answer(answer.share(&head))),
+        ReplyV1::Watch(reply) => Ok(Reply::Watch(reply.share(&head, &mut reader)?)),
         ReplyV1::Error(error) => Err(error.into()),
     };
     reader.finish()?;
     Ok(Response { header, body })
 }
 
-fn share_all(
+pub(super) fn share_all(
     kvs: KeyValues<'_>,
     head: &Bytes,
     tail: &mut Reader,
@@ -239,7 +328,7 @@ impl<'a> From<&'a KeyValue> for KeyValueV1<'a> {
 }
 
 impl KeyValueV1<'_> {
-    fn share(self, head: &Bytes, tail: &mut Reader) -> Result<KeyValue, DecodeError> {
+    pub(super) fn share(self, head: &Bytes, tail: &mut Reader) -> Result<KeyValue, DecodeError> {
         Ok(KeyValue {
             key: self.key.share(head),
             value: tail.take(self.value_bytes as usize)?,
@@ -276,10 +365,39 @@ impl<'a> From<&'a CommandReply> for CommandReplyV1<'a> {
             CommandReply::ClusterVersion(version) => Self::ClusterVersion(*version),
             CommandReply::SessionExpired => Self::SessionExpired,
             CommandReply::Forgotten => Self::Forgotten,
-            CommandReply::Refused(refusal) => Self::Refused(match refusal {
-                Refusal::NoSuchLease => RefusalV1::NoSuchLease,
-                Refusal::TooManyOutstanding => RefusalV1::TooManyOutstanding,
-            }),
+            CommandReply::Refused(refusal) => Self::Refused((*refusal).into()),
+            CommandReply::Transaction {
+                succeeded,
+                revision,
+                steps,
+            } => Self::Transaction {
+                succeeded: *succeeded,
+                revision: *revision,
+                steps: List(steps.iter().map(Into::into).collect()),
+            },
+            CommandReply::Granted { lease } => Self::Granted { lease: *lease },
+            CommandReply::Revoked { count, revision } => Self::Revoked {
+                count: *count,
+                revision: *revision,
+            },
+            CommandReply::Claimed {
+                token,
+                ahead,
+                revision,
+            } => Self::Claimed {
+                token: *token,
+                ahead: *ahead,
+                revision: *revision,
+            },
+            CommandReply::Taken { holder, revision } => Self::Taken {
+                holder: holder.into(),
+                revision: *revision,
+            },
+            CommandReply::Released { stood, revision } => Self::Released {
+                stood: *stood,
+                revision: *revision,
+            },
+            CommandReply::Compacted { oldest } => Self::Compacted { oldest: *oldest },
         }
     }
 }
@@ -309,10 +427,37 @@ impl CommandReplyV1<'_> {
             Self::ClusterVersion(version) => CommandReply::ClusterVersion(version),
             Self::SessionExpired => CommandReply::SessionExpired,
             Self::Forgotten => CommandReply::Forgotten,
-            Self::Refused(refusal) => CommandReply::Refused(match refusal {
-                RefusalV1::NoSuchLease => Refusal::NoSuchLease,
-                RefusalV1::TooManyOutstanding => Refusal::TooManyOutstanding,
-            }),
+            Self::Refused(refusal) => CommandReply::Refused(refusal.into()),
+            Self::Transaction {
+                succeeded,
+                revision,
+                steps,
+            } => CommandReply::Transaction {
+                succeeded,
+                revision,
+                steps: steps
+                    .0
+                    .into_iter()
+                    .map(|step| step.share(head, tail))
+                    .collect::<Result<_, _>>()?,
+            },
+            Self::Granted { lease } => CommandReply::Granted { lease },
+            Self::Revoked { count, revision } => CommandReply::Revoked { count, revision },
+            Self::Claimed {
+                token,
+                ahead,
+                revision,
+            } => CommandReply::Claimed {
+                token,
+                ahead,
+                revision,
+            },
+            Self::Taken { holder, revision } => CommandReply::Taken {
+                holder: holder.share(head),
+                revision,
+            },
+            Self::Released { stood, revision } => CommandReply::Released { stood, revision },
+            Self::Compacted { oldest } => CommandReply::Compacted { oldest },
         })
     }
 }
@@ -334,6 +479,13 @@ impl<'a> From<&'a RequestError> for RequestErrorV1<'a> {
                 bytes: *bytes,
                 max: *max,
             },
+            RequestError::Revision(RevisionError::Compacted { oldest }) => {
+                Self::Compacted { oldest: *oldest }
+            }
+            RequestError::Revision(RevisionError::Future { newest }) => {
+                Self::Future { newest: *newest }
+            }
+            RequestError::NoSuchLease => Self::NoSuchLease,
         }
     }
 }
@@ -355,6 +507,9 @@ impl From<RequestErrorV1<'_>> for RequestError {
                 bytes,
                 max,
             },
+            RequestErrorV1::Compacted { oldest } => RevisionError::Compacted { oldest }.into(),
+            RequestErrorV1::Future { newest } => RevisionError::Future { newest }.into(),
+            RequestErrorV1::NoSuchLease => Self::NoSuchLease,
         }
     }
 }

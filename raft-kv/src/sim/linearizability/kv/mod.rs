@@ -182,7 +182,7 @@ fn key_of(input: &Input) -> Result<Option<Bytes>, ManyKeys> {
     };
     if conditions
         .iter()
-        .all(|condition| condition_key(condition) == key)
+        .all(|condition| condition_key(condition) == Some(key))
     {
         Ok(Some(key.clone()))
     } else {
@@ -190,11 +190,14 @@ fn key_of(input: &Input) -> Result<Option<Bytes>, ManyKeys> {
     }
 }
 
-fn condition_key(condition: &Condition) -> &Bytes {
+/// The key that a condition is about, if it is about one.
+fn condition_key(condition: &Condition) -> Option<&Bytes> {
     match condition {
         Condition::Absent { key }
         | Condition::ModRevision { key, .. }
-        | Condition::Value { key, .. } => key,
+        | Condition::Value { key, .. }
+        | Condition::Compare { key, .. } => Some(key),
+        Condition::Holds { .. } => None,
     }
 }
 

@@ -72,6 +72,12 @@ fn only_if(conditions: &[Condition]) -> String {
                 format!(" if {} is of @{revision}", bytes(key))
             }
             Condition::Value { key, value } => format!(" if {} is {}", bytes(key), bytes(value)),
+            Condition::Compare {
+                key,
+                relation,
+                field,
+            } => format!(" if of {} {relation:?} {field:?}", bytes(key)),
+            Condition::Holds { lock, token } => format!(" if {token} holds {}", bytes(lock)),
         };
     }
     text

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::{Evidence, Input, Output, condition_key, hint, show};
 use crate::api::{
-    CommandReply, Condition, KeyRange, KeyValue, Operation, Query, QueryReply, Refusal, Revision,
+    CommandReply, Condition, Field, KeyRange, KeyValue, Operation, Query, QueryReply, Refusal,
+    Relation, Revision,
 };
 use crate::sim::linearizability::Model;
 
@@ -168,7 +169,7 @@ impl StoreState {
 
     fn first_failed<'a>(&self, conditions: &'a [Condition]) -> Option<&'a Condition> {
         conditions.iter().find(|condition| {
-            let record = self.keys.get(condition_key(condition));
+            let record = condition_key(condition).and_then(|key| self.keys.get(key));
             let holds = match condition {
                 Condition::Absent { .. } => record.is_none(),
                 Condition::ModRevision { revision, .. } => {
@@ -177,6 +178,11 @@ impl StoreState {
                 Condition::Value { value, .. } => {
                     record.is_some_and(|record| record.value == value)
                 }
+                Condition::Compare {
+                    relation, field, ..
+                } => compare(record, *relation, field),
+                // There are no locks in this model, so nobody holds one.
+                Condition::Holds { .. } => false,
             };
             !holds
         })
@@ -184,7 +190,7 @@ impl StoreState {
 
     fn condition_failed(&self, condition: &Condition) -> CommandReply {
         CommandReply::ConditionFailed {
-            current: self.key_value(condition_key(condition)),
+            current: condition_key(condition).and_then(|key| self.key_value(key)),
             revision: self.revision,
         }
     }
@@ -297,4 +303,25 @@ fn agree(expected: &CommandReply, reply: &CommandReply) -> bool {
 /// Whether a list is the beginning of another, and not empty unless that is.
 fn is_cut(whole: &[KeyValue], cut: &[KeyValue]) -> bool {
     whole.starts_with(cut) && (whole.is_empty() || !cut.is_empty())
+}
+
+fn compare(record: Option<&Record>, relation: Relation, field: &Field) -> bool {
+    let number = |of: fn(&Record) -> u64| record.map_or(0, of);
+    let order = match field {
+        Field::Value(value) => match record {
+            Some(record) => record.value.cmp(value),
+            None => return relation == Relation::NotEqual,
+        },
+        Field::CreateRevision(wanted) => number(|record| record.create_revision).cmp(wanted),
+        Field::ModRevision(wanted) => number(|record| record.mod_revision).cmp(wanted),
+        Field::Version(wanted) => number(|record| record.version).cmp(wanted),
+        // There are no leases in this model.
+        Field::Lease(wanted) => 0.cmp(wanted),
+    };
+    match relation {
+        Relation::Equal => order.is_eq(),
+        Relation::NotEqual => order.is_ne(),
+        Relation::Less => order.is_lt(),
+        Relation::Greater => order.is_gt(),
+    }
 }
