@@ -8,6 +8,11 @@ use proptest::prelude::*;
 use raft_kv::api::*;
 use raft_kv::store::{Settings, Store};
 
+/// Keys and values.
+type Pairs = Vec<(Bytes, Bytes)>;
+/// The lease of each claim.
+type Claims = BTreeMap<(Bytes, Token), LeaseId>;
+
 /// Applies operations one after the other, each as a command of its own.
 struct Client {
     machine: Machine,
@@ -614,7 +619,7 @@ impl Client {
         }
     }
 
-    fn claims(&self) -> BTreeMap<(Bytes, Token), LeaseId> {
+    fn claims(&self) -> Claims {
         let locks = (0..6).map(name);
         locks
             .flat_map(|lock| {
@@ -637,7 +642,7 @@ proptest! {
     fn the_past_stays_as_it_was(deeds in prop::collection::vec(deed(), 1..60)) {
         let mut client = Client::new(Settings { history_revisions_max: 20, ..Settings::default() });
         let mut leases = Vec::new();
-        let mut states: BTreeMap<Revision, (Vec<(Bytes, Bytes)>, BTreeMap<(Bytes, Token), LeaseId>)> =
+        let mut states: BTreeMap<Revision, (Pairs, Claims)> =
             BTreeMap::from([(0, (vec![], BTreeMap::new()))]);
         for deed in &deeds {
             client.deed(deed, &mut leases);

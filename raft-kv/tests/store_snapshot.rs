@@ -298,16 +298,19 @@ fn with(bytes: &[u8], at: usize, number: u64) -> Vec<u8> {
     changed
 }
 
-/// What contradicts itself is told apart from what was damaged, and says where.
+/// Where the keys and the sessions of [`small`] begin.
+fn parts(bytes: &[u8]) -> (usize, usize) {
+    let first_session = [1_u64.to_le_bytes(), 11_u64.to_le_bytes()].concat();
+    let found = bytes.windows(16).position(|found| found == first_session);
+    (144, found.expect("it was last used by entry 11"))
+}
+
 #[test]
 fn what_no_store_can_be_is_refused_for_its_reason() {
     let store = small();
     let bytes = write(&store);
     // One key of 1 and 3 bytes, and one of 1 and none.
-    let keys = 144;
-    let first_session = [1_u64.to_le_bytes(), 11_u64.to_le_bytes()].concat();
-    let found = bytes.windows(16).position(|found| found == first_session);
-    let sessions = found.expect("it was last used by entry 11");
+    let (keys, sessions) = parts(&bytes);
     for (at, number, reason) in [
         (0, 0, "head, byte 1: there is no such version"),
         (88, u64::MAX, "no log has such an index"),
@@ -369,7 +372,13 @@ fn what_no_store_can_be_is_refused_for_its_reason() {
         assert!(error.contains(reason), "{at}: {error}");
         assert!(error.starts_with("snapshot of the store"), "{error}");
     }
-    // The same key, and the same session, twice.
+}
+
+#[test]
+fn nothing_stands_in_a_snapshot_twice() {
+    let store = small();
+    let bytes = write(&store);
+    let (keys, sessions) = parts(&bytes);
     let swapped = [
         &bytes[..keys],
         &bytes[keys + 44..keys + 85],

@@ -121,7 +121,6 @@ pub(super) fn replies() -> Vec<Sample> {
             more: true,
         }),
     ];
-    let refused = |refusal| reply(CommandReply::Refused(refusal));
     vec![
         (
             "transaction reply",
@@ -183,6 +182,12 @@ pub(super) fn replies() -> Vec<Sample> {
             "01000000636c75737465722d6964656e74697479010000000000000002000000000000000300000000000000 \
                 040000000000000004000000000fac02",
         ),
+    ]
+}
+
+pub(super) fn refusals() -> Vec<Sample> {
+    let refused = |refusal| reply(CommandReply::Refused(refusal));
+    vec![
         (
             "too many leases",
             refused(Refusal::TooManyLeases),

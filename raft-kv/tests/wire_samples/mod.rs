@@ -1085,6 +1085,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         transfers(),
         coordination::commands(),
         coordination::replies(),
+        coordination::refusals(),
         coordination::questions(),
         coordination::watches(),
     ]

@@ -79,7 +79,7 @@ fn it_holds_what_a_plain_map_holds_and_counts_what_walking_gives() {
         if from < to && round % 3 == 0 {
             let mut gone = Vec::new();
             map.extract(&from, Some(&to), |entry| {
-                gone.push((entry.key.clone(), entry.value))
+                gone.push((entry.key.clone(), entry.value));
             });
             let expected = plain.extract_if(from..to, |_, _| true);
             assert!(expected.eq(gone));
