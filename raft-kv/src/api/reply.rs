@@ -146,19 +146,19 @@ pub struct Header {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reply {
-    /// To [`Request::Write`].
+    /// To [`Request::Write`](super::Request::Write).
     Command(CommandReply),
-    /// To [`Request::Read`].
+    /// To [`Request::Read`](super::Request::Read).
     Query(QueryReply),
-    /// To [`Request::Status`].
+    /// To [`Request::Status`](super::Request::Status).
     Status(NodeStatus),
-    /// To [`Request::Admin`].
+    /// To [`Request::Admin`](super::Request::Admin).
     Admin(AdminReply),
-    /// To [`Request::Ask`].
+    /// To [`Request::Ask`](super::Request::Ask).
     Answer(Answer),
-    /// To [`Request::Watch`].
+    /// To [`Request::Watch`](super::Request::Watch).
     Watch(WatchReply),
-    /// To [`Request::Backup`].
+    /// To [`Request::Backup`](super::Request::Backup).
     Backup(BackupPiece),
 }
 
