@@ -105,12 +105,19 @@ fn bytes_from_anyone_do_no_harm() {
         bytes
     });
     let arbitrary = prop::collection::vec(any::<u8>(), 0..400);
-    // Behind a head that lets keys or sessions of any number follow.
+    // Behind a head that lets one of its parts follow, of any number: leases, keys, claims, revisions, sessions.
     let behind =
-        (prop::collection::vec(any::<u8>(), 0..400), any::<bool>()).prop_map(|(rest, keys)| {
-            let counts = if keys { [u64::MAX, 0] } else { [0, 3] };
-            let counts = counts.map(u64::to_le_bytes).concat();
-            [&sample[..64], &counts, &rest].concat()
+        (prop::collection::vec(any::<u8>(), 0..400), 0..5_usize).prop_map(|(rest, part)| {
+            let mut head = [1 << 60, 1 << 60, 0, 0, 0, 0];
+            match part {
+                0 => head[2] = 100_000,
+                1 => head[3] = u64::MAX,
+                2 => head[4] = 100_000,
+                3 => head[1] = 0,
+                _ => head[5] = 3,
+            }
+            let head = head.map(u64::to_le_bytes).concat();
+            [&sample[..96], &head, &rest].concat()
         });
     let bytes = prop_oneof![3 => damaged, 1 => arbitrary, 1 => behind];
     runner
@@ -120,9 +127,9 @@ fn bytes_from_anyone_do_no_harm() {
         })
         .unwrap();
     // Replies are the smallest items: as many as there is room for.
-    let mut many = sample[..64].to_vec();
+    let mut many = sample[..96].to_vec();
     many[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
-    let session = [0, 1, 1, 1, 1, 0, 0, u64::MAX]
+    let session = [9, 9, 0, 0, 0, 1, 1, 1, 1, 0, 0, u64::MAX]
         .map(u64::to_le_bytes)
         .concat();
     many.extend(session);
