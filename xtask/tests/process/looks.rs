@@ -67,13 +67,18 @@ impl TestCluster {
         names(&self.data_dir(id))
     }
 
-    /// How large a node's files are together. One may go while they are counted.
-    pub(crate) fn directory_bytes(&self, id: u8) -> u64 {
+    /// How large a node's files are together: those of the log, and its snapshots, unfinished ones too. One may go while they are counted.
+    pub(crate) fn directory_bytes(&self, id: u8) -> (u64, u64) {
         let dir = self.data_dir(id);
-        let sizes = names(&dir).into_iter();
-        sizes
-            .filter_map(|name| Some(fs::metadata(dir.join(name)).ok()?.len()))
-            .sum()
+        let (mut log, mut snapshots) = (0, 0);
+        for name in names(&dir) {
+            let bytes = fs::metadata(dir.join(&name)).map_or(0, |metadata| metadata.len());
+            match name.contains(".snap") {
+                true => snapshots += bytes,
+                false => log += bytes,
+            }
+        }
+        (log, snapshots)
     }
 
     /// Waits until nothing unfinished is left in any data directory.
