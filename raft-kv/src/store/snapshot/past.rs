@@ -38,9 +38,10 @@ pub(super) fn write(out: &mut Out<'_>, history: &History, keys: &Keys) -> io::Re
                     };
                     let key = &item.key;
                     let known = !known_keys.insert(key);
+                    // Not by their hashes: those are no proof against someone who looks for two that are alike.
                     let stands = |item: &Item| {
                         let now = keys.record(key);
-                        now.is_some_and(|now| now.hash == item.value.hash)
+                        now.is_some_and(|now| now.mod_revision == item.value.mod_revision)
                     };
                     let before_at = place(before.as_ref(), |_| known);
                     let after_at = place(after.as_ref(), stands);
