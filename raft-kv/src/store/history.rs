@@ -265,7 +265,11 @@ impl History {
                 .filter(|past| watched.is_none_or(|watched| past.concerns(watched)));
             let events: Vec<Event> = concerned.filter_map(Past::event).collect();
             if !events.is_empty() {
-                bytes += changes.bytes;
+                let after = |past: &Past| match past {
+                    Past::Key { after, .. } => after.as_ref().map_or(0, |item| item.bytes()),
+                    Past::Claim { .. } => 0,
+                };
+                bytes += changes.bytes + changes.events.iter().map(after).sum::<u64>();
                 found.push(Change {
                     revision: next,
                     events,

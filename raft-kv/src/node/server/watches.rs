@@ -92,8 +92,20 @@ impl<K: Ord + Copy> Watches<K> {
             0 => store.revision() + 1,
             from => from,
         };
+        // Copies of its own: the names are slices of the frame that they came in, and a watch may live for days.
+        let copy = |name: &Bytes| Bytes::copy_from_slice(name);
+        let watched = match &watch.watched {
+            Watched::Keys(KeyRange::Key(key)) => Watched::Keys(KeyRange::Key(copy(key))),
+            Watched::Keys(KeyRange::Prefix(prefix)) => {
+                Watched::Keys(KeyRange::Prefix(copy(prefix)))
+            }
+            Watched::Keys(KeyRange::Range(from, to)) => {
+                Watched::Keys(KeyRange::Range(copy(from), to.as_ref().map(copy)))
+            }
+            Watched::Lock(lock) => Watched::Lock(copy(lock)),
+        };
         let watcher = Watcher {
-            watch,
+            watch: Watch { watched, ..watch },
             next,
             level: false,
             under_way: 0,
