@@ -11,9 +11,9 @@ use crate::node::{DirectoryError, Image, NodeConfig, NodeConfigError, disk, seed
 use crate::store::JumpTooFar;
 use crate::wire::{Seed, SeedHead};
 
-/// By how much the revision is raised, and the log's indexes with it, unless someone says otherwise: more than a cluster changes between a
-/// backup and its end.
-pub const REVISION_JUMP: u64 = 1_000_000;
+/// By how much the revision is raised, and the log's indexes with it, unless someone says otherwise: 2⁴⁰, more than a cluster applies in
+/// thirty years at a thousand commands a second. Numbers end at 2⁶³, so it costs nothing. Fencing tokens and leases are such numbers, too.
+pub const REVISION_JUMP: u64 = 1 << 40;
 
 /// What is restored, and for whom.
 #[derive(Clone, Debug)]
