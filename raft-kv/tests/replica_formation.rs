@@ -8,7 +8,7 @@
 
 use crate::replica_harness::{Answer, ELECTION_TICKS, World, founders};
 use raft_core::{Incarnation, NodeId};
-use raft_kv::node::formation::FormationError;
+use raft_kv::node::formation::{FormationError, check_founders};
 use raft_kv::node::replica::{Fatal, NotDone, Notice, WriteFailure};
 
 /// Every order of these.
@@ -320,4 +320,21 @@ fn a_wiped_node_that_asks_and_asks_is_reported_once_by_each() {
             assert_eq!(world.notices.iter().filter(told).count(), 1, "node {node}");
         }
     }
+}
+
+#[test]
+fn a_list_with_two_nodes_at_one_address_founds_nothing() {
+    let list = |second: &str| {
+        let addresses = [(1, "a:1"), (2, second)];
+        addresses
+            .map(|(node, address)| (NodeId(node), address.to_owned()))
+            .into()
+    };
+    assert!(check_founders(&list("b:1"), NodeId(1)).is_ok());
+    let same = check_founders(&list("a:1"), NodeId(1)).unwrap_err();
+    assert!(
+        same.to_string()
+            .contains("nodes 1 and 2 at the same address a:1"),
+        "{same}"
+    );
 }

@@ -75,9 +75,10 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
         options.data_dir.clone(),
         options.cluster.clone(),
     );
-    config.validate()?;
     let founders = config.founders();
+    // Before the node's own address is looked at, which is none where the list has none.
     check_founders(&founders, NodeId(options.id))?;
+    config.validate()?;
     let backup = Backup::read(&options.backup)?;
     restore_with(
         &OsFiles,

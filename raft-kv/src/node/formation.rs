@@ -116,6 +116,11 @@ pub enum FoundersError {
         "the cluster's list does not hold node {0}, which is to be started; add it, or correct the id"
     )]
     WithoutSelf(NodeId),
+    /// Two of them are said to be at the same address.
+    #[error(
+        "the cluster's list has nodes {0} and {1} at the same address {2}; correct one of them"
+    )]
+    SameAddress(NodeId, NodeId, String),
     /// A membership of them would not work.
     #[error("the cluster's list cannot work: {0}")]
     Membership(#[from] raft_core::MembershipError),
@@ -128,6 +133,12 @@ pub enum FoundersError {
 pub fn check_founders(founders: &Founders, node: NodeId) -> Result<(), FoundersError> {
     if !founders.contains_key(&node) {
         return Err(FoundersError::WithoutSelf(node));
+    }
+    let mut at = BTreeMap::new();
+    for (&node, address) in founders {
+        if let Some(other) = at.insert(address, node) {
+            return Err(FoundersError::SameAddress(other, node, address.clone()));
+        }
     }
     membership(founders, |_| Some(Incarnation::ZERO))
         .map(drop)
