@@ -242,6 +242,46 @@ fn a_transaction_that_changes_nothing_is_no_revision() {
 }
 
 #[test]
+fn a_transactions_reply_has_what_fits_into_one() {
+    let mut client = Client::new(Settings::default());
+    let large = "x".repeat(VALUE_BYTES_MAX);
+    for key in ["a", "b"] {
+        client.run(put(key, &large));
+    }
+    let get = |key: &str| {
+        Step::Get(Query {
+            keys: KeyRange::Key(bytes(key)),
+            ..all_at(0)
+        })
+    };
+    let then = vec![
+        get("a"),
+        get("b"),
+        step_put("a", ""),
+        step_delete("b"),
+        get("c"),
+    ];
+    let (.., replies) = steps(client.run(transact(vec![], then, vec![])));
+    let [
+        StepReply::Got(first),
+        StepReply::Got(second),
+        StepReply::Put { previous: None },
+        StepReply::Deleted { count: 1, previous },
+        StepReply::Got(nothing),
+    ] = &replies[..]
+    else {
+        panic!("{replies:?}");
+    };
+    assert_eq!((first.kvs.len(), first.count, first.more), (1, 1, false));
+    assert_eq!((second.kvs.len(), second.count, second.more), (0, 1, true));
+    assert!(previous.is_empty());
+    assert_eq!(
+        (nothing.kvs.len(), nothing.count, nothing.more),
+        (0, 0, false)
+    );
+}
+
+#[test]
 fn a_transaction_with_an_unknown_lease_leaves_nothing_behind() {
     let mut client = Client::new(Settings::default());
     let on_lease = Step::Put {

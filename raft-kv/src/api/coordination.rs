@@ -164,7 +164,7 @@ pub enum Event {
     Put {
         /// The key and all that is kept with it.
         kv: KeyValue,
-        /// What stood there before.
+        /// What stood there before, if asked for; left out where both together are more than 1.5 MiB.
         previous: Option<KeyValue>,
     },
     /// A key was deleted, by whom or whatever.

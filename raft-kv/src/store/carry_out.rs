@@ -137,7 +137,7 @@ impl Store {
     fn delete_alone(&mut self, keys: &KeyRange, want_previous: bool) -> CommandReply {
         let mut events = Vec::new();
         self.delete(keys, &mut events);
-        let mut room = self.settings.deleted_bytes_max;
+        let mut room = Room::of(self.settings.deleted_bytes_max);
         let previous = previous(&events, want_previous, &mut room);
         let count = events.len() as u64;
         if count > 0 || mutant(Mutant::CountsEmptyDeletes) {
@@ -188,7 +188,7 @@ impl Store {
             return CommandReply::Refused(Refusal::NoSuchLease);
         }
         let mut events = Vec::new();
-        let mut room = self.settings.deleted_bytes_max;
+        let mut room = Room::of(self.settings.deleted_bytes_max);
         let replies = steps
             .iter()
             .map(|step| self.step(step, &mut events, &mut room))
@@ -204,8 +204,8 @@ impl Store {
         }
     }
 
-    /// Carries a step out. `room`: so many bytes of key-values its reply may have.
-    fn step(&mut self, step: &Step, events: &mut Vec<Past>, room: &mut u64) -> StepReply {
+    /// Carries a step out, whose reply has what there is room for.
+    fn step(&mut self, step: &Step, events: &mut Vec<Past>, room: &mut Room) -> StepReply {
         match step {
             Step::Put {
                 key,
@@ -216,7 +216,7 @@ impl Store {
                 let (before, after) = self.put(key, value, *lease);
                 let previous = before.as_ref().filter(|_| *want_previous);
                 let previous = previous.map(|item| item.to_key_value());
-                *room = room.saturating_sub(previous.iter().map(reply_bytes).sum());
+                let previous = previous.filter(|kv| room.takes(reply_bytes(kv)));
                 events.push(Past::Key {
                     before,
                     after: Some(after),
@@ -236,14 +236,18 @@ impl Store {
                 }
             }
             Step::Get(query) => {
-                let bytes_max = usize::try_from(*room).unwrap_or(usize::MAX);
+                let bytes_max = usize::try_from(room.left).unwrap_or(usize::MAX);
                 // Of the state as it is at this step, whatever revision it asks for: those are checked at the door.
                 let now = Query {
                     revision: 0,
                     ..query.clone()
                 };
-                let reply = query::query(&self.keys, &now, bytes_max);
-                *room = room.saturating_sub(reply.kvs.iter().map(reply_bytes).sum());
+                let mut reply = query::query(&self.keys, &now, bytes_max);
+                // The first may be too large by itself.
+                if !reply.kvs.is_empty() && !room.takes(reply.kvs.iter().map(reply_bytes).sum()) {
+                    reply.kvs = Vec::new();
+                    reply.more = true;
+                }
                 StepReply::Got(reply)
             }
         }
@@ -336,24 +340,40 @@ impl Store {
     }
 }
 
-/// Of what was deleted as much as fits, and at least one, when it is wanted.
-fn previous(deleted: &[Past], wanted: bool, room: &mut u64) -> Vec<KeyValue> {
-    let mut kvs: Vec<KeyValue> = Vec::new();
+/// How many bytes of key-values a command's reply may yet have. One always fits, however large: a reply is never larger than the larger of both.
+struct Room {
+    left: u64,
+    taken: bool,
+}
+
+impl Room {
+    fn of(bytes: u64) -> Self {
+        Self {
+            left: bytes,
+            taken: false,
+        }
+    }
+
+    /// Whether so many bytes fit; they are taken then.
+    fn takes(&mut self, bytes: u64) -> bool {
+        let fits = bytes <= self.left || !self.taken;
+        if fits {
+            self.left = self.left.saturating_sub(bytes);
+            self.taken = true;
+        }
+        fits
+    }
+}
+
+/// Of what was deleted as much as fits, when it is wanted.
+fn previous(deleted: &[Past], wanted: bool, room: &mut Room) -> Vec<KeyValue> {
     let items = deleted.iter().filter_map(|past| match past {
         Past::Key { before, .. } => before.as_ref(),
         Past::Claim { .. } => None,
     });
-    for item in items.take_while(|_| wanted) {
-        let kv = item.to_key_value();
-        // The first that does not fit is the last: what comes back is the beginning of the range, without gaps.
-        let left = room.checked_sub(reply_bytes(&kv));
-        if left.is_none() && !kvs.is_empty() {
-            break;
-        }
-        *room = left.unwrap_or(0);
-        kvs.push(kv);
-    }
-    kvs
+    // The first that does not fit is the last: what comes back is the beginning of the range, without gaps.
+    let kvs = items.take_while(|_| wanted).map(|item| item.to_key_value());
+    kvs.take_while(|kv| room.takes(reply_bytes(kv))).collect()
 }
 
 /// About what a key-value takes in a reply, in bytes.

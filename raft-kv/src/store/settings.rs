@@ -19,8 +19,8 @@ pub struct Settings {
     /// limit divided by `sessions_max`), the least recently used first. The session in use does not end, so that one
     /// session's replies may come on top. Default 256 MiB.
     pub reply_bytes_max: u64,
-    /// How many bytes of key-values one command's reply carries: what it deleted, what a transaction found; though always at least one
-    /// of each step. Default 1 MiB.
+    /// How many bytes of key-values one command's reply carries: what it deleted, what a transaction found; though always at least
+    /// one. Default 1 MiB.
     pub deleted_bytes_max: u64,
     /// How many leases there may be. Default 100,000.
     pub leases_max: usize,

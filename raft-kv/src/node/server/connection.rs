@@ -174,7 +174,8 @@ impl Door {
                     self.watch(request_id, watch).await?;
                 }
                 Ok(Admitted::Unwatch { request }) => {
-                    self.watcher.end(request, self.front.observed().header);
+                    self.hand_on(std::mem::take(&mut batch)).await?;
+                    self.unwatch(request).await?;
                 }
                 Err(error) => {
                     let header = self.front.observed().header;
@@ -191,8 +192,16 @@ impl Door {
         let header = self.front.observed().header;
         let request = Request::Inspect(Box::new(move |inspection| {
             let store = inspection.replica.machine();
-            Watcher::begin(&handle, request_id, watch, store, header);
+            handle.begin(request_id, watch, store, header);
         }));
+        self.inbox.requests.send(request).await.map_err(|_| Ended)
+    }
+
+    /// Has a watch ended behind its beginning, which may still be on its way to the loop.
+    async fn unwatch(&self, request_id: u64) -> Result<(), Ended> {
+        let handle = self.watcher.handle();
+        let header = self.front.observed().header;
+        let request = Request::Inspect(Box::new(move |_| handle.end(request_id, header)));
         self.inbox.requests.send(request).await.map_err(|_| Ended)
     }
 

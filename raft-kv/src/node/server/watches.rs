@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::api::{
-    Change, Event, KeyRange, KeyValue, Revision, RevisionError, Watch, WatchReply, Watched,
+    Change, Event, KEY_BYTES_MAX, KeyRange, KeyValue, Revision, RevisionError, VALUE_BYTES_MAX,
+    Watch, WatchReply, Watched,
 };
 use crate::store::{Store, is_in};
 
@@ -27,6 +28,10 @@ const PIECE_BYTES: u64 = 128 << 10;
 const LOOKED_MAX: usize = 20_000;
 /// How many bytes of events one message has, though always one event: well below what a client takes as a frame.
 const MESSAGE_BYTES_MAX: u64 = 512 << 10;
+/// How many bytes an event has with what stood there before; without it where that is more. The largest key and value have less, and the
+/// largest frame that a client takes, of 2 MiB, has more: one that it refused would come again and again.
+const EVENT_BYTES_MAX: u64 = 3 << 19;
+const _: () = assert!((KEY_BYTES_MAX + VALUE_BYTES_MAX) as u64 + 64 <= EVENT_BYTES_MAX);
 /// How often a watcher that nothing is told is told how far it has come, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 10_000;
 
@@ -296,7 +301,10 @@ fn messages(changes: Vec<Change>, want_previous: bool) -> Vec<(WatchReply, u64)>
         let revision = change.revision;
         let mut part: Vec<Event> = Vec::new();
         for event in change.events {
-            let event = shown(event, want_previous);
+            let mut event = shown(event, want_previous);
+            if event_bytes(&event) > EVENT_BYTES_MAX {
+                event = shown(event, false);
+            }
             let bytes = event_bytes(&event);
             if open_bytes + bytes > MESSAGE_BYTES_MAX && open_bytes > 0 {
                 let unfinished = !part.is_empty();
@@ -695,6 +703,29 @@ mod tests {
         assert!(!last.1);
         // Without the values it is little.
         assert_eq!(revisions(&told, 1), [41]);
+    }
+
+    #[test]
+    fn what_no_client_could_take_is_told_without_what_stood_there_before() {
+        let mut world = World::new(Settings::default());
+        world.put("k", VALUE_BYTES_MAX);
+        let watch = Watch {
+            watched: key("k"),
+            from: 0,
+            want_previous: true,
+        };
+        assert!(world.watches.begin(1, watch, &world.store));
+        world.poll();
+        world.put("k", VALUE_BYTES_MAX);
+        let told = world.poll();
+        let [(1, Told::Reply(WatchReply::Changes { changes, .. }, bytes))] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(*bytes <= EVENT_BYTES_MAX);
+        let [Event::Put { kv, previous: None }] = &changes[0].events[..] else {
+            panic!("{changes:?}");
+        };
+        assert_eq!((kv.value.len(), kv.version), (VALUE_BYTES_MAX, 2));
     }
 
     #[test]

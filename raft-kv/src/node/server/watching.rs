@@ -53,10 +53,10 @@ impl Watching {
         shared.last_connection += 1;
         let connection = shared.last_connection;
         shared.outlets.insert(connection, outlet);
-        Watcher {
+        Watcher(Handle {
             shared: self.shared.clone(),
             connection,
-        }
+        })
     }
 
     /// Tells the watchers what is new. Says whether there is more than one round has time for.
@@ -113,64 +113,56 @@ fn forget(mut outgoing: Outgoing) {
     }
 }
 
-/// A connection, as far as it watches.
+/// A connection, as far as it watches: its watches end with it.
 #[derive(Debug)]
-pub(super) struct Watcher {
-    shared: Arc<Mutex<Shared>>,
-    connection: u64,
-}
+pub(super) struct Watcher(Handle);
 
 impl Watcher {
-    /// Begins a watch; to be called in the node's loop, with its store. An answer that must be given at once goes to the connection.
-    pub(super) fn begin(
-        shared: &Handle,
-        request_id: u64,
-        watch: Watch,
-        store: &Store,
-        header: Header,
-    ) {
-        let id = (shared.connection, request_id);
-        let mut locked = lock(&shared.shared);
-        // A connection that has ended meanwhile must not leave a watch behind.
-        if locked.outlets.contains_key(&id.0) && !locked.watches.begin(id, watch, store) {
-            locked.send(id, header, Err(RequestError::Busy), Held::Nothing);
-        }
-    }
-
-    /// Ends a watch.
-    pub(super) fn end(&self, request_id: u64, header: Header) {
-        let id = (self.connection, request_id);
-        let mut shared = lock(&self.shared);
-        if shared.watches.end(id) {
-            let ended = Ok(Reply::Watch(WatchReply::Ended));
-            shared.send(id, header, ended, Held::Nothing);
-        }
-    }
-
-    /// To begin a watch by.
+    /// To begin and end watches by, elsewhere.
     pub(super) fn handle(&self) -> Handle {
-        Handle {
-            shared: self.shared.clone(),
-            connection: self.connection,
-        }
+        self.0.clone()
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let mut shared = lock(&self.shared);
-        shared.outlets.remove(&self.connection);
-        shared
-            .watches
-            .end_all((self.connection, 0), (self.connection.saturating_add(1), 0));
+        let connection = self.0.connection;
+        let mut shared = lock(&self.0.shared);
+        let outlet = shared.outlets.remove(&connection);
+        let behind = (connection.saturating_add(1), 0);
+        shared.watches.end_all((connection, 0), behind);
+        drop(shared);
+        // Not before: what waits in it says that it was taken, and asks for the lock.
+        drop(outlet);
     }
 }
 
-/// A connection's name, for what is done elsewhere in its behalf.
+/// A connection's name. Watches are begun and ended in the node's loop, where the store is: so in the order in which a client asks.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     shared: Arc<Mutex<Shared>>,
     connection: u64,
+}
+
+impl Handle {
+    /// Begins a watch. An answer that must be given at once goes to the connection.
+    pub(super) fn begin(&self, request_id: u64, watch: Watch, store: &Store, header: Header) {
+        let id = (self.connection, request_id);
+        let mut shared = lock(&self.shared);
+        // A connection that has ended meanwhile must not leave a watch behind.
+        if shared.outlets.contains_key(&id.0) && !shared.watches.begin(id, watch, store) {
+            shared.send(id, header, Err(RequestError::Busy), Held::Nothing);
+        }
+    }
+
+    /// Ends a watch, if there is one, and says so in any case.
+    pub(super) fn end(&self, request_id: u64, header: Header) {
+        let id = (self.connection, request_id);
+        let mut shared = lock(&self.shared);
+        shared.watches.end(id);
+        let ended = Ok(Reply::Watch(WatchReply::Ended));
+        shared.send(id, header, ended, Held::Nothing);
+    }
 }
 
 /// Bytes on their way to a watcher; taken when this is dropped.
