@@ -7,8 +7,8 @@
 )]
 
 use crate::replica_harness::{Answer, ELECTION_TICKS, World, founders};
-use raft_core::{Incarnation, NodeId};
-use raft_kv::node::formation::{FormationError, check_founders};
+use raft_core::{Incarnation, MemberId, NodeId};
+use raft_kv::node::formation::{FormationError, FormationMessage, Hello, check_founders};
 use raft_kv::node::replica::{Fatal, NotDone, Notice, WriteFailure};
 
 /// Every order of these.
@@ -320,6 +320,39 @@ fn a_wiped_node_that_asks_and_asks_is_reported_once_by_each() {
             assert_eq!(world.notices.iter().filter(told).count(), 1, "node {node}");
         }
     }
+}
+
+#[test]
+fn a_member_that_is_heard_of_is_not_called_wiped_for_what_was_started_in_its_name() {
+    let mut world = World::new(3);
+    world.start_all();
+    world.run(5);
+    world.elect();
+    let stray = MemberId {
+        node: NodeId(2),
+        incarnation: Incarnation(77),
+    };
+    let hello = Hello {
+        from: stray,
+        founders: founders(1..=3),
+        known: [(NodeId(2), stray.incarnation)].into(),
+        seed: None,
+    };
+    let asks = |world: &mut World| {
+        let message = FormationMessage::Hello(hello.clone());
+        world.replica_mut(1).receive_formation(stray, message);
+    };
+    let named = |world: &World| world.replica(1).wiped().collect::<Vec<_>>();
+    asks(&mut world);
+    assert_eq!(named(&world), [stray]);
+    world.run(ELECTION_TICKS);
+    assert_eq!(named(&world), []);
+    // If the member is silent, whoever asks in its name is named again.
+    world.isolate(2);
+    world.run(ELECTION_TICKS);
+    asks(&mut world);
+    world.run(ELECTION_TICKS);
+    assert_eq!(named(&world), [stray]);
 }
 
 #[test]

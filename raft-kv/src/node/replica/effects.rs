@@ -48,6 +48,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                     }
                     Event::PeerLostLog { now, .. } => {
                         self.wiped.insert(now.node, now.incarnation);
+                        self.refuted.remove(&now.node);
                     }
                     _ => {}
                 }

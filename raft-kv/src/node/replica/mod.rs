@@ -100,6 +100,8 @@ where
     addresses: BTreeMap<NodeId, String>,
     /// With which new data directory a member came last: it asks many times a second, and is reported once.
     wiped: BTreeMap<NodeId, Incarnation>,
+    /// Those of them whose member was heard of since: someone else was started in its name, and it is there all the same.
+    refuted: BTreeSet<NodeId>,
     /// Nothing more happens here.
     halted: bool,
 }
@@ -184,6 +186,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         self.wiped
             .iter()
             .filter(move |(node, now)| known(**node).is_some_and(|known| known != **now))
+            .filter(|(node, _)| !self.refuted.contains(node))
             .map(|(node, now)| MemberId {
                 node: *node,
                 incarnation: *now,
@@ -241,8 +244,18 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
         {
             return;
         }
-        let Some(core) = self.core() else { return };
         let from = envelope.from.member;
+        if self
+            .wiped
+            .get(&from.node)
+            .is_some_and(|now| *now != from.incarnation)
+            && self
+                .raft()
+                .is_some_and(|core| core.membership().contains(from))
+        {
+            self.refuted.insert(from.node);
+        }
+        let Some(core) = self.core() else { return };
         let result = core.receive(envelope);
         if let Err(why) = result {
             self.actions
@@ -302,14 +315,17 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
                 });
                 if let Some(known) = member.core.status().membership.member(from.node)
                     && known.incarnation != from.incarnation
-                    && self.wiped.insert(from.node, from.incarnation) != Some(from.incarnation)
                 {
                     let member = MemberId {
                         node: from.node,
                         incarnation: known.incarnation,
                     };
-                    self.actions
-                        .push_back(Action::Notice(Notice::Wiped { member, now: from }));
+                    self.refuted.remove(&from.node);
+                    let told = self.wiped.insert(from.node, from.incarnation);
+                    if told != Some(from.incarnation) {
+                        self.actions
+                            .push_back(Action::Notice(Notice::Wiped { member, now: from }));
+                    }
                 }
             }
             _ => {}

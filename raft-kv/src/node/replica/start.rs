@@ -202,6 +202,7 @@ impl<S: StateMachine, W, R> Replica<S, W, R> {
             actions: VecDeque::new(),
             addresses: BTreeMap::new(),
             wiped: BTreeMap::new(),
+            refuted: BTreeSet::new(),
             halted: false,
         };
         if !addresses.is_empty() {
