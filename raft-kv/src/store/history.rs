@@ -238,6 +238,15 @@ impl History {
         found
     }
 
+    /// How many changes there were from a revision on and before another.
+    pub(super) fn count(&self, from: Revision, to: Revision) -> usize {
+        let number = |revisions: u64| usize::try_from(revisions).unwrap_or(usize::MAX);
+        let skipped = number(from.saturating_sub(self.oldest + 1));
+        let kept = self.kept.iter().skip(skipped);
+        let between = kept.take(number(to.saturating_sub(from)));
+        between.map(|changes| changes.events.len()).sum()
+    }
+
     /// What happened from a revision on, to what is watched or to anything: whole revisions, until about so many bytes are gathered, though
     /// at least one, and looking at no more than `looked_max` changes. And from where to go on.
     pub(super) fn changes(

@@ -185,7 +185,7 @@ impl Keys {
         value: &[u8],
         lease: LeaseId,
     ) -> (Option<Item>, Item) {
-        let fresh = Record {
+        let fresh = || Record {
             value: Bytes::copy_from_slice(value),
             create_revision: revision,
             mod_revision: revision,
@@ -204,7 +204,7 @@ impl Keys {
                 },
                 // Of several writes at one revision only the last is ever seen.
                 version: record.version + u64::from(record.mod_revision < revision),
-                ..fresh.clone()
+                ..fresh()
             };
             let next = Arc::new(Entry {
                 value: next.hashed(key),
@@ -215,7 +215,7 @@ impl Keys {
         });
         let after = after.unwrap_or_else(|| {
             let entry = Arc::new(Entry {
-                value: fresh.hashed(key),
+                value: fresh().hashed(key),
                 key: Bytes::copy_from_slice(key),
             });
             self.map.insert(entry.clone());

@@ -326,6 +326,11 @@ impl Store {
         self.history.changes(from, watched, bytes_max, looked_max)
     }
 
+    /// How many changes there were from a revision on and before another: what it cost to look at them.
+    pub(crate) fn count_changes(&self, from: Revision, to: Revision) -> usize {
+        self.history.count(from, to)
+    }
+
     /// [`changes`](Self::changes) of all keys and locks.
     pub(crate) fn all_changes(
         &self,

@@ -236,10 +236,10 @@ impl<K: Ord + Copy> Watches<K> {
                     told.push((who, Told::Failed(why)));
                 }
                 Ok((changes, next)) => {
+                    let cost = store.count_changes(watcher.next, next);
+                    *looked = looked.saturating_sub(cost.max(1));
                     // What level watchers were not told yet, they are told together with it.
                     let (changes, next) = up_to(changes, next, self.seen);
-                    let passed = usize::try_from(next - watcher.next).unwrap_or(usize::MAX);
-                    *looked = looked.saturating_sub(passed.max(1));
                     watcher.next = next;
                     watcher.tell(who, changes, told);
                     if watcher.under_way <= UNDER_WAY_BYTES_MAX {
@@ -703,6 +703,29 @@ mod tests {
         assert!(!last.1);
         // Without the values it is little.
         assert_eq!(revisions(&told, 1), [41]);
+    }
+
+    #[test]
+    fn whoever_is_behind_a_revision_of_many_changes_waits_for_those_before() {
+        let mut world = World::new(Settings::default());
+        let keys = LOOKED_MAX / 2 + 1;
+        for number in 0..keys {
+            world.put(&format!("k{number}"), 1);
+        }
+        world.run(Operation::Delete {
+            keys: KeyRange::Prefix("k".into()),
+            want_previous: false,
+            conditions: vec![],
+        });
+        let all = world.store.revision();
+        for who in 1..=4 {
+            world.watch(who, key("none"), all);
+        }
+        // Two of them are looked at in one go, and no more; the second is found to be level in the next.
+        for behind in [3, 1, 0] {
+            world.watches.poll(&world.store, 0);
+            assert_eq!(world.watches.ready.len(), behind);
+        }
     }
 
     #[test]
