@@ -1,6 +1,6 @@
-//! A disk without room: a state, not a failure. A leader takes no proposals, and hands over to a voter that has room; it takes none either when too few others have room. A follower turns
-//! commands away, and says so with every answer, so that nobody sends it any until there is room again. Term, vote, no-ops, memberships
-//! and one snapshot go through: the log keeps a reserve for them.
+//! A disk without room: a state, not a failure. A leader takes no proposals, and hands over to a voter that has room; it takes none
+//! either when too few others have room. A follower turns commands away, and says so with every answer, so that nobody sends it any until
+//! there is room again. Term, vote, no-ops, memberships and one snapshot go through: the log keeps a reserve for them.
 
 use crate::effect::{Effect, Event};
 use crate::entries::Entries;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::store_machine::{Machine, bytes, command, put, put_if};
+use crate::store_machine::{Client, Machine, bytes, command, put, put_if};
 use bytes::Bytes;
 use proptest::prelude::*;
 use raft_kv::api::*;
@@ -13,30 +13,7 @@ type Pairs = Vec<(Bytes, Bytes)>;
 /// The lease of each claim.
 type Claims = BTreeMap<(Bytes, Token), LeaseId>;
 
-/// Applies operations one after the other, each as a command of its own.
-struct Client {
-    machine: Machine,
-    session: SessionId,
-    sequence: u64,
-}
-
 impl Client {
-    fn new(settings: Settings) -> Self {
-        let mut machine = Machine::new(settings);
-        let session = machine.register();
-        Self {
-            machine,
-            session,
-            sequence: 0,
-        }
-    }
-
-    fn run(&mut self, operation: Operation) -> CommandReply {
-        self.sequence += 1;
-        let command = command(self.session, self.sequence, self.sequence, operation);
-        self.machine.apply(&command)
-    }
-
     fn store(&self) -> &Store {
         &self.machine.store
     }
@@ -745,8 +722,7 @@ proptest! {
         restored.write_to(&mut again).unwrap();
         prop_assert_eq!(&again, &bytes);
         // And it goes on alike: a lease that ends takes the same keys with it.
-        let mut other = Client { machine: Machine::from(restored), ..client };
-        let mut client = Client { machine: Machine::from(Store::read_from(&mut &bytes[..]).unwrap()), ..other };
+        let mut other = client.of(Machine::from(restored));
         for number in 0..6 {
             client.deed(&Deed::Revoke(number), &mut leases);
             other.deed(&Deed::Revoke(number), &mut leases);

@@ -1,40 +1,13 @@
 //! What commands and queries do to the keys, and what the store cannot apply.
 
-use crate::store_machine::{Machine, bytes, command, put, put_if, raise};
+use crate::store_machine::{Client, Machine, bytes, command, put, put_if, raise};
 use bytes::Bytes;
 use raft_core::{Index, LogId};
 use raft_kv::api::*;
 use raft_kv::store::{ApplyError, Settings, Store};
 use raft_kv::wire;
 
-/// Applies operations one after the other, each as a command of its own.
-struct Client {
-    machine: Machine,
-    session: SessionId,
-    sequence: u64,
-}
-
 impl Client {
-    fn new(settings: Settings) -> Self {
-        let mut machine = Machine::new(settings);
-        let session = machine.register();
-        Self {
-            machine,
-            session,
-            sequence: 0,
-        }
-    }
-
-    fn run(&mut self, operation: Operation) -> CommandReply {
-        self.sequence += 1;
-        self.machine.apply(&command(
-            self.session,
-            self.sequence,
-            self.sequence,
-            operation,
-        ))
-    }
-
     fn with(keys: &[(&str, &str)]) -> Self {
         let mut client = Self::new(Settings::default());
         for (key, value) in keys {

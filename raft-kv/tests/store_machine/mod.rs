@@ -59,6 +59,36 @@ impl Machine {
     }
 }
 
+/// A client that applies operations one after the other, each as a command of its own.
+pub(crate) struct Client {
+    pub(crate) machine: Machine,
+    session: SessionId,
+    sequence: u64,
+}
+
+impl Client {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut machine = Machine::new(settings);
+        let session = machine.register();
+        Self {
+            machine,
+            session,
+            sequence: 0,
+        }
+    }
+
+    /// The same client, of another machine with the same state.
+    pub(crate) fn of(&self, machine: Machine) -> Self {
+        Self { machine, ..*self }
+    }
+
+    pub(crate) fn run(&mut self, operation: Operation) -> CommandReply {
+        self.sequence += 1;
+        let command = command(self.session, self.sequence, self.sequence, operation);
+        self.machine.apply(&command)
+    }
+}
+
 pub(crate) fn command(
     session: SessionId,
     sequence: u64,
