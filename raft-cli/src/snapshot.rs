@@ -24,6 +24,10 @@ pub(crate) async fn snapshot(context: &mut Context, command: SnapshotCommand) ->
 }
 
 async fn save(context: &mut Context, file: &Path, force: bool) -> Outcome {
+    if file == Path::new("-") {
+        let why = "a backup goes into a file, and not to standard output; give its name";
+        return Err(Failure::new(Exit::Usage, why));
+    }
     // Asked first: nobody wants to hear at the end that it was for nothing.
     let mut draft = Draft::create(file, force)?;
     let caught = context.interrupt.catch();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 #[test]
 fn wrong_usage_exits_with_2_and_one_error() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["frobnicate"],
         &["put", "a"],
@@ -25,6 +25,7 @@ fn wrong_usage_exits_with_2_and_one_error() {
         &["range", "a", "--prefix", "b"],
         &["delete", "a", "--prefix", "--if-rev", "1"],
         &["bench", "--value-size", "8"],
+        &["snapshot", "save", "-"],
     ];
     for arguments in wrong {
         let ran = run(command().args(arguments), "");
@@ -42,6 +43,24 @@ fn wrong_usage_exits_with_2_and_one_error() {
         "{}",
         ran.err
     );
+}
+
+/// Before anyone is asked for the backup: no server is there.
+#[test]
+fn a_backup_that_cannot_be_put_where_it_is_wanted_is_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let save = |file: &std::path::Path| {
+        let ran = run(command().args(["snapshot", "save"]).arg(file), "");
+        assert_eq!(ran.status, 1, "{}", ran.err);
+        ran.err
+    };
+    let said = save(&home.path().join("none/x.snap"));
+    assert!(said.contains("there is no directory"), "{said}");
+    let said = save(home.path());
+    assert!(said.contains("is a directory"), "{said}");
+    std::fs::write(home.path().join("x.snap"), "mine").unwrap();
+    let said = save(&home.path().join("x.snap"));
+    assert!(said.contains("is there already"), "{said}");
 }
 
 #[test]

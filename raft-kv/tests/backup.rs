@@ -254,6 +254,17 @@ async fn what_is_left_of_a_cluster_becomes_a_backup_and_what_cannot_is_named() {
             .cluster
     );
 
+    // A cluster of one is a majority of itself.
+    assert!(recovered.is_majority() && recovered.missing().count() == 0);
+
+    let twice = [one.clone(), home.path().join("one/../one")];
+    let twice = recover(&twice, &home.path().join("x.snap"), false);
+    assert!(matches!(twice, Err(RecoverError::Twice(_))), "{twice:?}");
+    let within = recover(std::slice::from_ref(&one), &one.join("x.snap"), false);
+    assert!(
+        matches!(within, Err(RecoverError::Within { .. })),
+        "{within:?}"
+    );
     let both = recover(&[one.clone(), two], &home.path().join("x.snap"), false);
     assert!(
         matches!(both, Err(RecoverError::OtherCluster { .. })),

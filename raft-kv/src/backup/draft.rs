@@ -16,6 +16,17 @@ pub enum DraftError {
     /// It is no name of a file.
     #[error("{} is no name that a file can have", .0.display())]
     NoName(PathBuf),
+    /// There is a directory of that name.
+    #[error("{} is a directory; give the name of a file", .0.display())]
+    Directory(PathBuf),
+    /// There is no directory to put it in.
+    #[error("{}: there is no directory {}; make it, or choose another", file.display(), dir.display())]
+    NoDirectory {
+        /// The file.
+        file: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The disk said no.
     #[error("{}: cannot {what}: {source}", file.display())]
     Io {
@@ -50,8 +61,17 @@ impl Draft {
         let Some(name) = path.file_name() else {
             return Err(DraftError::NoName(path.to_path_buf()));
         };
+        if path.is_dir() {
+            return Err(DraftError::Directory(path.to_path_buf()));
+        }
         if !force && path.symlink_metadata().is_ok() {
             return Err(DraftError::Exists(path.to_path_buf()));
+        }
+        if !directory_of(path).is_dir() {
+            return Err(DraftError::NoDirectory {
+                file: path.to_path_buf(),
+                dir: directory_of(path).to_path_buf(),
+            });
         }
         let mut part = name.to_owned();
         // Two that save to one name must not write into one file.
@@ -94,15 +114,19 @@ impl Draft {
         }
         std::fs::rename(&self.part, &self.path)
             .map_err(|source| failed("give it its name", source))?;
-        let dir = match self.path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        let synced = File::open(directory_of(&self.path)).and_then(|dir| dir.sync_all());
         let synced = synced.map_err(|source| failed("sync its directory", source));
         self.named = true;
         synced?;
         Ok(backup)
+    }
+}
+
+/// Where a file is, or is to be.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
     }
 }
 

@@ -10,6 +10,7 @@ use raft_core::{ClusterId, Index, LogId, MemberId, Membership, Payload, Snapshot
 use raft_log::inspect::{InspectError, Inspection};
 use raft_log::{Files, OpenError, OsFiles, ReadError, Reader, SnapshotEncoder, SnapshotReader};
 
+use super::draft::directory_of;
 use super::{BUFFER_BYTES, Draft, DraftError, Summary};
 use crate::glue::{self, DiskError};
 use crate::node::FormedDisk;
@@ -43,6 +44,8 @@ pub struct Recovered {
     pub commit: Index,
     /// How many entries are behind that: each may have been committed, or never.
     pub uncertain: u64,
+    /// The newest membership in its log.
+    pub membership: Membership,
     /// The backup that was written.
     pub backup: Summary,
 }
@@ -92,6 +95,17 @@ pub enum RecoverError {
         other: PathBuf,
         /// Its cluster.
         other_cluster: ClusterId,
+    },
+    /// A directory was given twice.
+    #[error("{} is given twice; give each directory once", .0.display())]
+    Twice(PathBuf),
+    /// The backup would be written into one of the directories, which are not to be changed.
+    #[error("{}: it lies in the data directory {}, which stays as it is; choose another place", out.display(), dir.display())]
+    Within {
+        /// The backup.
+        out: PathBuf,
+        /// The directory.
+        dir: PathBuf,
     },
     /// No directory was given.
     #[error("no directory was given")]
@@ -148,6 +162,7 @@ struct Looked<F: Files> {
 /// # Errors
 /// As [`RecoverError`] lists them.
 pub fn recover(dirs: &[PathBuf], out: &Path, force: bool) -> Result<Recovered, RecoverError> {
+    check_places(dirs, out)?;
     // Asked first, since all else may take long.
     let draft = Draft::create(out, force)?;
     let mut locked = Vec::new();
@@ -176,6 +191,7 @@ pub fn recover(dirs: &[PathBuf], out: &Path, force: bool) -> Result<Recovered, R
     let ends = disk.snapshot.as_ref().map(|(file, _)| file.last);
     let known = ends.map_or(Index::ZERO, |last| last.index);
     let commit = known.max(disk.hard_state.commit).min(last.index);
+    let membership = head.snapshot.membership.clone();
     let backup = write(draft, &head, &store).map_err(|error| match error {
         WriteError::Io(source) => RecoverError::Write {
             file: out.to_path_buf(),
@@ -189,8 +205,48 @@ pub fn recover(dirs: &[PathBuf], out: &Path, force: bool) -> Result<Recovered, R
         snapshot: ends,
         commit,
         uncertain: last.index.0 - commit.0,
+        membership,
         backup,
     })
+}
+
+impl Recovered {
+    /// The voters of the newest membership whose directories were not given.
+    pub fn missing(&self) -> impl Iterator<Item = MemberId> {
+        let given = |member: &MemberId| self.candidates.iter().any(|one| one.member == *member);
+        let members = self.membership.members().map(|(member, _)| member);
+        members.filter(move |member| self.membership.is_voter(*member) && !given(member))
+    }
+
+    /// Whether the directories are those of a majority: then the newest log has all that was ever committed (paper §5.4.1). Not said of a
+    /// membership that is joint.
+    #[must_use]
+    pub fn is_majority(&self) -> bool {
+        let voters = self.membership.voters().len();
+        !self.membership.is_joint() && self.missing().count() * 2 < voters
+    }
+}
+
+/// No directory twice, by whatever name, and the backup in none of them.
+fn check_places(dirs: &[PathBuf], out: &Path) -> Result<(), RecoverError> {
+    // One that cannot be found is told by whoever opens it.
+    let place = |path: &Path| path.canonicalize().ok();
+    let into = place(directory_of(out));
+    let mut seen = Vec::new();
+    for dir in dirs {
+        let Some(here) = place(dir) else { continue };
+        if seen.contains(&here) {
+            return Err(RecoverError::Twice(dir.clone()));
+        }
+        if into.as_ref().is_some_and(|into| into.starts_with(&here)) {
+            return Err(RecoverError::Within {
+                out: out.to_path_buf(),
+                dir: dir.clone(),
+            });
+        }
+        seen.push(here);
+    }
+    Ok(())
 }
 
 fn look<F: Files>(

@@ -65,7 +65,7 @@ pub enum DirectoryError {
         source: std::io::Error,
     },
     /// It is to be restored into, and holds something.
-    #[error("data directory {} is not empty: a backup is restored into a new one, so that nothing of an old cluster comes into the new one; choose another directory, or remove this one", dir.display())]
+    #[error("data directory {} is not empty: a backup is restored into a new one, so that nothing of an old cluster comes into the new one; choose another directory. (One that an interrupted `raft-kv restore` left behind can be removed; a node's cannot.)", dir.display())]
     NotNew {
         /// The directory.
         dir: PathBuf,

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use raft_kv::backup::{
-    BackupError, Candidate, RecoverError, RestoreError, RestoreOptions, Summary, recover, restore,
+    BackupError, Candidate, RecoverError, Recovered, RestoreError, RestoreOptions, Summary,
+    recover, restore,
 };
 use raft_kv::node::DirectoryError;
 
@@ -52,9 +53,11 @@ pub(crate) fn run_recover(flags: &RecoverFlags) -> Result<(), Failure> {
     let recovered = recover(&flags.dirs, &flags.out, flags.force).map_err(|error| {
         let status = match &error {
             RecoverError::Draft(_) | RecoverError::Write { .. } => EXIT_OTHER,
-            RecoverError::NotFormed(_) | RecoverError::OtherCluster { .. } | RecoverError::None => {
-                EXIT_USAGE
-            }
+            RecoverError::NotFormed(_)
+            | RecoverError::OtherCluster { .. }
+            | RecoverError::Twice(_)
+            | RecoverError::Within { .. }
+            | RecoverError::None => EXIT_USAGE,
             _ => EXIT_DATA,
         };
         match error {
@@ -75,10 +78,8 @@ pub(crate) fn run_recover(flags: &RecoverFlags) -> Result<(), Failure> {
             "entries up to {} were surely committed; {} behind them may have been, or never: all of them are kept",
             recovered.commit.0, recovered.uncertain
         )?;
-        writeln!(
-            out,
-            "so writes may appear whose outcome nobody was told; and acknowledged writes are lost that only nodes had which are not here"
-        )?;
+        writeln!(out, "so writes may appear whose outcome nobody was told")?;
+        missing(&mut out, &recovered)?;
         summary(&mut out, &recovered.backup)?;
         let file = flags.out.display();
         writeln!(
@@ -93,7 +94,7 @@ fn line(out: &mut dyn Write, candidate: &Candidate, taken: bool) -> io::Result<(
     let Candidate { dir, member, last } = candidate;
     let verdict = match taken {
         true => "taken: the newest log, by term and then by index",
-        false => "left",
+        false => "not taken: older, or the same",
     };
     writeln!(
         out,
@@ -102,6 +103,40 @@ fn line(out: &mut dyn Write, candidate: &Candidate, taken: bool) -> io::Result<(
         member.node,
         member.incarnation.0
     )
+}
+
+/// Who is not here, and what that means.
+fn missing(out: &mut dyn Write, recovered: &Recovered) -> io::Result<()> {
+    let membership = &recovered.membership;
+    for candidate in &recovered.candidates {
+        if !membership.contains(candidate.member) {
+            let dir = candidate.dir.display();
+            writeln!(
+                out,
+                "{dir}: its node is no member any more, so its log may end long before the others'"
+            )?;
+        }
+    }
+    let names = |nodes: &mut dyn Iterator<Item = u64>| {
+        let names: Vec<String> = nodes.map(|node| node.to_string()).collect();
+        names.join(", ")
+    };
+    let voters = names(&mut membership.voters().iter().map(|node| node.0));
+    write!(out, "voters as its log has them: {voters}; ")?;
+    match names(&mut recovered.missing().map(|member| member.node.0)).as_str() {
+        "" => writeln!(out, "all of them are here")?,
+        missing => writeln!(out, "not here: {missing}")?,
+    }
+    match recovered.is_majority() {
+        true => writeln!(
+            out,
+            "a majority of them is here, so nothing that was acknowledged is lost: start these nodes instead, if they are to go on"
+        ),
+        false => writeln!(
+            out,
+            "acknowledged writes are lost that only nodes had which are not here"
+        ),
+    }
 }
 
 fn summary(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
